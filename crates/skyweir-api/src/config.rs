@@ -1,0 +1,52 @@
+//! What an operator can set. Every limit of the read API is here.
+
+use serde::Deserialize;
+
+/// Settings of the read API.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Accounts that follow more than this many others see a sample (default 2,000). The writer has to use the same.
+    pub reasonable_limit: u32,
+    /// How many references a timeline keeps (default 800). The writer has to use the same. Only decides when a
+    /// timeline with a high floor asks for repair: at less than half of it.
+    pub cap: usize,
+    /// How many references one timeline request looks at (default 5,000). Beyond that it answers a short page with a
+    /// cursor. A whole millisecond of references is looked at in one step, so a request may go over it by that.
+    pub scan_limit: usize,
+    /// How many requests run at once (default 1,024). More are answered `UNAVAILABLE` at once.
+    pub max_requests: usize,
+    /// How many connections are open at once (default 1,024). More wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// How many requests one connection may have open at once (default 256).
+    pub max_streams: u32,
+    /// After this many milliseconds a request is answered `UNAVAILABLE` (default 5,000).
+    pub timeout_ms: u64,
+    /// The largest request in bytes (default 65,536).
+    pub max_request_bytes: usize,
+    /// How many bytes of DIDs one page of followers or follows holds at most (default 3 MiB, because clients refuse
+    /// messages over 4 MiB unless told otherwise); it ends there with a cursor.
+    pub max_page_bytes: usize,
+    /// A silent connection is probed after this many milliseconds, and closed after as many again (default 20,000).
+    pub keepalive_ms: u64,
+    /// At shutdown, how long open requests may take to finish, milliseconds (default 10,000).
+    pub drain_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            reasonable_limit: 2_000,
+            cap: 800,
+            scan_limit: 5_000,
+            max_requests: 1_024,
+            max_connections: 1_024,
+            max_streams: 256,
+            timeout_ms: 5_000,
+            max_request_bytes: 64 << 10,
+            max_page_bytes: 3 << 20,
+            keepalive_ms: 20_000,
+            drain_ms: 10_000,
+        }
+    }
+}

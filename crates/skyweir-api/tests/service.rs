@@ -1,0 +1,199 @@
+//! The server around the reads: limits, health, reflection, shutdown.
+
+mod common;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::World;
+use common::serve::Served;
+use skyweir_proto::bsky::PingRequest;
+use skyweir_proto::bsky::service_client::ServiceClient;
+use skyweir_store::{Error, Result, Store, Txn, View};
+use skyweir_types::TaskId;
+use tokio::sync::{Semaphore, watch};
+use tokio_stream::StreamExt;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+/// The store with a gate before its views, which a test opens and closes; `asked` counts the views that wait or went.
+struct Gated {
+    inner: Arc<dyn Store>,
+    gate: Arc<Semaphore>,
+    asked: watch::Sender<usize>,
+    broken: bool,
+}
+
+#[async_trait]
+impl Store for Gated {
+    async fn view(&self) -> Result<Box<dyn View>> {
+        if self.broken {
+            return Err(Error::Unavailable("gone".into()));
+        }
+        self.asked.send_modify(|asked| *asked += 1);
+        drop(self.gate.acquire().await.expect("never closed"));
+        self.inner.view().await
+    }
+    async fn begin(&self) -> Result<Box<dyn Txn>> {
+        self.inner.begin().await
+    }
+    fn next_task(&self) -> watch::Receiver<TaskId> {
+        self.inner.next_task()
+    }
+    async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
+        self.inner.trim_tasks(kept).await
+    }
+}
+
+fn gated(world: &World, broken: bool) -> (Arc<Gated>, skyweir_api::Deps) {
+    let gate = Arc::new(Semaphore::new(0));
+    let store = Arc::new(Gated { inner: world.store.clone(), gate, asked: watch::Sender::new(0), broken });
+    let deps = skyweir_api::Deps { store: store.clone(), ..world.deps() };
+    (store, deps)
+}
+
+#[tokio::test]
+async fn a_late_answer_is_unavailable() {
+    let mut world = World::crowded().await;
+    world.config.timeout_ms = 20;
+    let (store, deps) = gated(&world, false);
+    let mut served = Served::with(world.config.clone(), deps).await;
+    let status = served.page("eve", 5, "").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(*store.asked.borrow(), 1, "the request never met the gate");
+}
+
+#[tokio::test]
+async fn one_too_many_is_unavailable_at_once() {
+    let mut world = World::crowded().await;
+    world.config.max_requests = 2;
+    let (store, deps) = gated(&world, false);
+    let mut served = Served::with(world.config.clone(), deps).await;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let mut bsky = served.bsky.clone();
+        running.spawn(async move {
+            let request = skyweir_proto::bsky::GetTimelineRequest {
+                actor_did: "did:plc:eve".into(),
+                ..Default::default()
+            };
+            bsky.get_timeline(request).await
+        });
+    }
+    store.asked.subscribe().wait_for(|asked| *asked == 2).await.unwrap();
+    assert_eq!(served.page("eve", 5, "").await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(health(&served, "").await, 1, "an overloaded service is alive");
+    store.gate.add_permits(10);
+    while let Some(answer) = running.join_next().await {
+        assert!(!answer.unwrap().unwrap().into_inner().items.is_empty());
+    }
+    assert!(!served.page("eve", 5, "").await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_unavailable() {
+    let world = World::crowded().await;
+    let (_, deps) = gated(&world, true);
+    let mut served = Served::with(world.config.clone(), deps).await;
+    assert_eq!(served.page("eve", 5, "").await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_request_too_large_is_refused() {
+    let world = World::new();
+    let mut served = Served::world(&world).await;
+    let status = served.page(&"x".repeat(70_000), 5, "").await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    served.bsky.ping(PingRequest {}).await.unwrap();
+}
+
+async fn health(served: &Served, service: &str) -> i32 {
+    let request = HealthCheckRequest { service: service.into() };
+    let answer = HealthClient::new(served.channel.clone()).check(request).await;
+    answer.expect("health checks are always answered").into_inner().status
+}
+
+#[tokio::test]
+async fn health_and_reflection() {
+    let served = Served::world(&World::new()).await;
+    for service in ["", "bsky.Service", "skyweir.v1.TimelineService"] {
+        assert_eq!(health(&served, service).await, 1, "{service}");
+    }
+    let mut client = tonic::client::Grpc::new(served.channel.clone());
+    client.ready().await.unwrap();
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let codec = tonic_prost::ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".parse().unwrap();
+    let answers = client.streaming(Request::new(tokio_stream::once(ask)), path, codec).await.unwrap();
+    let answer = answers.into_inner().next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["bsky.Service", "skyweir.v1.TimelineService", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_lets_open_requests_finish() {
+    let world = World::crowded().await;
+    let (store, deps) = gated(&world, false);
+    let served = Served::with(world.config.clone(), deps).await;
+    let mut bsky = served.bsky.clone();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move {
+        let request =
+            skyweir_proto::bsky::GetTimelineRequest { actor_did: "did:plc:eve".into(), ..Default::default() };
+        bsky.get_timeline(request).await
+    });
+    store.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
+    served.stop.cancel();
+    store.gate.add_permits(10);
+    assert!(!running.join_next().await.unwrap().unwrap().unwrap().into_inner().items.is_empty());
+    let address = served.address;
+    served.end().await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let mut world = World::crowded().await;
+    world.config.drain_ms = 10;
+    let (store, deps) = gated(&world, false);
+    let served = Served::with(world.config.clone(), deps).await;
+    let mut bsky = served.bsky.clone();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move {
+        let request =
+            skyweir_proto::bsky::GetTimelineRequest { actor_did: "did:plc:eve".into(), ..Default::default() };
+        bsky.get_timeline(request).await
+    });
+    store.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
+    served.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_one_to_close() {
+    let mut world = World::new();
+    world.config.max_connections = 1;
+    let mut served = Served::world(&world).await;
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", served.address)).unwrap();
+    let mut second = ServiceClient::new(endpoint.connect_lazy());
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move { second.ping(PingRequest {}).await });
+    for _ in 0..50 {
+        served.bsky.ping(PingRequest {}).await.unwrap();
+    }
+    assert!(running.try_join_next().is_none(), "the second connection was served");
+    drop((served.bsky, served.own, served.channel));
+    running.join_next().await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,253 @@
+//! The invariants between the tables.
+
+use std::ops::Bound;
+
+use skyweir_store::{RecordBody, RecordRow, Result};
+use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId};
+
+use super::report::{Finding, Report};
+use crate::db::{Moment, Read, Visit};
+use crate::table::heads::Head;
+use crate::table::{Table, actors, feeds, follows, items, meta, records, reposts, syncs, tasks, tombstones};
+
+/// Runs all of them.
+pub(super) fn check(moment: &Moment, report: &mut Report) -> Result<()> {
+    let tables = Tables(moment);
+    tables.check_actors(report)?;
+    tables.check_edges(report)?;
+    tables.check_records(report)?;
+    tables.check_items(report)?;
+    tables.check_reposts(report)?;
+    tables.check_tasks(report)
+}
+
+struct Tables<'a>(&'a Moment);
+
+impl Tables<'_> {
+    fn all(&self, table: Table, visit: &mut Visit<'_>) -> Result<()> {
+        self.0.scan(table, Bound::Unbounded, None, visit)
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool> {
+        Ok(self.0.get(table, key)?.is_some())
+    }
+
+    fn number(&self, key: &[u8]) -> Result<Option<u64>> {
+        self.0.get(Table::Meta, key)?.map(|bytes| meta::read_number(&bytes)).transpose()
+    }
+
+    fn row(&self, record: &RecordRef) -> Result<Option<RecordRow>> {
+        let stored = self.0.get(Table::Records, &records::key(record))?;
+        stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
+    }
+
+    fn item(&self, id: ItemId) -> Result<Option<Item>> {
+        self.0.get(Table::Items, &items::key(id))?.map(|bytes| items::decode(id, &bytes)).transpose()
+    }
+
+    fn check_actors(&self, report: &mut Report) -> Result<()> {
+        let mut pairs = Finding::new("accounts and DIDs are one to one and dense");
+        let mut heads = Finding::new("newest is not below the feed, and resyncs agree");
+        let next = self.number(meta::KEY_ACTORS)?.unwrap_or(0);
+        self.all(Table::Actors, &mut |key, did| {
+            let actor = actors::read_number(key)?;
+            let back = self.0.get(Table::Dids, did)?;
+            let dense = u64::from(actor.0) == pairs.checked && u64::from(actor.0) < next;
+            pairs.expect(dense && back.is_some_and(|back| *back == *key), || format!("account {actor}"));
+
+            let head = self.head(actor)?;
+            let mut top = i64::MIN;
+            let from = actors::number(actor);
+            let to = crate::table::after_prefix(&from);
+            self.0.scan(Table::Feeds, Bound::Included(&from), to.as_deref(), &mut |key, value| {
+                top = feeds::read(key, value)?.1.position.sort_at;
+                Ok(false)
+            })?;
+            let sync = self.0.get(Table::Syncs, key)?.map(|bytes| syncs::decode(&bytes)).transpose()?;
+            heads.expect(head.newest >= top && head.row.sync == sync, || format!("account {actor}"));
+            Ok(true)
+        })?;
+        let mut dids = 0;
+        self.all(Table::Dids, &mut |_, _| {
+            dids += 1;
+            Ok(true)
+        })?;
+        pairs.expect(dids == next && pairs.checked == next, || format!("{dids} DIDs, next account {next}"));
+        report.holdings.actors = dids;
+        report.findings.extend([pairs, heads]);
+        Ok(())
+    }
+
+    fn head(&self, actor: ActorId) -> Result<Head> {
+        let stored = self.0.get(Table::Heads, &actors::number(actor))?;
+        stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))
+    }
+
+    fn check_edges(&self, report: &mut Report) -> Result<()> {
+        let mut sets = Finding::new("both edge sets hold the same edges");
+        let mut recorded = Finding::new("every edge has its follow records");
+        let mut counts = Finding::new("follow counts are the sizes of the edge sets");
+        let mut counted: Vec<(u32, u32)> = Vec::new();
+        let mut count = |actor: ActorId, forward: bool| {
+            let at = actor.0 as usize;
+            if counted.len() <= at {
+                counted.resize(at + 1, (0, 0));
+            }
+            *(if forward { &mut counted[at].0 } else { &mut counted[at].1 }) += 1;
+        };
+        self.all(Table::Follows, &mut |key, value| {
+            let (follower, subject) = follows::read_key(key)?;
+            count(follower, true);
+            report.holdings.edges += 1;
+            let mirrored = self.has(Table::Followers, &follows::key(subject, follower))?;
+            sets.expect(mirrored, || format!("{follower} follows {subject}, but isn't among its followers"));
+            let rkeys = follows::decode(value)?;
+            recorded.expect(!rkeys.is_empty(), || format!("{follower} follows {subject} without a record"));
+            for rkey in rkeys {
+                let record = RecordRef { actor: follower, collection: Collection::Follow, rkey };
+                let body = self.row(&record)?.map(|row| row.body);
+                recorded.expect(body == Some(RecordBody::Follow { subject }), || format!("{record:?}"));
+            }
+            Ok(true)
+        })?;
+        self.all(Table::Followers, &mut |key, _| {
+            let (subject, follower) = follows::read_key(key)?;
+            count(subject, false);
+            let mirrored = self.has(Table::Follows, &follows::key(follower, subject))?;
+            sets.expect(mirrored, || {
+                format!("{follower} is among the followers of {subject}, but doesn't follow it")
+            });
+            Ok(true)
+        })?;
+        let mut with_head = 0;
+        self.all(Table::Heads, &mut |key, value| {
+            let (actor, head) = (actors::read_number(key)?, Head::decode(value)?);
+            let (follows, followers) = counted.get(actor.0 as usize).copied().unwrap_or_default();
+            with_head += u64::from(follows + followers > 0);
+            counts.expect((head.follows, head.followers) == (follows, followers), || {
+                format!(
+                    "account {actor} has {follows}/{followers}, stored {}/{}",
+                    head.follows, head.followers
+                )
+            });
+            Ok(true)
+        })?;
+        let with_edges = counted.iter().filter(|(a, b)| a + b > 0).count() as u64;
+        counts.expect(with_edges == with_head, || "accounts with edges and without a row".into());
+        report.findings.extend([sets, recorded, counts]);
+        Ok(())
+    }
+
+    fn check_records(&self, report: &mut Report) -> Result<()> {
+        let mut living = Finding::new("every living record has its item, edge or link");
+        let mut dead = Finding::new("the index of tombstones agrees with the records");
+        self.all(Table::Records, &mut |key, value| {
+            let record = records::read_key(key)?;
+            let row = records::decode(&record.rkey, value)?;
+            report.holdings.records += 1;
+            let holds = match &row.body {
+                RecordBody::Post { item, .. } => self.item(*item)?.is_some_and(|item| is_of(&item, &record)),
+                RecordBody::Repost { item: Some(item), subject, .. } => {
+                    let linked = match subject {
+                        Some(post) if post.collection == Collection::Post => {
+                            self.has(Table::Reposts, &reposts::key(post, &record))?
+                        }
+                        _ => true,
+                    };
+                    linked && self.item(*item)?.is_some_and(|item| is_of(&item, &record))
+                }
+                RecordBody::Repost { item: None, .. } => true,
+                RecordBody::Follow { subject } => {
+                    let edge = self.0.get(Table::Follows, &follows::key(record.actor, *subject))?;
+                    edge.map_or(Ok(Vec::new()), |bytes| follows::decode(&bytes))?.contains(&record.rkey)
+                }
+                RecordBody::Tombstone { at_ms } => {
+                    let indexed = self.has(Table::Tombstones, &tombstones::key(*at_ms, &record))?;
+                    dead.expect(indexed, || format!("{record:?} isn't in the index"));
+                    true
+                }
+            };
+            living.expect(holds, || format!("{record:?}"));
+            Ok(true)
+        })?;
+        self.all(Table::Tombstones, &mut |key, _| {
+            let (at_ms, record) = tombstones::read_key(key)?;
+            let body = self.row(&record)?.map(|row| row.body);
+            dead.expect(body == Some(RecordBody::Tombstone { at_ms }), || {
+                format!("{record:?} is no such tombstone")
+            });
+            Ok(true)
+        })?;
+        report.findings.extend([living, dead]);
+        Ok(())
+    }
+
+    fn check_items(&self, report: &mut Report) -> Result<()> {
+        let mut placed = Finding::new("every item has its record and its feed entry");
+        let mut fed = Finding::new("every feed entry has its item");
+        let mut numbers = Finding::new("the next item number is above all");
+        let next = self.number(meta::KEY_ITEMS)?.unwrap_or(1);
+        self.all(Table::Items, &mut |key, value| {
+            let item = items::decode(items::read_key(key)?, value)?;
+            report.holdings.items += 1;
+            numbers.expect(item.id.0 < next, || format!("item {}, next {next}", item.id));
+            let entry = self.0.get(Table::Feeds, &feeds::key(item.author, &item.position()))?;
+            let in_feed = entry.is_some_and(|value| *value == feeds::encode(item.id)[..]);
+            let record =
+                RecordRef { actor: item.author, collection: item.collection(), rkey: item.rkey.clone() };
+            let named = match self.row(&record)?.map(|row| row.body) {
+                Some(RecordBody::Post { item: id, .. }) => id == item.id,
+                Some(RecordBody::Repost { item: id, .. }) => id == Some(item.id),
+                _ => false,
+            };
+            placed.expect(in_feed && named, || format!("item {} of {record:?}", item.id));
+            Ok(true)
+        })?;
+        self.all(Table::Feeds, &mut |key, value| {
+            let (author, entry) = feeds::read(key, value)?;
+            let item = self.item(entry.item)?;
+            let holds = item.is_some_and(|item| item.author == author && item.position() == entry.position);
+            fed.expect(holds, || format!("item {} in the feed of account {author}", entry.item));
+            Ok(true)
+        })?;
+        report.findings.extend([placed, fed, numbers]);
+        Ok(())
+    }
+
+    fn check_reposts(&self, report: &mut Report) -> Result<()> {
+        let mut links = Finding::new("every noted repost is a living one of that post");
+        self.all(Table::Reposts, &mut |key, _| {
+            let (post, repost) = reposts::read_key(key)?;
+            let body = self.row(&repost)?.map(|row| row.body);
+            let holds =
+                matches!(body, Some(RecordBody::Repost { subject: Some(subject), .. }) if subject == post);
+            links.expect(holds, || format!("{repost:?}"));
+            Ok(true)
+        })?;
+        report.findings.push(links);
+        Ok(())
+    }
+
+    fn check_tasks(&self, report: &mut Report) -> Result<()> {
+        let mut log = Finding::new("tasks are numbered without gaps below the next number");
+        let next = TaskId(self.number(meta::KEY_TASKS)?.unwrap_or(1));
+        let mut before: Option<TaskId> = None;
+        self.all(Table::Tasks, &mut |key, value| {
+            let id = tasks::read_key(key)?;
+            tasks::decode(value)?;
+            report.holdings.tasks += 1;
+            log.expect(id < next && before.is_none_or(|before| before.next() == id), || format!("task {id}"));
+            before = Some(id);
+            Ok(true)
+        })?;
+        log.expect(before.is_none_or(|last| last.next() == next), || {
+            format!("the log ends before task {next}")
+        });
+        report.findings.push(log);
+        Ok(())
+    }
+}
+
+fn is_of(item: &Item, record: &RecordRef) -> bool {
+    item.author == record.actor && item.rkey == record.rkey && item.collection() == record.collection
+}

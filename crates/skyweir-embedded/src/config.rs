@@ -1,0 +1,45 @@
+//! What can be set, with its limits and defaults.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Settings of the record store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything is kept; made if it isn't there. One process at a time.
+    pub data_dir: PathBuf,
+    /// Memory for blocks read from disk, MiB. Default 64.
+    pub cache_mb: u64,
+    /// How large the journals may grow before tables are flushed for them, MiB, at least 64. Default 256.
+    pub journal_mb: u64,
+    /// Memory for one table's unflushed writes, MiB, at least 1. Default 32.
+    pub memtable_mb: u64,
+    /// Threads that flush and compact, at least 1. Default 2.
+    pub worker_threads: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { data_dir: "data".into(), cache_mb: 64, journal_mb: 256, memtable_mb: 32, worker_threads: 2 }
+    }
+}
+
+/// Settings of the timelines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RingsConfig {
+    /// How many slices (shards) the actors are split into, 1 to 65,536. Default 256.
+    pub slices: u32,
+    /// How many references a timeline keeps, 1 to 65,536. Default 800.
+    pub cap: usize,
+    /// Threads that read the checkpoint at start. Default 2.
+    pub restore_threads: usize,
+}
+
+impl Default for RingsConfig {
+    fn default() -> Self {
+        Self { slices: 256, cap: 800, restore_threads: 2 }
+    }
+}

@@ -1,0 +1,159 @@
+//! The fjall database: its keyspaces, and reading them at one moment.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use fjall::config::{FilterPolicy, FilterPolicyEntry};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot,
+};
+use skyweir_store::Result;
+
+use crate::Config;
+use crate::error::{corrupt, db as db_error};
+use crate::table::{Table, meta};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Called with key and value; false ends the scan.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + Send + 'a;
+
+/// Something that tables can be read from.
+pub(crate) trait Read {
+    /// One value.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>>;
+    /// Values in rising order of their keys, from `from` up to but without `to` (`None`: to the end).
+    fn scan(&self, table: Table, from: Bound<&[u8]>, to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()>;
+}
+
+/// All tables.
+#[derive(Clone)]
+pub(crate) struct Db {
+    database: Database,
+    spaces: Vec<Keyspace>,
+}
+
+impl Db {
+    /// Opens the database of a data directory, checks its format or sets it in a new one.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        let database = Database::builder(config.data_dir.join("db"))
+            .cache_size(config.cache_mb.saturating_mul(MIB))
+            .max_journaling_size(config.journal_mb.max(64).saturating_mul(MIB))
+            .worker_threads(config.worker_threads.max(1))
+            .open()
+            .map_err(db_error)?;
+        let memtable = config.memtable_mb.max(1).saturating_mul(MIB);
+        let space = |table: Table| {
+            let options = || {
+                let options = KeyspaceCreateOptions::default().max_memtable_size(memtable);
+                if table.is_looked_up() {
+                    options
+                } else {
+                    options.filter_policy(FilterPolicy::all(FilterPolicyEntry::None))
+                }
+            };
+            database.keyspace(table.name(), options).map_err(db_error)
+        };
+        let first = space(Table::Meta)?;
+        match first.get(meta::KEY_FORMAT).map_err(db_error)? {
+            Some(format) => meta::check_format(&format)?,
+            None if database.keyspace_count() == 1 => {
+                let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+                batch.insert(&first, meta::KEY_FORMAT, meta::FORMAT.to_be_bytes());
+                batch.commit().map_err(db_error)?;
+            }
+            None => return Err(corrupt("the database has tables but no format")),
+        }
+        let spaces = Table::ALL.into_iter().map(space).collect::<Result<_>>()?;
+        Ok(Self { database, spaces })
+    }
+
+    fn space(&self, table: Table) -> &Keyspace {
+        &self.spaces[table as usize]
+    }
+
+    /// A moment of all tables.
+    pub(crate) fn snapshot(&self) -> Moment {
+        Moment { db: self.clone(), snapshot: self.database.snapshot() }
+    }
+
+    /// Whether a key is there now, whatever the snapshots say.
+    pub(crate) fn has_now(&self, table: Table, key: &[u8]) -> Result<bool> {
+        self.space(table).contains_key(key).map_err(db_error)
+    }
+
+    /// Begins a batch that is on disk before any of it shows.
+    pub(crate) fn synced_batch(&self, capacity: usize) -> Batch<'_> {
+        let batch = OwnedWriteBatch::with_capacity(self.database.clone(), capacity);
+        Batch { db: self, batch: batch.durability(Some(PersistMode::SyncData)) }
+    }
+
+    /// Begins a batch that a power loss may take back.
+    pub(crate) fn lazy_batch(&self) -> Batch<'_> {
+        Batch { db: self, batch: self.database.batch().durability(Some(PersistMode::Buffer)) }
+    }
+
+    /// Bytes on disk, with journals.
+    pub(crate) fn disk_space(&self) -> Result<u64> {
+        self.database.disk_space().map_err(db_error)
+    }
+}
+
+/// Opens an existing data directory's database for a tool: refuses one that isn't there.
+pub(crate) fn must_exist(dir: &Path) -> Result<()> {
+    if dir.join("db").is_dir() {
+        return Ok(());
+    }
+    Err(skyweir_store::Error::Unavailable(format!("{} is no data directory", dir.display())))
+}
+
+/// Writes that take effect together.
+pub(crate) struct Batch<'a> {
+    db: &'a Db,
+    batch: OwnedWriteBatch,
+}
+
+impl Batch<'_> {
+    pub(crate) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.batch.insert(self.db.space(table), key, value);
+    }
+
+    pub(crate) fn remove(&mut self, table: Table, key: &[u8]) {
+        self.batch.remove(self.db.space(table), key);
+    }
+
+    pub(crate) fn commit(self) -> Result<()> {
+        self.batch.commit().map_err(db_error)
+    }
+}
+
+/// All tables at one moment.
+#[derive(Clone)]
+pub(crate) struct Moment {
+    db: Db,
+    snapshot: Snapshot,
+}
+
+impl Moment {
+    /// Entries of a range, for merging with others.
+    pub(crate) fn range(&self, table: Table, from: Bound<&[u8]>, to: Option<&[u8]>) -> fjall::Iter {
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+        self.snapshot.range::<&[u8], _>(self.db.space(table), (from, to))
+    }
+}
+
+impl Read for Moment {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>> {
+        self.snapshot.get(self.db.space(table), key).map_err(db_error)
+    }
+
+    fn scan(&self, table: Table, from: Bound<&[u8]>, to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()> {
+        for guard in self.range(table, from, to) {
+            let (key, value) = guard.into_inner().map_err(db_error)?;
+            if !visit(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! What the store tells of itself.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub(crate) const COMMIT_SECONDS: &str = "skyweir_embedded_commit_seconds";
+pub(crate) const COMMITS: &str = "skyweir_embedded_commits_total";
+pub(crate) const COMMIT_KEYS: &str = "skyweir_embedded_commit_keys_total";
+pub(crate) const CHECKPOINT_SECONDS: &str = "skyweir_embedded_checkpoint_seconds";
+pub(crate) const CHECKPOINT_BYTES: &str = "skyweir_embedded_checkpoint_bytes_total";
+pub(crate) const RINGS_ENROLLED: &str = "skyweir_embedded_rings_count";
+pub(crate) const RINGS_DROPPED: &str = "skyweir_embedded_rings_dropped_total";
+
+/// Describes this crate's metrics to the recorder.
+pub fn describe() {
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of one synced commit of records and tasks.");
+    describe_counter!(COMMITS, Unit::Count, "Commits of records and tasks.");
+    describe_counter!(COMMIT_KEYS, Unit::Count, "Keys written or removed by commits.");
+    describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "Time of one checkpoint of the rings.");
+    describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "Bytes written by checkpoints of the rings.");
+    describe_gauge!(
+        RINGS_ENROLLED,
+        Unit::Count,
+        "Timelines that are filling or in, as of the last checkpoint."
+    );
+    describe_counter!(RINGS_DROPPED, Unit::Count, "Times that all rings were dropped at start.");
+}

@@ -1,0 +1,228 @@
+//! [`Timelines`] by the rings. No call waits for anything but a slice's lock, and a checkpoint for the disk.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use skyweir_store::{
+    Cached, CachedState, Counts, Delivery, Enrolment, Error, Idle, IdleRule, Result, Timelines,
+};
+use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
+
+use super::ring::{Entry, Ring, State};
+use super::{Inner, Rings, checkpoint};
+
+fn seconds(ms: i64) -> u32 {
+    ms.div_euclid(1_000).clamp(0, u32::MAX.into()) as u32
+}
+
+impl Inner {
+    #[inline]
+    fn insert(&self, ring: Option<&mut Ring>, reference: &Reference, entry: Entry, counts: &mut Counts) {
+        let Some(ring) = ring else {
+            counts.hibernating += 1;
+            return;
+        };
+        let own = reference.author == ring.viewer;
+        if ring.rate < 1.0 && !own && !self.draw.keeps(reference.uri_hash, ring.did_hash, ring.rate) {
+            counts.sampled_out += 1;
+        } else if ring.insert(entry, self.cap) {
+            counts.written += 1;
+        } else {
+            counts.below_floor += 1;
+        }
+    }
+}
+
+fn entry(reference: &Reference) -> Entry {
+    Entry::new(reference.sort_at, reference.item)
+}
+
+#[async_trait]
+impl Timelines for Rings {
+    fn shards(&self) -> u32 {
+        self.inner.slices.len() as u32
+    }
+
+    fn shard_of(&self, viewer: ActorId) -> u32 {
+        self.inner.place(viewer).0 as u32
+    }
+
+    fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
+        page.retain(|viewer| self.inner.enrolled.has(*viewer));
+    }
+
+    fn enrolled(&self) -> u64 {
+        self.inner.enrolled.count()
+    }
+
+    async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>> {
+        let inner = &*self.inner;
+        let slices = inner.slices.len() as u32;
+        let mut all = Vec::with_capacity(deliveries.len());
+        let mut slice = inner.slice(shard as usize);
+        for delivery in deliveries {
+            let entry = entry(&delivery.reference);
+            let mut counts = Counts::default();
+            for viewer in &delivery.viewers {
+                debug_assert_eq!(viewer.0 % slices, shard, "a delivery holds viewers of one shard");
+                inner.insert(
+                    slice.get_mut((viewer.0 / slices) as usize),
+                    &delivery.reference,
+                    entry,
+                    &mut counts,
+                );
+            }
+            // a reference below the floor may have raised it
+            slice.dirty |= counts.written + counts.below_floor > 0;
+            all.push(counts);
+        }
+        Ok(all)
+    }
+
+    async fn fill(&self, viewer: ActorId, references: &[Reference], floor: i64) -> Result<Counts> {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        slice.dirty = true;
+        let mut counts = Counts::default();
+        let mut ring = slice.get_mut(place);
+        if let Some(ring) = &mut ring {
+            // first, so that what can't stay counts as below it
+            ring.raise_floor(floor);
+        }
+        for reference in references {
+            self.inner.insert(ring.as_deref_mut(), reference, entry(reference), &mut counts);
+        }
+        Ok(counts)
+    }
+
+    async fn purge(&self, viewer: ActorId, author: ActorId, items: &[ItemId]) -> Result<u64> {
+        if viewer == author || items.is_empty() {
+            return Ok(0);
+        }
+        let mut items = items.to_vec();
+        items.sort_unstable();
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        if slice.get(place).is_none() || self.inner.store.follows_now(viewer, author)? {
+            return Ok(0);
+        }
+        slice.dirty = true;
+        Ok(slice.get_mut(place).map_or(0, |ring| ring.remove(&items)))
+    }
+
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
+        let (slice, place) = self.inner.slice_of(viewer);
+        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
+        Ok(match slice.get(place) {
+            None => unanswered(CachedState::Out),
+            Some(ring) if ring.state == State::Filling => unanswered(CachedState::Filling(ring.generation)),
+            Some(ring) => {
+                let (entries, at_floor) = ring.read(from_ms, n);
+                Cached { state: CachedState::In(ring.info()), entries, at_floor }
+            }
+        })
+    }
+
+    fn touch(&self, viewer: ActorId, now_ms: i64) {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        if let Some(ring) = slice.get_mut(place) {
+            ring.last_read = ring.last_read.max(seconds(now_ms));
+            ring.reads = ring.reads.saturating_add(1);
+            slice.dirty = true;
+        }
+    }
+
+    async fn begin(&self, viewer: ActorId, enrolment: Enrolment) -> Result<Generation> {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        let now = u64::try_from(enrolment.now_us).unwrap_or(0);
+        let generation = Generation(now.max(slice.last_generation.0 + 1));
+        let mut ring = Ring::new(viewer, generation, enrolment.did_hash, enrolment.rate);
+        (ring.last_read, ring.reads) = match slice.get(place) {
+            Some(known) => (known.last_read, known.reads),
+            None => (seconds(enrolment.now_us.div_euclid(1_000)), 0),
+        };
+        slice.put(place, ring);
+        slice.last_generation = generation;
+        slice.dirty = true;
+        self.inner.enrolled.add(viewer);
+        Ok(generation)
+    }
+
+    async fn publish(
+        &self,
+        viewer: ActorId,
+        generation: Generation,
+        references: &[Reference],
+        floor: i64,
+        now_ms: i64,
+    ) -> Result<bool> {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        let ours = |ring: &&mut Ring| ring.generation == generation && ring.state == State::Filling;
+        let Some(ring) = slice.get_mut(place).filter(ours) else { return Ok(false) };
+        ring.publish(references.iter().map(entry), floor, now_ms, self.inner.cap);
+        slice.dirty = true;
+        Ok(true)
+    }
+
+    async fn leave(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        if slice.get(place).is_none_or(|ring| ring.generation != generation) {
+            return Ok(false);
+        }
+        slice.remove(place);
+        slice.dirty = true;
+        self.inner.enrolled.remove(viewer);
+        Ok(true)
+    }
+
+    async fn lower_rate(&self, viewer: ActorId, rate: f32) -> Result<()> {
+        let (mut slice, place) = self.inner.slice_of(viewer);
+        if let Some(ring) = slice.get_mut(place).filter(|ring| ring.state == State::In && rate < ring.rate) {
+            ring.rate = rate;
+            slice.dirty = true;
+        }
+        Ok(())
+    }
+
+    async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>> {
+        let inner = &*self.inner;
+        let (before, once_before) = (seconds(rule.read_before_ms), seconds(rule.once_before_ms));
+        let is_idle = |ring: &&Ring| {
+            // enrolled by a read that nobody noted further: read once as well
+            ring.last_read < before || ring.reads <= 1 && ring.last_read < once_before
+        };
+        let start = inner.idle_from.load(Ordering::Relaxed);
+        let mut found = Vec::new();
+        for step in 0..inner.slices.len() {
+            let at = (start + step) % inner.slices.len();
+            {
+                let slice = inner.slice(at);
+                let rings = slice.rings().filter(is_idle).take(n - found.len());
+                found.extend(rings.map(|ring| Idle { viewer: ring.viewer, generation: ring.generation }));
+            }
+            if found.len() == n {
+                // this slice may hold more: the next look begins here
+                inner.idle_from.store(at, Ordering::Relaxed);
+                return Ok(found);
+            }
+            if step % 16 == 15 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn checkpoint(&self, kept: TaskId) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let write = move || {
+            let mut last = inner.last.lock().unwrap_or_else(PoisonError::into_inner);
+            checkpoint::write(&inner, &mut last, kept)
+        };
+        let done = tokio::task::spawn_blocking(write).await;
+        done.map_err(|_| Error::Unavailable("the checkpoint was cut off by the end of the process".into()))?
+    }
+
+    fn restored(&self) -> TaskId {
+        self.inner.restored
+    }
+}

@@ -1,0 +1,160 @@
+//! The store of records: opening it, beginning views and transactions, trimming the task log.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use skyweir_store::{Result, Store, Txn, View};
+use skyweir_types::{ActorId, TaskId};
+use tokio::sync::{Mutex, watch};
+
+use crate::Config;
+use crate::accounts::Accounts;
+use crate::db::{Db, Read};
+use crate::lock::DirLock;
+use crate::table::heads::Head;
+use crate::table::{Table, actors, meta, tasks};
+use crate::txn::EmbeddedTxn;
+use crate::view::EmbeddedView;
+
+/// How many tasks are deleted in one batch.
+const TRIM_BATCH: usize = 1_000;
+
+/// The record store of one machine. Cheap to clone; the data directory is free again once all clones, views,
+/// transactions and the rings are gone.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// The next numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) actors: u32,
+    pub(crate) items: u64,
+    pub(crate) tasks: u64,
+}
+
+/// Fields are dropped in this order: the database before its lock.
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) accounts: Accounts,
+    pub(crate) numbers: Arc<Mutex<Numbers>>,
+    pub(crate) next_task: watch::Sender<TaskId>,
+    pub(crate) config: Config,
+    /// No task below this one is stored.
+    first_task: AtomicU64,
+    _lock: DirLock,
+}
+
+impl EmbeddedStore {
+    /// Opens a data directory, a new one if there is none. Blocks for as long as the journals take to be read.
+    ///
+    /// # Errors
+    /// `Unavailable` when another process has it, when its format is another one or the disk refuses; `Corrupt` when
+    /// what it holds contradicts itself.
+    pub fn open(config: Config) -> Result<Self> {
+        let lock = DirLock::take(&config.data_dir)?;
+        let db = Db::open(&config)?;
+        let moment = db.snapshot();
+        let number = |key| moment.get(Table::Meta, key)?.map(|bytes| meta::read_number(&bytes)).transpose();
+        let numbers = Numbers {
+            actors: number(meta::KEY_ACTORS)?.unwrap_or(0).try_into().unwrap_or(u32::MAX),
+            items: number(meta::KEY_ITEMS)?.unwrap_or(1),
+            tasks: number(meta::KEY_TASKS)?.unwrap_or(1),
+        };
+        let accounts = Accounts::default();
+        moment.scan(Table::Heads, Bound::Unbounded, None, &mut |key, value| {
+            accounts.load(actors::read_number(key)?, &Head::decode(value)?);
+            Ok(true)
+        })?;
+        let mut first_task = numbers.tasks;
+        moment.scan(Table::Tasks, Bound::Unbounded, None, &mut |key, _| {
+            first_task = tasks::read_key(key)?.0;
+            Ok(false)
+        })?;
+        tracing::info!(
+            actors = numbers.actors,
+            task.first = first_task,
+            task.next = numbers.tasks,
+            "store opened"
+        );
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                accounts,
+                numbers: Arc::new(Mutex::new(numbers)),
+                next_task: watch::Sender::new(TaskId(numbers.tasks)),
+                config,
+                first_task: AtomicU64::new(first_task),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Bytes on disk of records, without the rings.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub fn disk_space(&self) -> Result<u64> {
+        self.inner.db.disk_space()
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn view(&self) -> Result<Box<dyn View>> {
+        Ok(Box::new(EmbeddedView::new(Arc::clone(&self.inner))))
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Txn>> {
+        let numbers = Arc::clone(&self.inner.numbers).lock_owned().await;
+        Ok(Box::new(EmbeddedTxn::new(Arc::clone(&self.inner), numbers)))
+    }
+
+    fn next_task(&self) -> watch::Receiver<TaskId> {
+        self.inner.next_task.subscribe()
+    }
+
+    async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
+        let inner = &self.inner;
+        loop {
+            // from the first stored one on: a scan from the start would walk over all that was ever deleted
+            let first = inner.first_task.load(Ordering::Acquire);
+            let mut batch = inner.db.lazy_batch();
+            let mut last = None;
+            let mut n = 0;
+            let from = tasks::key(TaskId(first));
+            let visit = &mut |key: &[u8], _: &[u8]| {
+                batch.remove(Table::Tasks, key);
+                last = Some(tasks::read_key(key)?);
+                n += 1;
+                Ok(n < TRIM_BATCH)
+            };
+            inner.db.snapshot().scan(Table::Tasks, Bound::Included(&from), Some(&tasks::key(kept)), visit)?;
+            let Some(last) = last else { return Ok(()) };
+            batch.commit()?;
+            inner.first_task.fetch_max(last.0 + 1, Ordering::AcqRel);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Inner {
+    /// How many accounts are interned at a moment.
+    pub(crate) fn actor_count(read: &impl Read) -> Result<u32> {
+        let stored = read.get(Table::Meta, meta::KEY_ACTORS)?;
+        Ok(stored
+            .map(|bytes| meta::read_number(&bytes))
+            .transpose()?
+            .unwrap_or(0)
+            .try_into()
+            .unwrap_or(u32::MAX))
+    }
+
+    /// Whether one account follows another now.
+    pub(crate) fn follows_now(&self, viewer: ActorId, author: ActorId) -> Result<bool> {
+        self.db.has_now(Table::Follows, &crate::table::follows::key(viewer, author))
+    }
+}

@@ -1,0 +1,109 @@
+//! What changes about an account: its row, its counts, the time of its newest item.
+//!
+//! Table `heads`: key: number, u32 BE. Value: flags (bits 0–1 status, 2 a resync is under way, 3 has a newest,
+//! 4 was deleted once), varints `follows` and `followers`, signed varint `status_us`, then by flags: `gone` u64 BE;
+//! `newest` as signed varint; the resync's rev u64 BE and stream time as signed varint. An account without a value
+//! is active and has nothing.
+
+use skyweir_store::{AccountInfo, AccountRow, Result, SyncMark};
+use skyweir_types::{AccountStatus, Tid};
+
+use crate::codec::{Reader, push_signed, push_varint};
+
+const SYNCING: u8 = 4;
+const HAS_NEWEST: u8 = 8;
+const GONE: u8 = 16;
+
+/// The value of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) row: AccountRow,
+    pub(crate) follows: u32,
+    pub(crate) followers: u32,
+    /// No item is newer; `i64::MIN`: never had one.
+    pub(crate) newest: i64,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { row: AccountRow::default(), follows: 0, followers: 0, newest: i64::MIN }
+    }
+}
+
+impl Head {
+    pub(crate) fn info(&self) -> AccountInfo {
+        AccountInfo {
+            status: self.row.status,
+            newest: self.newest,
+            follows: self.follows,
+            followers: self.followers,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut flags = match self.row.status {
+            AccountStatus::Active => 0,
+            AccountStatus::Hidden => 1,
+            AccountStatus::Deleted => 2,
+        };
+        flags |= if self.row.sync.is_some() { SYNCING } else { 0 };
+        flags |= if self.newest > i64::MIN { HAS_NEWEST } else { 0 };
+        flags |= if self.row.gone > Tid::ZERO { GONE } else { 0 };
+        let mut out = Vec::with_capacity(32);
+        out.push(flags);
+        push_varint(&mut out, self.follows.into());
+        push_varint(&mut out, self.followers.into());
+        push_signed(&mut out, self.row.status_us);
+        if flags & GONE != 0 {
+            out.extend_from_slice(&self.row.gone.0.to_be_bytes());
+        }
+        if flags & HAS_NEWEST != 0 {
+            push_signed(&mut out, self.newest);
+        }
+        if let Some(sync) = self.row.sync {
+            out.extend_from_slice(&sync.rev.0.to_be_bytes());
+            push_signed(&mut out, sync.since_ms);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new("heads", bytes);
+        let flags = reader.u8()?;
+        let status = match flags & 3 {
+            0 => AccountStatus::Active,
+            1 => AccountStatus::Hidden,
+            2 => AccountStatus::Deleted,
+            _ => return Err(reader.bad()),
+        };
+        let (follows, followers, status_us) = (reader.small()?, reader.small()?, reader.signed()?);
+        let gone = if flags & GONE != 0 { Tid(reader.u64()?) } else { Tid::ZERO };
+        let newest = if flags & HAS_NEWEST != 0 { reader.signed()? } else { i64::MIN };
+        let sync = match flags & SYNCING {
+            0 => None,
+            _ => Some(SyncMark { rev: Tid(reader.u64()?), since_ms: reader.signed()? }),
+        };
+        reader.end()?;
+        Ok(Self { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::arb;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(
+            status in 0..3usize, status_us: i64, gone in arb::tid(), sync in prop::option::of((arb::tid(), any::<i64>())),
+            follows: u32, followers: u32, newest: i64,
+        ) {
+            let status = [AccountStatus::Active, AccountStatus::Hidden, AccountStatus::Deleted][status];
+            let sync = sync.map(|(rev, since_ms)| SyncMark { rev, since_ms });
+            let head = Head { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest };
+            prop_assert_eq!(Head::decode(&head.encode()).unwrap(), head);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A transaction: an overlay that becomes one synced batch.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skyweir_store::{AccountRow, Error, NewItem, RecordBody, RecordRow, Result, SavedCursor, Task, Txn};
+use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+
+use crate::db::Read;
+use crate::error::corrupt;
+use crate::metrics;
+use crate::overlay::Overlay;
+use crate::store::{Inner, Numbers};
+use crate::table::heads::Head;
+use crate::table::{
+    Table, actors, after_prefix, feeds, follows, items, meta, records, reposts, syncs, tasks, tombstones,
+};
+
+/// What [`crate::EmbeddedStore`] answers to `begin`.
+pub(crate) struct EmbeddedTxn {
+    inner: Arc<Inner>,
+    /// Held from begin to the end: one transaction at a time.
+    numbers: OwnedMutexGuard<Numbers>,
+    /// Accounts and tasks are dense: numbers of a dropped transaction were never seen, and are given again.
+    /// Items are not, they are counted in `numbers` at once.
+    actors: u32,
+    tasks: u64,
+    overlay: Overlay,
+    /// Heads read or written; `true`: written.
+    heads: BTreeMap<ActorId, (Head, bool)>,
+    items_added: bool,
+}
+
+impl EmbeddedTxn {
+    pub(crate) fn new(inner: Arc<Inner>, numbers: OwnedMutexGuard<Numbers>) -> Self {
+        let overlay = Overlay::new(inner.db.snapshot());
+        let (actors, tasks) = (numbers.actors, numbers.tasks);
+        Self { inner, numbers, actors, tasks, overlay, heads: BTreeMap::new(), items_added: false }
+    }
+
+    fn head(&mut self, actor: ActorId) -> Result<Head> {
+        if let Some((head, _)) = self.heads.get(&actor) {
+            return Ok(*head);
+        }
+        let stored = self.overlay.get(Table::Heads, &actors::number(actor))?;
+        let head = stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))?;
+        self.heads.insert(actor, (head, false));
+        Ok(head)
+    }
+
+    fn set_head(&mut self, actor: ActorId, head: Head) {
+        self.heads.insert(actor, (head, true));
+    }
+
+    fn stored_row(&self, key: &[u8], record: &RecordRef) -> Result<Option<RecordRow>> {
+        let stored = self.overlay.get(Table::Records, key)?;
+        stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
+    }
+
+    /// Keeps the index of tombstones in step with the record under this key.
+    fn index_tombstone(&mut self, key: &[u8], record: &RecordRef, new: Option<i64>) -> Result<()> {
+        let old = match self.stored_row(key, record)? {
+            Some(RecordRow { body: RecordBody::Tombstone { at_ms }, .. }) => Some(at_ms),
+            _ => None,
+        };
+        if old != new {
+            if let Some(at_ms) = old {
+                self.overlay.remove(Table::Tombstones, tombstones::key(at_ms, record));
+            }
+            if let Some(at_ms) = new {
+                self.overlay.put(Table::Tombstones, tombstones::key(at_ms, record), Vec::new());
+            }
+        }
+        Ok(())
+    }
+
+    fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Vec<RecordKey>> {
+        let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
+        stored.map_or(Ok(Vec::new()), |bytes| follows::decode(&bytes))
+    }
+
+    fn count_edge(&mut self, follower: ActorId, subject: ActorId, by: i32) -> Result<()> {
+        let short = || corrupt("more edges end than began");
+        let mut head = self.head(follower)?;
+        head.follows = head.follows.checked_add_signed(by).ok_or_else(short)?;
+        self.set_head(follower, head);
+        let mut head = self.head(subject)?;
+        head.followers = head.followers.checked_add_signed(by).ok_or_else(short)?;
+        self.set_head(subject, head);
+        Ok(())
+    }
+
+    /// Everything that is not in the overlay yet.
+    fn finish_overlay(&mut self) {
+        for (actor, (head, written)) in &self.heads {
+            if *written {
+                self.overlay.put(Table::Heads, actors::number(*actor).to_vec(), head.encode());
+            }
+        }
+        let mut number =
+            |key: &[u8], n: u64| self.overlay.put(Table::Meta, key.to_vec(), n.to_be_bytes().to_vec());
+        if self.actors != self.numbers.actors {
+            number(meta::KEY_ACTORS, self.actors.into());
+        }
+        if self.items_added {
+            number(meta::KEY_ITEMS, self.numbers.items);
+        }
+        if self.tasks != self.numbers.tasks {
+            number(meta::KEY_TASKS, self.tasks);
+        }
+    }
+
+    fn changed_heads(&self) -> impl Iterator<Item = (ActorId, &Head)> {
+        self.heads.iter().filter(|(_, (_, written))| *written).map(|(actor, (head, _))| (*actor, head))
+    }
+
+    fn commit_now(mut self) -> Result<()> {
+        let begun = Instant::now();
+        self.finish_overlay();
+        let keys = self.overlay.len();
+        if keys == 0 {
+            return Ok(());
+        }
+        let mut batch = self.inner.db.synced_batch(keys);
+        self.overlay.drain_into(&mut batch);
+        let commit = self.inner.accounts.prepare(self.changed_heads());
+        if let Err(error) = batch.commit() {
+            self.inner.accounts.give_up(self.changed_heads());
+            return Err(error);
+        }
+        self.inner.accounts.publish(commit);
+        self.numbers.actors = self.actors;
+        if self.tasks != self.numbers.tasks {
+            self.numbers.tasks = self.tasks;
+            self.inner.next_task.send_replace(TaskId(self.tasks));
+        }
+        ::metrics::counter!(metrics::COMMITS).increment(1);
+        ::metrics::counter!(metrics::COMMIT_KEYS).increment(keys as u64);
+        ::metrics::histogram!(metrics::COMMIT_SECONDS).record(begun.elapsed());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Txn for EmbeddedTxn {
+    async fn intern(&mut self, did: &Did) -> Result<ActorId> {
+        if let Some(bytes) = self.overlay.get(Table::Dids, did.as_str().as_bytes())? {
+            return actors::read_number(&bytes);
+        }
+        let actor = ActorId(self.actors);
+        self.actors = self.actors.checked_add(1).ok_or_else(|| Error::Limit("2^32 accounts".into()))?;
+        let (text, number) = (did.as_str().as_bytes().to_vec(), actors::number(actor).to_vec());
+        self.overlay.put(Table::Dids, text.clone(), number.clone());
+        self.overlay.put(Table::Actors, number, text);
+        Ok(actor)
+    }
+
+    async fn did(&mut self, actor: ActorId) -> Result<Did> {
+        match self.overlay.get(Table::Actors, &actors::number(actor))? {
+            Some(bytes) => actors::read_did(&bytes),
+            None => Err(corrupt(format_args!("account {actor} was never interned"))),
+        }
+    }
+
+    async fn account(&mut self, actor: ActorId) -> Result<AccountRow> {
+        Ok(self.head(actor)?.row)
+    }
+
+    async fn set_account(&mut self, actor: ActorId, row: AccountRow) -> Result<()> {
+        let mut head = self.head(actor)?;
+        match row.sync {
+            same if same == head.row.sync => {}
+            Some(mark) => {
+                self.overlay.put(Table::Syncs, actors::number(actor).to_vec(), syncs::encode(mark));
+            }
+            None => self.overlay.remove(Table::Syncs, actors::number(actor).to_vec()),
+        }
+        head.row = row;
+        self.set_head(actor, head);
+        Ok(())
+    }
+
+    async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
+        self.stored_row(&records::key(key), key)
+    }
+
+    async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
+        let key = records::key(record);
+        let tombstone = match &row.body {
+            RecordBody::Tombstone { at_ms } => Some(*at_ms),
+            _ => None,
+        };
+        self.index_tombstone(&key, record, tombstone)?;
+        self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
+        Ok(())
+    }
+
+    async fn remove_record(&mut self, record: &RecordRef) -> Result<()> {
+        let key = records::key(record);
+        self.index_tombstone(&key, record, None)?;
+        self.overlay.remove(Table::Records, key);
+        Ok(())
+    }
+
+    async fn records_of(
+        &mut self,
+        actor: ActorId,
+        after: Option<(Collection, RecordKey)>,
+        n: usize,
+    ) -> Result<Vec<(RecordRef, RecordRow)>> {
+        let prefix = actors::number(actor);
+        let after = after.map(|(collection, rkey)| records::key(&RecordRef { actor, collection, rkey }));
+        let from = after.as_deref().map_or(Bound::Included(&prefix[..]), Bound::Excluded);
+        let mut found = Vec::new();
+        if n > 0 {
+            self.overlay.scan(
+                Table::Records,
+                from,
+                after_prefix(&prefix).as_deref(),
+                &mut |key, value| {
+                    let record = records::read_key(key)?;
+                    let row = records::decode(&record.rkey, value)?;
+                    found.push((record, row));
+                    Ok(found.len() < n)
+                },
+            )?;
+        }
+        Ok(found)
+    }
+
+    async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
+        let mut found = Vec::new();
+        if n > 0 {
+            let to = tombstones::bound(before_ms);
+            self.overlay.scan(Table::Tombstones, Bound::Unbounded, Some(&to), &mut |key, _| {
+                found.push(tombstones::read_key(key)?.1);
+                Ok(found.len() < n)
+            })?;
+        }
+        Ok(found)
+    }
+
+    async fn add_item(&mut self, item: NewItem) -> Result<ItemId> {
+        let id = ItemId(self.numbers.items);
+        if id.0 >> 47 != 0 {
+            return Err(Error::Limit("2^47 items".into()));
+        }
+        self.numbers.items += 1;
+        self.items_added = true;
+        let place = Position::new(item.sort_at, &item.cid, item.uri_hash);
+        self.overlay.put(Table::Items, items::key(id).to_vec(), items::encode(&item));
+        self.overlay.put(Table::Feeds, feeds::key(item.author, &place), feeds::encode(id));
+        let mut head = self.head(item.author)?;
+        if item.sort_at > head.newest {
+            head.newest = item.sort_at;
+            self.set_head(item.author, head);
+        }
+        Ok(id)
+    }
+
+    async fn remove_item(&mut self, id: ItemId) -> Result<()> {
+        let Some(bytes) = self.overlay.get(Table::Items, &items::key(id))? else { return Ok(()) };
+        let item = items::decode(id, &bytes)?;
+        self.overlay.remove(Table::Items, items::key(id).to_vec());
+        let place = feeds::key(item.author, &item.position());
+        // a new version of the record may have taken the very same place
+        let entry = self.overlay.get(Table::Feeds, &place)?;
+        if entry.is_some_and(|value| *value == feeds::encode(id)[..]) {
+            self.overlay.remove(Table::Feeds, place);
+        }
+        Ok(())
+    }
+
+    async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()> {
+        self.overlay.put(Table::Reposts, reposts::key(post, repost), Vec::new());
+        Ok(())
+    }
+
+    async fn unlink_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()> {
+        self.overlay.remove(Table::Reposts, reposts::key(post, repost));
+        Ok(())
+    }
+
+    async fn reposts_of(
+        &mut self,
+        post: &RecordRef,
+        after: Option<&RecordRef>,
+        n: usize,
+    ) -> Result<Vec<RecordRef>> {
+        let prefix = reposts::prefix(post);
+        let after = after.map(|repost| reposts::key(post, repost));
+        let from = after.as_deref().map_or(Bound::Included(&prefix[..]), Bound::Excluded);
+        let mut found = Vec::new();
+        if n > 0 {
+            self.overlay.scan(Table::Reposts, from, after_prefix(&prefix).as_deref(), &mut |key, _| {
+                found.push(reposts::read_key(key)?.1);
+                Ok(found.len() < n)
+            })?;
+        }
+        Ok(found)
+    }
+
+    async fn add_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
+        let mut rkeys = self.edge(follower, subject)?;
+        if rkeys.contains(rkey) {
+            return Ok(false);
+        }
+        rkeys.push(rkey.clone());
+        self.overlay.put(Table::Follows, follows::key(follower, subject).to_vec(), follows::encode(&rkeys));
+        if rkeys.len() > 1 {
+            return Ok(false);
+        }
+        self.overlay.put(Table::Followers, follows::key(subject, follower).to_vec(), Vec::new());
+        self.count_edge(follower, subject, 1)?;
+        Ok(true)
+    }
+
+    async fn remove_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
+        let mut rkeys = self.edge(follower, subject)?;
+        let Some(at) = rkeys.iter().position(|known| known == rkey) else { return Ok(false) };
+        rkeys.remove(at);
+        let key = follows::key(follower, subject).to_vec();
+        if !rkeys.is_empty() {
+            self.overlay.put(Table::Follows, key, follows::encode(&rkeys));
+            return Ok(false);
+        }
+        self.overlay.remove(Table::Follows, key);
+        self.overlay.remove(Table::Followers, follows::key(subject, follower).to_vec());
+        self.count_edge(follower, subject, -1)?;
+        Ok(true)
+    }
+
+    async fn append(&mut self, task: Task) -> Result<TaskId> {
+        let id = TaskId(self.tasks);
+        self.tasks += 1;
+        self.overlay.put(Table::Tasks, tasks::key(id).to_vec(), tasks::encode(task));
+        Ok(id)
+    }
+
+    async fn set_cursor(&mut self, cursor: SavedCursor) -> Result<()> {
+        self.overlay.put(Table::Meta, meta::KEY_CURSOR.to_vec(), meta::encode_cursor(&cursor));
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        // on a thread that may block; it runs to its end even when nobody waits for it any more
+        let done = tokio::task::spawn_blocking(move || self.commit_now()).await;
+        done.map_err(|_| Error::Unavailable("the commit was cut off by the end of the process".into()))?
+    }
+}

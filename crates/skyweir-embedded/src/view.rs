@@ -1,0 +1,201 @@
+//! A snapshot of all records.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skyweir_store::{AccountInfo, FeedAsk, FeedEntry, RecordRow, Result, SavedCursor, SyncMark, Task, View};
+use skyweir_types::{ActorId, Did, Item, ItemId, RecordKey, RecordRef, TaskId};
+use tokio::task::yield_now;
+
+use crate::db::{Moment, Read};
+use crate::error::corrupt;
+use crate::store::Inner;
+use crate::table::heads::Head;
+use crate::table::{Table, actors, after_prefix, feeds, follows, items, meta, records, syncs, tasks};
+
+/// After so many single reads others get their turn.
+const STRETCH: usize = 256;
+
+/// What [`crate::EmbeddedStore`] answers to `view`.
+pub(crate) struct EmbeddedView {
+    inner: Arc<Inner>,
+    /// The last commit that was complete before the moment.
+    complete: u64,
+    moment: Moment,
+}
+
+impl EmbeddedView {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        let complete = inner.accounts.complete();
+        let moment = inner.db.snapshot();
+        Self { inner, complete, moment }
+    }
+
+    fn head(&self, actor: ActorId) -> Result<Head> {
+        let stored = self.moment.get(Table::Heads, &actors::number(actor))?;
+        stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))
+    }
+
+    /// Answers one question after the other, yielding now and then.
+    async fn each<Q: Sync, A: Send>(
+        &self,
+        asks: &[Q],
+        answer: impl Fn(&Q) -> Result<A> + Send,
+    ) -> Result<Vec<A>> {
+        let mut answers = Vec::with_capacity(asks.len());
+        for stretch in asks.chunks(STRETCH) {
+            if !answers.is_empty() {
+                yield_now().await;
+            }
+            for ask in stretch {
+                answers.push(answer(ask)?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The second halves of an edge set's keys that begin with `of`.
+    fn edge_page(&self, table: Table, of: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+        let mut page = Vec::with_capacity(n.min(10_000));
+        if n == 0 {
+            return Ok(page);
+        }
+        let from = follows::key(of, after.unwrap_or_default());
+        let from = if after.is_some() { Bound::Excluded(&from[..]) } else { Bound::Included(&from[..]) };
+        let to = after_prefix(&actors::number(of));
+        self.moment.scan(table, from, to.as_deref(), &mut |key, _| {
+            page.push(follows::read_key(key)?.1);
+            Ok(page.len() < n)
+        })?;
+        Ok(page)
+    }
+
+    fn feed(&self, ask: &FeedAsk, n: usize) -> Result<Vec<FeedEntry>> {
+        let mut entries = Vec::with_capacity(n.min(1_024));
+        if n == 0 {
+            return Ok(entries);
+        }
+        let from = feeds::key(ask.author, &ask.after);
+        let to = after_prefix(&actors::number(ask.author));
+        self.moment.scan(Table::Feeds, Bound::Excluded(&from), to.as_deref(), &mut |key, value| {
+            entries.push(feeds::read(key, value)?.1);
+            Ok(entries.len() < n)
+        })?;
+        Ok(entries)
+    }
+}
+
+#[async_trait]
+impl View for EmbeddedView {
+    async fn actor(&self, did: &Did) -> Result<Option<ActorId>> {
+        let stored = self.moment.get(Table::Dids, did.as_str().as_bytes())?;
+        stored.map(|bytes| actors::read_number(&bytes)).transpose()
+    }
+
+    async fn dids(&self, asked: &[ActorId]) -> Result<Vec<Did>> {
+        self.each(asked, |actor| match self.moment.get(Table::Actors, &actors::number(*actor))? {
+            Some(bytes) => actors::read_did(&bytes),
+            None => Err(corrupt(format_args!("account {actor} was never interned"))),
+        })
+        .await
+    }
+
+    async fn actor_count(&self) -> Result<u32> {
+        Inner::actor_count(&self.moment)
+    }
+
+    async fn accounts(&self, asked: &[ActorId]) -> Result<Vec<AccountInfo>> {
+        let known = self.inner.accounts.get(asked, self.complete);
+        let pair = |(info, actor): (Option<AccountInfo>, &ActorId)| match info {
+            Some(info) => Ok(info),
+            None => Ok(self.head(*actor)?.info()),
+        };
+        known.into_iter().zip(asked).map(pair).collect()
+    }
+
+    async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
+        self.each(ids, |id| {
+            let stored = self.moment.get(Table::Items, &items::key(*id))?;
+            stored.map(|bytes| items::decode(*id, &bytes)).transpose()
+        })
+        .await
+    }
+
+    async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
+        self.each(keys, |key| {
+            let stored = self.moment.get(Table::Records, &records::key(key))?;
+            stored.map(|bytes| records::decode(&key.rkey, &bytes)).transpose()
+        })
+        .await
+    }
+
+    async fn feeds(&self, asks: &[FeedAsk], n: usize) -> Result<Vec<Vec<FeedEntry>>> {
+        self.each(asks, |ask| self.feed(ask, n)).await
+    }
+
+    async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+        self.edge_page(Table::Follows, viewer, after, n)
+    }
+
+    async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+        self.edge_page(Table::Followers, author, after, n)
+    }
+
+    async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>> {
+        self.each(pairs, |(follower, subject)| {
+            let stored = self.moment.get(Table::Follows, &follows::key(*follower, *subject))?;
+            stored.map(|bytes| follows::decode_first(&bytes)).transpose()
+        })
+        .await
+    }
+
+    async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>> {
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from.filter(|_| found.len() < n) {
+            let (actors, next) = self.inner.accounts.high_follows(start, limit, self.complete);
+            let infos = View::accounts(self, &actors).await?;
+            let pairs = actors.into_iter().zip(infos).map(|(actor, info)| (actor, info.follows));
+            found.extend(pairs.filter(|(_, follows)| *follows > limit));
+            from = next;
+            yield_now().await;
+        }
+        found.truncate(n);
+        Ok(found)
+    }
+
+    async fn tasks(&self, from: TaskId, n: usize) -> Result<Vec<(TaskId, Task)>> {
+        let mut found = Vec::with_capacity(n.min(1_024));
+        if n == 0 {
+            return Ok(found);
+        }
+        self.moment.scan(Table::Tasks, Bound::Included(&tasks::key(from)), None, &mut |key, value| {
+            found.push((tasks::read_key(key)?, tasks::decode(value)?));
+            Ok(found.len() < n)
+        })?;
+        Ok(found)
+    }
+
+    async fn next_task(&self) -> Result<TaskId> {
+        let stored = self.moment.get(Table::Meta, meta::KEY_TASKS)?;
+        Ok(TaskId(stored.map(|bytes| meta::read_number(&bytes)).transpose()?.unwrap_or(1)))
+    }
+
+    async fn cursor(&self) -> Result<Option<SavedCursor>> {
+        let stored = self.moment.get(Table::Meta, meta::KEY_CURSOR)?;
+        stored.map(|bytes| meta::decode_cursor(&bytes)).transpose()
+    }
+
+    async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
+        let mut found = Vec::new();
+        if n == 0 {
+            return Ok(found);
+        }
+        self.moment.scan(Table::Syncs, Bound::Unbounded, None, &mut |key, value| {
+            found.push((actors::read_number(key)?, syncs::decode(value)?));
+            Ok(found.len() < n)
+        })?;
+        Ok(found)
+    }
+}

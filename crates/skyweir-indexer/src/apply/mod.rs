@@ -1,0 +1,118 @@
+//! Applying events to the records: contract, rules 1–9. Every step may come again and changes nothing then.
+
+mod account;
+mod record;
+mod sync;
+
+use std::collections::{HashMap, HashSet};
+
+use skyweir_store::{Result, SyncMark, Txn, View};
+use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef};
+
+/// How many rows a step reads at a time.
+const PAGE: usize = 1_000;
+/// How many resyncs may be under way; beyond, the oldest end early.
+const SYNCS_MOST: usize = 100_000;
+
+/// How long things are remembered, in stream time.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizons {
+    /// Tombstones are kept this long, milliseconds.
+    pub tombstones_ms: i64,
+    /// A resync whose account stays quiet ends after this, milliseconds.
+    pub sync_grace_ms: i64,
+}
+
+impl Default for Horizons {
+    fn default() -> Self {
+        Self { tombstones_ms: 7 * 24 * 3_600_000, sync_grace_ms: 600_000 }
+    }
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It changed something.
+    Applied,
+    /// The record has this content already; its rev was lifted.
+    Unchanged,
+    /// Its rev isn't above the stored one: a replay, or one that came late.
+    Stale,
+}
+
+/// Applies events in order. Holds nothing that the store doesn't hold too, but for the stream's clock.
+pub struct Applier {
+    across: AcrossAccounts,
+    horizons: Horizons,
+    /// Greatest event time seen, microseconds.
+    stream_us: i64,
+    syncs: HashMap<ActorId, SyncMark>,
+    /// Keys that this frame has written: its later operations on them count at the same rev.
+    frame: HashSet<RecordRef>,
+}
+
+impl Applier {
+    /// Begins where the store stands.
+    ///
+    /// # Errors
+    /// Whatever the view answers.
+    pub async fn load(view: &dyn View, across: AcrossAccounts, horizons: Horizons) -> Result<Self> {
+        let stream_us = view.cursor().await?.map_or(i64::MIN, |cursor| cursor.time_us);
+        let syncs = view.sync_marks(SYNCS_MOST).await?.into_iter().collect();
+        Ok(Self { across, horizons, stream_us, syncs, frame: HashSet::new() })
+    }
+
+    /// Forgets what a failed transaction may have left in memory.
+    ///
+    /// # Errors
+    /// Whatever the view answers.
+    pub async fn reload(&mut self, view: &dyn View) -> Result<()> {
+        *self = Self::load(view, self.across, self.horizons).await?;
+        Ok(())
+    }
+
+    /// The stream's own clock: the greatest event time seen, microseconds since 1970.
+    #[must_use]
+    pub fn stream_us(&self) -> i64 {
+        self.stream_us
+    }
+
+    /// Applies the events of one upstream message, in order. `outcomes` gets one entry an event.
+    ///
+    /// # Errors
+    /// Whatever the transaction answers; it has to be dropped then, and the whole group applied again.
+    pub async fn frame(
+        &mut self,
+        txn: &mut dyn Txn,
+        events: &[Event],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
+        self.frame.clear();
+        for event in events {
+            self.stream_us = self.stream_us.max(event.time_us);
+            let outcome = match &event.body {
+                Body::Record(op) => self.record(txn, event, op).await?,
+                Body::Account(status) => self.account(txn, event, *status).await?,
+                Body::Sync { rev, records_follow } => self.sync(txn, event, *rev, *records_follow).await?,
+            };
+            outcomes.push(outcome);
+        }
+        Ok(())
+    }
+
+    /// Ends a group: resyncs whose grace is over are swept, tombstones past their time forgotten (some at a time).
+    ///
+    /// # Errors
+    /// As [`Applier::frame`].
+    pub async fn end_group(&mut self, txn: &mut dyn Txn) -> Result<()> {
+        if self.stream_us == i64::MIN {
+            return Ok(());
+        }
+        let stream_ms = self.stream_us.div_euclid(1000);
+        self.end_quiet_syncs(txn, stream_ms).await?;
+        for key in txn.tombstones_before(stream_ms - self.horizons.tombstones_ms, PAGE).await? {
+            txn.remove_record(&key).await?;
+        }
+        Ok(())
+    }
+}

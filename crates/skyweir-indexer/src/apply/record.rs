@@ -1,0 +1,209 @@
+//! One operation on one record: the rev guard, and what a post, repost or follow brings and takes away.
+
+use skyweir_store::{NewItem, RecordBody, RecordRow, Result, Task, Txn};
+use skyweir_types::{
+    AcrossAccounts, Action, ActorId, Cid, Collection, Did, Event, ItemKind, Record, RecordKey, RecordOp,
+    RecordRef, Tid, UriHash,
+};
+
+use super::{Applier, Outcome, PAGE};
+
+impl Applier {
+    pub(super) async fn record(
+        &mut self,
+        txn: &mut dyn Txn,
+        event: &Event,
+        op: &RecordOp,
+    ) -> Result<Outcome> {
+        let actor = txn.intern(&event.did).await?;
+        let account = txn.account(actor).await?;
+        if op.rev <= account.gone {
+            return Ok(Outcome::Stale);
+        }
+        if let Some(mark) = account.sync.filter(|mark| op.rev > mark.rev) {
+            self.end_sync(txn, actor, mark).await?;
+        }
+        let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
+        let stored = txn.record(&key).await?;
+        if let Some(row) = &stored
+            && (op.rev < row.rev || (op.rev == row.rev && !self.frame.contains(&key)))
+        {
+            return Ok(Outcome::Stale);
+        }
+        self.frame.insert(key.clone());
+        match &op.action {
+            Action::Delete => {
+                self.delete(txn, &key, stored, op.rev, event.time_us.div_euclid(1000)).await?;
+                Ok(Outcome::Applied)
+            }
+            Action::Put { cid, record } => self.put(txn, event, &key, stored, op.rev, *cid, record).await,
+        }
+    }
+
+    /// Takes a record away. A post's reposts go with it, also when the post itself was never seen.
+    async fn delete(
+        &mut self,
+        txn: &mut dyn Txn,
+        key: &RecordRef,
+        stored: Option<RecordRow>,
+        rev: Tid,
+        at_ms: i64,
+    ) -> Result<()> {
+        let mut wiped = stored.as_ref().map_or(Tid::ZERO, |row| row.wiped);
+        if let Some(row) = &stored {
+            undo(txn, key, &row.body).await?;
+        }
+        if key.collection == Collection::Post {
+            self.wipe_reposts(txn, key, rev).await?;
+            wiped = wiped.max(rev);
+        }
+        txn.put_record(key, RecordRow { rev, wiped, body: RecordBody::Tombstone { at_ms } }).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one operation, each used once")]
+    async fn put(
+        &mut self,
+        txn: &mut dyn Txn,
+        event: &Event,
+        key: &RecordRef,
+        stored: Option<RecordRow>,
+        rev: Tid,
+        cid: Cid,
+        record: &Record,
+    ) -> Result<Outcome> {
+        let follow_subject = match record {
+            Record::Follow { subject } => Some(txn.intern(subject).await?),
+            _ => None,
+        };
+        let mut wiped = Tid::ZERO;
+        if let Some(row) = stored {
+            let same = match &row.body {
+                RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. } => *ours == cid,
+                RecordBody::Follow { subject } => Some(*subject) == follow_subject,
+                RecordBody::Tombstone { .. } => false,
+            };
+            if same {
+                txn.put_record(key, RecordRow { rev, ..row }).await?;
+                return Ok(Outcome::Unchanged);
+            }
+            wiped = row.wiped;
+            undo(txn, key, &row.body).await?;
+            if matches!(row.body, RecordBody::Post { .. }) {
+                self.wipe_reposts(txn, key, rev).await?;
+                wiped = wiped.max(rev);
+            }
+        }
+        let body = match record {
+            Record::Post { created_at, is_reply, is_quote } => {
+                let kind = ItemKind::Post { is_reply: *is_reply, is_quote: *is_quote };
+                let item = new_item(event, key, cid, *created_at, kind);
+                let item = txn.add_item(item).await?;
+                txn.append(Task::FanOut { item }).await?;
+                RecordBody::Post { item, cid }
+            }
+            Record::Repost { created_at, uri, cid: subject_cid } => {
+                let subject = subject_post(txn, uri).await?;
+                let mut item = None;
+                if !self.came_too_late(txn, subject.as_ref(), rev).await? {
+                    let kind = ItemKind::Repost { uri: uri.clone(), cid: subject_cid.clone() };
+                    let new = new_item(event, key, cid, *created_at, kind);
+                    let id = txn.add_item(new).await?;
+                    txn.append(Task::FanOut { item: id }).await?;
+                    item = Some(id);
+                }
+                if let Some(post) = &subject {
+                    txn.link_repost(post, key).await?;
+                }
+                RecordBody::Repost { item, cid, subject }
+            }
+            Record::Follow { .. } => {
+                let subject = follow_subject.expect("interned above, as the record is a follow");
+                if txn.add_follow(key.actor, subject, &key.rkey).await? && subject != key.actor {
+                    txn.append(Task::Fill { viewer: key.actor, author: subject }).await?;
+                }
+                RecordBody::Follow { subject }
+            }
+        };
+        txn.put_record(key, RecordRow { rev, wiped, body }).await?;
+        Ok(Outcome::Applied)
+    }
+
+    /// On a source whose order across accounts slips, a repost may come after the deletion or update that took its
+    /// item away upstream: revs tell.
+    async fn came_too_late(&self, txn: &mut dyn Txn, post: Option<&RecordRef>, rev: Tid) -> Result<bool> {
+        let (AcrossAccounts::Slips, Some(post)) = (self.across, post) else { return Ok(false) };
+        Ok(txn.record(post).await?.is_some_and(|row| rev < row.wiped))
+    }
+
+    /// Takes away the items of all reposts of a post known so far; where order slips, of those with an older rev.
+    pub(super) async fn wipe_reposts(&self, txn: &mut dyn Txn, post: &RecordRef, rev: Tid) -> Result<()> {
+        let mut after: Option<RecordRef> = None;
+        loop {
+            let page = txn.reposts_of(post, after.as_ref(), PAGE).await?;
+            for repost in &page {
+                let Some(row) = txn.record(repost).await? else { continue };
+                let older = self.across == AcrossAccounts::Upstream || row.rev < rev;
+                if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
+                    && older
+                {
+                    txn.remove_item(item).await?;
+                    let body = RecordBody::Repost { item: None, cid, subject };
+                    txn.put_record(repost, RecordRow { body, ..row }).await?;
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+            after = page.into_iter().next_back();
+        }
+    }
+}
+
+/// Takes away what a living record brought.
+pub(super) async fn undo(txn: &mut dyn Txn, key: &RecordRef, body: &RecordBody) -> Result<()> {
+    match body {
+        RecordBody::Post { item, .. } => txn.remove_item(*item).await,
+        RecordBody::Repost { item, subject, .. } => {
+            if let Some(item) = item {
+                txn.remove_item(*item).await?;
+            }
+            match subject {
+                Some(post) => txn.unlink_repost(post, key).await,
+                None => Ok(()),
+            }
+        }
+        RecordBody::Follow { subject } => {
+            if txn.remove_follow(key.actor, *subject, &key.rkey).await? && *subject != key.actor {
+                txn.append(Task::Purge { viewer: key.actor, author: *subject }).await?;
+            }
+            Ok(())
+        }
+        RecordBody::Tombstone { .. } => Ok(()),
+    }
+}
+
+/// `sortAt` is the smaller of `createdAt` and the event's time, in milliseconds (contract, rule 12).
+fn new_item(event: &Event, key: &RecordRef, cid: Cid, created_at: i64, kind: ItemKind) -> NewItem {
+    NewItem {
+        author: key.actor,
+        rkey: key.rkey.clone(),
+        cid,
+        sort_at: created_at.min(event.time_us.div_euclid(1000)),
+        uri_hash: UriHash::of(event.did.as_str(), key.collection.nsid(), key.rkey.as_str()),
+        kind,
+    }
+}
+
+/// The post that a repost points at; `None` when the subject is no post.
+async fn subject_post(txn: &mut dyn Txn, uri: &str) -> Result<Option<RecordRef>> {
+    let Some((did, rkey)) = uri.strip_prefix("at://").and_then(|rest| {
+        let (authority, path) = rest.split_once('/')?;
+        let (collection, rkey) = path.split_once('/')?;
+        (collection == Collection::Post.nsid()).then_some((authority, rkey))
+    }) else {
+        return Ok(None);
+    };
+    let (Ok(did), Ok(rkey)) = (Did::parse(did), RecordKey::parse(rkey)) else { return Ok(None) };
+    let actor: ActorId = txn.intern(&did).await?;
+    Ok(Some(RecordRef { actor, collection: Collection::Post, rkey }))
+}

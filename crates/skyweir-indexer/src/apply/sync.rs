@@ -1,0 +1,90 @@
+//! Resyncs (`#sync` of Jetstream v2): the account's records come again under the new rev, and their end is not marked.
+//! What still carries an older rev at the account's next rev, or after a grace of stream time, is swept.
+
+use skyweir_store::{RecordBody, RecordRow, Result, SyncMark, Txn};
+use skyweir_types::{ActorId, Collection, Event, Tid};
+
+use super::record::undo;
+use super::{Applier, Outcome, PAGE, SYNCS_MOST};
+
+impl Applier {
+    pub(super) async fn sync(
+        &mut self,
+        txn: &mut dyn Txn,
+        event: &Event,
+        rev: Tid,
+        records_follow: bool,
+    ) -> Result<Outcome> {
+        if !records_follow {
+            return Ok(Outcome::Unchanged);
+        }
+        let actor = txn.intern(&event.did).await?;
+        let mut row = txn.account(actor).await?;
+        if rev <= row.gone || row.sync.is_some_and(|mark| rev <= mark.rev) {
+            return Ok(Outcome::Stale);
+        }
+        if let Some(mark) = row.sync {
+            self.end_sync(txn, actor, mark).await?;
+            row = txn.account(actor).await?;
+        }
+        if self.syncs.len() >= SYNCS_MOST {
+            let oldest = self.syncs.iter().min_by_key(|(_, mark)| mark.since_ms).map(|(a, m)| (*a, *m));
+            if let Some((oldest, mark)) = oldest {
+                self.end_sync(txn, oldest, mark).await?;
+            }
+        }
+        let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
+        row.sync = Some(mark);
+        txn.set_account(actor, row).await?;
+        self.syncs.insert(actor, mark);
+        Ok(Outcome::Applied)
+    }
+
+    /// Ends a resync: sweeps what did not come again. The tombstones keep the old revs, so that a replacement row
+    /// that comes after all brings its record back.
+    pub(super) async fn end_sync(&mut self, txn: &mut dyn Txn, actor: ActorId, mark: SyncMark) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = txn.records_of(actor, after, PAGE).await?;
+            let last = page.last().map(|(key, _)| (key.collection, key.rkey.clone()));
+            let full = page.len() == PAGE;
+            for (key, row) in page {
+                if row.rev >= mark.rev || matches!(row.body, RecordBody::Tombstone { .. }) {
+                    continue;
+                }
+                undo(txn, &key, &row.body).await?;
+                let mut wiped = row.wiped;
+                if key.collection == Collection::Post {
+                    self.wipe_reposts(txn, &key, mark.rev).await?;
+                    wiped = wiped.max(mark.rev);
+                }
+                let body = RecordBody::Tombstone { at_ms: mark.since_ms };
+                txn.put_record(&key, RecordRow { rev: row.rev, wiped, body }).await?;
+            }
+            if !full {
+                break;
+            }
+            after = last;
+        }
+        let mut row = txn.account(actor).await?;
+        row.sync = None;
+        txn.set_account(actor, row).await?;
+        self.syncs.remove(&actor);
+        Ok(())
+    }
+
+    pub(super) async fn end_quiet_syncs(&mut self, txn: &mut dyn Txn, stream_ms: i64) -> Result<()> {
+        let over = stream_ms - self.horizons.sync_grace_ms;
+        let quiet: Vec<_> = self
+            .syncs
+            .iter()
+            .filter(|(_, mark)| mark.since_ms < over)
+            .map(|(a, m)| (*a, *m))
+            .take(PAGE)
+            .collect();
+        for (actor, mark) in quiet {
+            self.end_sync(txn, actor, mark).await?;
+        }
+        Ok(())
+    }
+}

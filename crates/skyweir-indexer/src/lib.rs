@@ -1,0 +1,16 @@
+//! Sources, decoding, and the application of events.
+
+mod apply;
+mod config;
+pub mod metrics;
+mod run;
+
+pub use apply::{Applier, Horizons, Outcome};
+pub use config::{Config, CursorChoice};
+pub use run::{Error, Indexer};
+
+pub mod decode;
+mod skip;
+pub mod source;
+
+pub use skip::Skip;

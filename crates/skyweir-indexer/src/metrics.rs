@@ -1,0 +1,76 @@
+//! Metrics of the indexer.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use skyweir_types::Body;
+
+use crate::apply::Outcome;
+
+const EVENTS: &str = "skyweir_indexer_events_total";
+const SKIPPED: &str = "skyweir_indexer_skipped_total";
+const MESSAGES: &str = "skyweir_indexer_messages_total";
+const COMMITS: &str = "skyweir_indexer_commits_total";
+const COMMIT_SECONDS: &str = "skyweir_indexer_commit_seconds";
+const RETRIES: &str = "skyweir_indexer_commit_retries_total";
+const STREAM_TIME: &str = "skyweir_indexer_stream_time_seconds";
+const ENDED: &str = "skyweir_indexer_source_ended";
+
+/// Tells the recorder what each metric means. Call once, after the recorder is installed.
+pub fn describe() {
+    describe_counter!(EVENTS, Unit::Count, "Events applied, by kind and by what became of them");
+    describe_counter!(SKIPPED, Unit::Count, "Operations and messages that were skipped, by reason");
+    describe_counter!(MESSAGES, Unit::Count, "Upstream messages received");
+    describe_counter!(COMMITS, Unit::Count, "Groups of events committed and synced");
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Time from the first event of a group to its synced commit"
+    );
+    describe_counter!(RETRIES, Unit::Count, "Commits that the store refused and that were tried again");
+    describe_gauge!(
+        STREAM_TIME,
+        Unit::Seconds,
+        "Greatest event time seen, seconds since 1970: now minus this is the lag"
+    );
+    describe_gauge!(ENDED, Unit::Count, "1 once a file source has been read to its end and applied");
+    gauge!(ENDED).set(0.0);
+}
+
+pub(crate) fn applied(body: &Body, outcome: Outcome) {
+    let kind = match body {
+        Body::Record(op) => match op.collection {
+            skyweir_types::Collection::Post => "post",
+            skyweir_types::Collection::Repost => "repost",
+            skyweir_types::Collection::Follow => "follow",
+        },
+        Body::Account(_) => "account",
+        Body::Sync { .. } => "sync",
+    };
+    let outcome = match outcome {
+        Outcome::Applied => "applied",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Stale => "stale",
+    };
+    counter!(EVENTS, "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn skipped(reason: &'static str) {
+    counter!(SKIPPED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn messages(count: u64) {
+    counter!(MESSAGES).increment(count);
+}
+
+pub(crate) fn committed(seconds: f64, stream_us: i64) {
+    counter!(COMMITS).increment(1);
+    histogram!(COMMIT_SECONDS).record(seconds);
+    gauge!(STREAM_TIME).set(stream_us as f64 / 1e6);
+}
+
+pub(crate) fn retried() {
+    counter!(RETRIES).increment(1);
+}
+
+pub(crate) fn ended() {
+    gauge!(ENDED).set(1.0);
+}

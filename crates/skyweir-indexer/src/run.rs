@@ -1,0 +1,253 @@
+//! The indexer: takes messages from its source, applies them in groups, saves the cursor with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyweir_store::{SavedCursor, Store};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::apply::{Applier, Outcome};
+use crate::metrics;
+use crate::source::{self, Ended, Frame, SavedPosition, Source, SourceStatus, StartAt};
+use crate::{Config, CursorChoice};
+
+/// Why the indexer ended against its will.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store is corrupt, or failed in a way that trying again can't mend.
+    #[error(transparent)]
+    Store(#[from] skyweir_store::Error),
+    /// The source can't be used as it is configured.
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    /// The saved cursor belongs to another source.
+    #[error(
+        "the saved cursor belongs to {saved}, not to {asked}: positions of one source mean nothing to another; \
+         start once with --cursor live (a gap) or --cursor NUMBER, or with another --data-dir"
+    )]
+    OtherSource {
+        /// The source that the store was fed from.
+        saved: String,
+        /// The configured source.
+        asked: String,
+    },
+}
+
+/// Consumes one source and applies it to the store.
+pub struct Indexer {
+    config: Config,
+    store: Arc<dyn Store>,
+    source: Source,
+    cursor: CursorChoice,
+    status: Arc<SourceStatus>,
+}
+
+/// Messages that make up one commit.
+#[derive(Default)]
+struct Group {
+    frames: Vec<Frame>,
+    events: usize,
+}
+
+impl Group {
+    fn push(&mut self, frame: Frame) {
+        self.events += frame.events.len();
+        self.frames.push(frame);
+    }
+}
+
+impl Indexer {
+    /// An indexer of this source. `status` is what `/readyz` shows of it.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        source: Source,
+        cursor: CursorChoice,
+        status: Arc<SourceStatus>,
+    ) -> Self {
+        Self { config, store, source, cursor, status }
+    }
+
+    /// Runs until stopped, or until a file source is read to its end. What was received by then is applied.
+    ///
+    /// # Errors
+    /// [`Error`]; everything that may pass by itself is tried again instead.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let view = self.store.view().await?;
+        let saved = view.cursor().await?;
+        let id = self.source.id();
+        let start = start_at(self.cursor, saved, &id)?;
+        let across = self.source.across_accounts();
+        let mut applier = Applier::load(view.as_ref(), across, self.config.horizons()).await?;
+        drop(view);
+        info!(source = %id, start = ?start, "indexer starts");
+
+        let (sender, mut frames) = mpsc::channel(self.config.source.queue);
+        let mut reader = JoinSet::new();
+        reader.spawn(self.source.run(start, sender, self.status, stop.clone()));
+
+        let mut committer = Committer { config: &self.config, store: self.store.as_ref(), id, pending: None };
+        while let Some(group) = next_group(&mut frames, &self.config, committer.deadline()).await {
+            committer.commit(&mut applier, group, &stop).await?;
+        }
+        committer.flush(&mut applier, &stop).await?;
+        match reader.join_next().await {
+            Some(Ok(ended)) => {
+                if matches!(ended?, Ended::EndOfFile) {
+                    metrics::ended();
+                    info!("source has ended, all of it is applied");
+                }
+            }
+            Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn start_at(choice: CursorChoice, saved: Option<SavedCursor>, id: &str) -> Result<StartAt, Error> {
+    match (choice, saved) {
+        (CursorChoice::Live, _) | (CursorChoice::Auto, None) => Ok(StartAt::Live),
+        (CursorChoice::At(number), _) => Ok(StartAt::From(number)),
+        (CursorChoice::Auto, Some(saved)) if saved.source == id => {
+            Ok(StartAt::Resume(SavedPosition { position: saved.position, time_us: saved.time_us }))
+        }
+        (CursorChoice::Auto, Some(saved)) => {
+            Err(Error::OtherSource { saved: saved.source, asked: id.to_owned() })
+        }
+    }
+}
+
+/// Waits for a message, then takes what comes within the group's time; `None` when the source has ended. An empty
+/// group comes when the deadline for saving a cursor passes.
+async fn next_group(
+    frames: &mut mpsc::Receiver<Frame>,
+    config: &Config,
+    cursor_due: Option<Instant>,
+) -> Option<Group> {
+    let mut group = Group::default();
+    let first = match cursor_due {
+        None => frames.recv().await,
+        Some(due) => match tokio::time::timeout_at(due, frames.recv()).await {
+            Ok(first) => first,
+            Err(_) => return Some(group),
+        },
+    };
+    group.push(first?);
+    let deadline = Instant::now() + config.group_time();
+    while group.events < config.group_events && group.frames.len() < config.group_events * 10 {
+        match tokio::time::timeout_at(deadline, frames.recv()).await {
+            Ok(Some(frame)) => group.push(frame),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Some(group)
+}
+
+/// A cursor that moved past messages without an event of ours: saved by count and by time.
+struct Pending {
+    cursor: SavedCursor,
+    messages: u64,
+    due: Instant,
+}
+
+struct Committer<'a> {
+    config: &'a Config,
+    store: &'a dyn Store,
+    id: String,
+    pending: Option<Pending>,
+}
+
+impl Committer<'_> {
+    fn deadline(&self) -> Option<Instant> {
+        self.pending.as_ref().map(|pending| pending.due)
+    }
+
+    async fn commit(
+        &mut self,
+        applier: &mut Applier,
+        group: Group,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        metrics::messages(group.frames.len() as u64);
+        for reason in group.frames.iter().flat_map(|frame| &frame.skipped) {
+            metrics::skipped(reason.as_str());
+        }
+        let now = Instant::now();
+        if let Some(position) = group.frames.iter().rev().find_map(|frame| frame.position) {
+            let seen = group.frames.iter().map(|frame| frame.time_us).max().unwrap_or(i64::MIN);
+            let cursor =
+                SavedCursor { source: self.id.clone(), position, time_us: seen.max(applier.stream_us()) };
+            let (messages, due) = match &self.pending {
+                Some(pending) => (pending.messages, pending.due),
+                None => (0, now + self.config.cursor_time()),
+            };
+            self.pending = Some(Pending { cursor, messages: messages + group.frames.len() as u64, due });
+        }
+        let due = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.messages >= self.config.cursor_messages || pending.due <= now);
+        if group.events > 0 || due { self.write(applier, &group, stop).await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self, applier: &mut Applier, stop: &CancellationToken) -> Result<(), Error> {
+        match self.pending {
+            Some(_) => self.write(applier, &Group::default(), stop).await,
+            None => Ok(()),
+        }
+    }
+
+    /// One transaction, tried again as a whole while the store is unavailable.
+    async fn write(
+        &mut self,
+        applier: &mut Applier,
+        group: &Group,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        let mut delay = Duration::from_millis(50);
+        let outcomes = loop {
+            match self.attempt(applier, group).await {
+                Ok(outcomes) => break outcomes,
+                Err(skyweir_store::Error::Unavailable(why)) if !stop.is_cancelled() => {
+                    metrics::retried();
+                    warn!(error = %why, retry.ms = delay.as_millis() as u64, "commit refused, trying again");
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_millis(self.config.retry_most_ms));
+                    // what the applier holds in memory may be ahead of the store: read it again
+                    let view = self.store.view().await?;
+                    applier.reload(view.as_ref()).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.pending = None;
+        let bodies = group.frames.iter().flat_map(|frame| &frame.events).map(|event| &event.body);
+        for (body, outcome) in bodies.zip(outcomes) {
+            metrics::applied(body, outcome);
+        }
+        metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
+        Ok(())
+    }
+
+    async fn attempt(&self, applier: &mut Applier, group: &Group) -> skyweir_store::Result<Vec<Outcome>> {
+        let mut txn = self.store.begin().await?;
+        let mut outcomes = Vec::with_capacity(group.events);
+        for frame in &group.frames {
+            applier.frame(txn.as_mut(), &frame.events, &mut outcomes).await?;
+        }
+        applier.end_group(txn.as_mut()).await?;
+        if let Some(pending) = &self.pending {
+            txn.set_cursor(pending.cursor.clone()).await?;
+        }
+        txn.commit().await?;
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,105 @@
+//! Settings of the upstream connection.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Settings of the upstream connection: `[indexer.source]` in `skyweir.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// Frames between the socket and their application; at least 1, default 4,096. When it is full, upstream waits.
+    pub queue: usize,
+    /// A ping is sent after this many milliseconds; default 15,000.
+    pub ping_ms: u64,
+    /// A connection that is silent for this many milliseconds, pongs included, is opened anew; default 60,000.
+    pub liveness_ms: u64,
+    /// Connecting, TLS and the upgrade may take this many milliseconds together; default 15,000.
+    pub connect_ms: u64,
+    /// The first pause before connecting again, in milliseconds; it doubles, and a random half of it is taken off.
+    /// Default 250.
+    pub backoff_least_ms: u64,
+    /// The longest pause before connecting again, in milliseconds; default 30,000.
+    pub backoff_most_ms: u64,
+    /// Jetstream v2 resumes this many sequence numbers before the saved cursor; default 1,000.
+    pub overlap_seqs: u64,
+    /// Jetstream v1, and v2 when it resumes by time, resume this many milliseconds before the saved cursor; default
+    /// 5,000.
+    pub overlap_ms: u64,
+    /// Larger messages are left out, compressed or not; default 10,000,000.
+    pub max_message_bytes: usize,
+    /// Whether to ask a Jetstream for zstd; default true.
+    pub compress: bool,
+    /// How we call ourselves; default `skyweir/VERSION`.
+    pub user_agent: String,
+    /// A file is replayed at this many lines a second; default 0: as fast as it can be applied.
+    pub file_rate: f64,
+    /// A file is replayed at the pace of its events' times; default false. Not together with `file_rate`.
+    pub file_realtime: bool,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self {
+            queue: 4_096,
+            ping_ms: 15_000,
+            liveness_ms: 60_000,
+            connect_ms: 15_000,
+            backoff_least_ms: 250,
+            backoff_most_ms: 30_000,
+            overlap_seqs: 1_000,
+            overlap_ms: 5_000,
+            max_message_bytes: 10_000_000,
+            compress: true,
+            user_agent: concat!("skyweir/", env!("CARGO_PKG_VERSION")).to_owned(),
+            file_rate: 0.0,
+            file_realtime: false,
+        }
+    }
+}
+
+impl SourceConfig {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let wrong = |why| Err(Error::Setting(why));
+        if self.queue == 0 {
+            return wrong("queue: has to be at least 1");
+        }
+        if self.ping_ms == 0 || self.liveness_ms <= self.ping_ms {
+            return wrong("liveness_ms: has to be greater than ping_ms, and that greater than 0");
+        }
+        if self.backoff_least_ms == 0 || self.backoff_most_ms < self.backoff_least_ms {
+            return wrong("backoff_most_ms: has to be at least backoff_least_ms, and that greater than 0");
+        }
+        if self.max_message_bytes < 1_024 || u32::try_from(self.max_message_bytes).is_err() {
+            return wrong("max_message_bytes: has to be from 1,024 to 4,294,967,295");
+        }
+        if !self.file_rate.is_finite() || self.file_rate < 0.0 {
+            return wrong("file_rate: has to be 0 or more");
+        }
+        if self.file_realtime && self.file_rate > 0.0 {
+            return wrong("file_realtime: not together with file_rate");
+        }
+        if http::HeaderValue::from_str(&self.user_agent).is_err() {
+            return wrong("user_agent: is no header value");
+        }
+        Ok(())
+    }
+
+    pub(super) fn ping(&self) -> Duration {
+        Duration::from_millis(self.ping_ms)
+    }
+
+    pub(super) fn liveness(&self) -> Duration {
+        Duration::from_millis(self.liveness_ms)
+    }
+
+    pub(super) fn connect(&self) -> Duration {
+        Duration::from_millis(self.connect_ms)
+    }
+
+    pub(super) fn overlap_us(&self) -> u64 {
+        self.overlap_ms.saturating_mul(1_000)
+    }
+}

@@ -1,0 +1,168 @@
+//! Which source a URL names.
+
+use std::path::PathBuf;
+
+use http::Uri;
+use skyweir_types::AcrossAccounts;
+
+use super::Error;
+
+pub(super) const KNOWN: &str = "ws(s)://HOST/xrpc/network.bsky.jetstream.subscribeEvents (Jetstream v2), \
+     ws(s)://HOST/subscribe (Jetstream v1), ws(s)://HOST/xrpc/com.atproto.sync.subscribeRepos (firehose), \
+     file:PATH (Jetstream v1 lines, .zst too)";
+
+const PATH_V2: &str = "/xrpc/network.bsky.jetstream.subscribeEvents";
+const PATH_V1: &str = "/subscribe";
+const PATH_FIREHOSE: &str = "/xrpc/com.atproto.sync.subscribeRepos";
+
+/// A source, as its URL names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A WebSocket.
+    Stream(Stream),
+    /// A file of Jetstream v1 lines.
+    File(PathBuf),
+}
+
+/// A WebSocket and what it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// What it speaks.
+    pub(super) protocol: Protocol,
+    /// Whether over TLS.
+    pub(super) tls: bool,
+    /// Host and port as in the URL.
+    pub(super) authority: String,
+    /// The path.
+    pub(super) path: String,
+    /// The operator's own query, sent before ours.
+    pub(super) query: Option<String>,
+}
+
+/// What a stream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    V1,
+    V2,
+    Firehose,
+}
+
+/// Reads a URL.
+///
+/// # Errors
+/// [`Error::Url`], whose text lists the known forms.
+pub fn parse(url: &str) -> Result<SourceKind, Error> {
+    let wrong = |why| Error::Url { url: url.to_owned(), why };
+    if let Some(path) = url.strip_prefix("file:") {
+        let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+        if path.is_empty() {
+            return Err(wrong("the path is missing"));
+        }
+        return Ok(SourceKind::File(PathBuf::from(path)));
+    }
+    let uri: Uri = url.parse().map_err(|_| wrong("it is no URL"))?;
+    let tls = match uri.scheme_str() {
+        Some("ws") => false,
+        Some("wss") => true,
+        _ => return Err(wrong("its scheme is none of ws, wss, file")),
+    };
+    let authority = uri.authority().ok_or_else(|| wrong("the host is missing"))?;
+    if authority.as_str().contains('@') {
+        return Err(wrong("names and passwords in it are of no use"));
+    }
+    let protocol = match uri.path() {
+        path if path.ends_with(PATH_V2) => Protocol::V2,
+        path if path.ends_with(PATH_FIREHOSE) => Protocol::Firehose,
+        path if path.ends_with(PATH_V1) => Protocol::V1,
+        _ => return Err(wrong("its path is unknown")),
+    };
+    let query = uri.query().filter(|query| !query.is_empty()).map(str::to_owned);
+    let names =
+        query.as_deref().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or(pair));
+    for name in names {
+        match name {
+            "cursor" => return Err(wrong("the cursor is given with --cursor")),
+            "collections"
+            | "wantedCollections"
+            | "kinds"
+            | "dids"
+            | "wantedDids"
+            | "requireHello"
+            | "compress"
+            | "zstdDictionary"
+            | "maxMessageSizeBytes" => {
+                return Err(wrong("filters and compression are for Skyweir to ask for"));
+            }
+            _ => {}
+        }
+    }
+    Ok(SourceKind::Stream(Stream {
+        protocol,
+        tls,
+        authority: authority.as_str().to_owned(),
+        path: uri.path().to_owned(),
+        query,
+    }))
+}
+
+impl SourceKind {
+    /// Which order across accounts it keeps.
+    #[must_use]
+    pub fn across_accounts(&self) -> AcrossAccounts {
+        match self {
+            Self::Stream(Stream { protocol: Protocol::Firehose, .. }) => AcrossAccounts::Upstream,
+            _ => AcrossAccounts::Slips,
+        }
+    }
+
+    /// The URL without query: the name under which the cursor is saved.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Stream(stream) => {
+                let scheme = if stream.tls { "wss" } else { "ws" };
+                format!("{scheme}://{}{}", stream.authority, stream.path)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_apart_by_their_path() {
+        for (url, across) in [
+            (
+                "wss://jetstream.us-east.bsky.network/xrpc/network.bsky.jetstream.subscribeEvents",
+                AcrossAccounts::Slips,
+            ),
+            ("ws://localhost:6008/subscribe", AcrossAccounts::Slips),
+            ("wss://bsky.network/xrpc/com.atproto.sync.subscribeRepos", AcrossAccounts::Upstream),
+            ("file:events.jsonl.zst", AcrossAccounts::Slips),
+        ] {
+            let kind = parse(url).unwrap();
+            assert_eq!((kind.id().as_str(), kind.across_accounts()), (url, across));
+        }
+        assert_eq!(parse("ws://h/subscribe?token=1").unwrap().id(), "ws://h/subscribe");
+        assert_eq!(parse("file:///a/b").unwrap(), SourceKind::File("/a/b".into()));
+    }
+
+    #[test]
+    fn others_are_refused_with_the_known_forms() {
+        for url in [
+            "",
+            "x",
+            "http://h/subscribe",
+            "ws://h/",
+            "file:",
+            "ws://h/subscribe?cursor=1",
+            "ws://a:b@h/subscribe",
+        ] {
+            let error = parse(url).unwrap_err().to_string();
+            assert!(error.contains("subscribeEvents") && error.contains("file:PATH"), "{error}");
+        }
+    }
+}

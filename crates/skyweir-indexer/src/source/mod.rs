@@ -1,0 +1,155 @@
+//! Where events come from: Jetstream of both generations, the firehose, and files.
+
+mod backoff;
+mod config;
+mod dictionary;
+mod file;
+mod handshake;
+mod http;
+mod kind;
+mod place;
+mod session;
+mod socket;
+mod status;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skyweir_types::{AcrossAccounts, Clock, Event};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Skip;
+
+pub use config::SourceConfig;
+pub use kind::{SourceKind, parse};
+pub use status::{Gap, SourceStatus, StatusSnapshot};
+
+/// What a source hands on: the events of one upstream message, and where upstream stands after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Sequence number, microseconds (Jetstream v1), or line number (file); `None` doesn't move the cursor.
+    pub position: Option<u64>,
+    /// Time of the message in microseconds since 1970; [`crate::decode::UNKNOWN_TIME`] when it doesn't tell one.
+    pub time_us: i64,
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// What was left out of it.
+    pub skipped: Vec<Skip>,
+}
+
+/// The cursor as it was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedPosition {
+    /// [`Frame::position`] of the last applied frame.
+    pub position: u64,
+    /// Greatest event time seen by then, microseconds since 1970.
+    pub time_us: i64,
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// With what happens from now on; a file: with its first line.
+    Live,
+    /// At this number of the operator's, which is sent as it stands; a file: after that many lines.
+    From(u64),
+    /// Behind what was applied; slightly before where the protocol advises it.
+    Resume(SavedPosition),
+}
+
+/// Why a source ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, or nobody takes its frames any more.
+    Stopped,
+    /// The file has been read to its end.
+    EndOfFile,
+}
+
+/// A source that can't work as it is configured. Whatever may pass by itself is tried again instead.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The URL names no source.
+    #[error("{url:?} is no source: {why}; known are {}", kind::KNOWN)]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The file can't be read.
+    #[error("reading {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// No TLS provider is installed, or TLS can't be set up.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+    /// A setting that can't work.
+    #[error("source setting {0}")]
+    Setting(&'static str),
+}
+
+/// One source, ready to run.
+#[derive(Clone, Debug)]
+pub struct Source {
+    kind: SourceKind,
+    config: SourceConfig,
+    clock: Clock,
+}
+
+impl Source {
+    /// A source of this kind. The clock tells the firehose's future from its past, and readiness the last frame's age.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a setting can't work.
+    pub fn new(kind: SourceKind, config: SourceConfig, clock: Clock) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self { kind, config, clock })
+    }
+
+    /// The name under which its cursor is saved: the URL without query.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.kind.id()
+    }
+
+    /// Which order across accounts it keeps.
+    #[must_use]
+    pub fn across_accounts(&self) -> AcrossAccounts {
+        self.kind.across_accounts()
+    }
+
+    /// Hands on frames until stopped. Connections are opened again for ever; a file ends. When `out` is full nothing is
+    /// read: upstream waits.
+    ///
+    /// # Errors
+    /// [`enum@Error`]: nothing that trying again could mend.
+    pub async fn run(
+        self,
+        start: StartAt,
+        out: mpsc::Sender<Frame>,
+        status: Arc<SourceStatus>,
+        stop: CancellationToken,
+    ) -> Result<Ended, Error> {
+        let work = async {
+            match &self.kind {
+                SourceKind::File(path) => {
+                    file::run(path, &self.config, &self.clock, start, &out, &status).await
+                }
+                SourceKind::Stream(stream) => {
+                    socket::run(stream, &self.config, &self.clock, start, &out, &status).await
+                }
+            }
+        };
+        let ended = stop.run_until_cancelled(work).await.unwrap_or(Ok(Ended::Stopped));
+        status.disconnected();
+        ended
+    }
+}

@@ -1,0 +1,127 @@
+//! One connection, from its upgrade to its end.
+
+use futures::{SinkExt, StreamExt};
+use skyweir_types::Clock;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio_websockets::{Error as WsError, Message, WebSocketStream};
+
+use super::place::Place;
+use super::wire::Reader;
+use super::{Frame, SourceConfig, SourceStatus};
+use crate::Skip;
+use crate::decode::{Decoded, Notice, UNKNOWN_TIME};
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// Nobody takes the frames any more.
+    Nobody,
+    /// The socket failed, fell silent or was closed.
+    Broken(String),
+    /// A message came that the socket layer can't pass on: too large, or text that is no UTF-8.
+    Unreadable(String),
+    /// The server ended it with a word.
+    Error(Notice),
+}
+
+/// What one connection works with.
+pub(super) struct Session<'a> {
+    pub(super) config: &'a SourceConfig,
+    pub(super) clock: &'a Clock,
+    pub(super) out: &'a mpsc::Sender<Frame>,
+    pub(super) status: &'a SourceStatus,
+    pub(super) place: &'a mut Place,
+    pub(super) reader: Reader,
+    /// Frames handed on.
+    pub(super) frames: u64,
+}
+
+impl Session<'_> {
+    /// Reads until the connection ends.
+    pub(super) async fn run<S>(&mut self, mut socket: WebSocketStream<S>) -> Over
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut heard = Instant::now();
+        let mut ping = interval_at(heard + self.config.ping(), self.config.ping());
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                message = socket.next() => {
+                    let over = match message {
+                        None => Some(Over::Broken("closed without a word".to_owned())),
+                        Some(Err(error)) => Some(self.failed(&error).await),
+                        Some(Ok(message)) => self.message(&message).await,
+                    };
+                    if let Some(over) = over {
+                        return over;
+                    }
+                    // waiting for our own queue is no silence of theirs
+                    heard = Instant::now();
+                }
+                _ = ping.tick() => {
+                    match timeout(self.config.liveness(), socket.send(Message::ping(""))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return Over::Broken(error.to_string()),
+                        Err(_) => return Over::Broken("takes no pings".to_owned()),
+                    }
+                }
+                () = sleep_until(heard + self.config.liveness()) => {
+                    return Over::Broken("silent for too long".to_owned());
+                }
+            }
+        }
+    }
+
+    async fn failed(&mut self, error: &WsError) -> Over {
+        let skip = match error {
+            WsError::PayloadTooLong { .. } => Skip::TooBig,
+            WsError::Protocol(tokio_websockets::proto::ProtocolError::InvalidUtf8) => Skip::Undecodable,
+            _ => return Over::Broken(error.to_string()),
+        };
+        match self.hand_on(Decoded::skip(None, UNKNOWN_TIME, skip)).await {
+            Some(over) => over,
+            None => Over::Unreadable(error.to_string()),
+        }
+    }
+
+    async fn message(&mut self, message: &Message) -> Option<Over> {
+        if let Some((code, reason)) = message.as_close() {
+            let reason = crate::decode::cut(reason, 128);
+            return Some(Over::Broken(format!("closed with {} {reason}", u16::from(code))));
+        }
+        if !message.is_text() && !message.is_binary() {
+            return None;
+        }
+        let now_us = self.clock.now_micros();
+        self.status.frame(now_us);
+        let mut decoded = self.reader.read(message, now_us);
+        match decoded.notice.take() {
+            None => self.hand_on(decoded).await,
+            Some(notice) if notice.is_error => Some(Over::Error(notice)),
+            Some(notice) => {
+                // when we asked by time because the place was lost, that gap is counted already
+                if notice.name == "OutdatedCursor" && !self.place.is_lost() {
+                    self.status.gap(&notice.name, &notice.message);
+                    tracing::warn!(reason = %notice.name, message = %notice.message, "events may be lost upstream");
+                }
+                None
+            }
+        }
+    }
+
+    async fn hand_on(&mut self, decoded: Decoded) -> Option<Over> {
+        let Decoded { position, time_us, events, skipped, notice: _ } = decoded;
+        if self.out.send(Frame { position, time_us, events, skipped }).await.is_err() {
+            return Some(Over::Nobody);
+        }
+        if let Some(position) = position {
+            self.place.moved(position, time_us);
+            self.frames += 1;
+        }
+        None
+    }
+}

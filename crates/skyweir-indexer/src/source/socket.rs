@@ -1,0 +1,234 @@
+//! A stream, connected again for ever.
+
+use http::header::{SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::{HeaderValue, Uri};
+use skyweir_types::{Clock, Collection};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_websockets::upgrade::Error as UpgradeError;
+use tokio_websockets::{ClientBuilder, Connector, Error as WsError, Limits};
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::dictionary::{Dictionaries, Dictionary};
+use super::handshake::{Tap, connector, open};
+use super::http::Answer;
+use super::kind::{Protocol, Stream};
+use super::place::Place;
+use super::session::{Over, Session};
+use super::wire::Reader;
+use super::{Ended, Error, Frame, SourceConfig, SourceStatus, StartAt};
+
+/// What an attempt came to.
+enum Attempt {
+    Over(Over),
+    Refused(Answer),
+}
+
+/// The state that outlives a connection.
+struct Client<'a> {
+    stream: &'a Stream,
+    config: &'a SourceConfig,
+    clock: &'a Clock,
+    out: &'a mpsc::Sender<Frame>,
+    status: &'a SourceStatus,
+    connector: Connector,
+    place: Place,
+    dictionaries: Dictionaries,
+    backoff: Backoff,
+}
+
+pub(super) async fn run(
+    stream: &Stream,
+    config: &SourceConfig,
+    clock: &Clock,
+    start: StartAt,
+    out: &mpsc::Sender<Frame>,
+    status: &SourceStatus,
+) -> Result<Ended, Error> {
+    let mut client = Client {
+        stream,
+        config,
+        clock,
+        out,
+        status,
+        connector: connector(stream)?,
+        place: Place::new(stream.protocol, config, start),
+        dictionaries: Dictionaries::default(),
+        backoff: Backoff::new(config, clock.now_micros().unsigned_abs()),
+    };
+    loop {
+        let attempt = client.attempt().await;
+        client.status.disconnected();
+        let at_once = match attempt {
+            Attempt::Over(Over::Nobody) => return Ok(Ended::Stopped),
+            Attempt::Over(over) => client.over(&over),
+            Attempt::Refused(answer) => client.refused(&answer),
+        };
+        if !at_once {
+            sleep(client.backoff.pause()).await;
+        }
+        if out.is_closed() {
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+impl Client<'_> {
+    async fn attempt(&mut self) -> Attempt {
+        let broken = |why: &str| Attempt::Over(Over::Broken(why.to_owned()));
+        let dictionary = self.dictionaries.next(self.stream, &self.connector, self.config).await;
+        let cursor = self.place.cursor();
+        let (uri, reader) = match (
+            uri(self.stream, self.config, cursor, dictionary.as_ref()),
+            Reader::new(self.stream.protocol, dictionary.as_ref(), self.config.max_message_bytes),
+        ) {
+            (Some(uri), Ok(reader)) => (uri, reader),
+            (None, _) => return broken("the URL can't be asked"),
+            (_, Err(error)) => {
+                self.dictionaries.refused();
+                return broken(&error.to_string());
+            }
+        };
+        // room for what the reader leaves out by itself, so that the connection survives it
+        let limits = Limits::default().max_payload_len(Some(self.config.max_message_bytes.saturating_mul(4)));
+        let mut builder = ClientBuilder::from_uri(uri).limits(limits);
+        let mut headers = vec![(USER_AGENT, HeaderValue::from_str(&self.config.user_agent))];
+        if self.stream.protocol == Protocol::V2 {
+            headers.push((SEC_WEBSOCKET_PROTOCOL, Ok(HeaderValue::from_static("xrpc.v1.json"))));
+        }
+        for (name, value) in headers {
+            builder = match value.map(|value| builder.add_header(name, value)) {
+                Ok(Ok(builder)) => builder,
+                _ => return broken("a header can't be sent"),
+            };
+        }
+        let mut tap = match timeout(self.config.connect(), open(self.stream, &self.connector)).await {
+            Ok(Ok(transport)) => Tap::new(transport),
+            Ok(Err(why)) => return broken(&why),
+            Err(_) => return broken("connecting took too long"),
+        };
+        let failed = match timeout(self.config.connect(), builder.connect_on(&mut tap)).await {
+            Err(_) => return broken("the upgrade took too long"),
+            Ok(Err(error)) => error,
+            Ok(Ok((mut socket, _))) => {
+                socket.get_mut().forget();
+                self.dictionaries.accepted();
+                self.status.connected();
+                info!(
+                    cursor = cursor.map(tracing::field::display),
+                    zstd = dictionary.is_some(),
+                    "upstream connected"
+                );
+                let mut session = Session {
+                    config: self.config,
+                    clock: self.clock,
+                    out: self.out,
+                    status: self.status,
+                    place: &mut self.place,
+                    reader,
+                    frames: 0,
+                };
+                let over = session.run(socket).await;
+                if session.frames > 0 {
+                    self.backoff.reset();
+                }
+                return Attempt::Over(over);
+            }
+        };
+        if !matches!(failed, WsError::Upgrade(UpgradeError::DidNotSwitchProtocols(_))) {
+            return broken(&failed.to_string());
+        }
+        match timeout(self.config.connect(), tap.refusal()).await {
+            Ok(Some(answer)) => Attempt::Refused(answer),
+            _ => broken(&failed.to_string()),
+        }
+    }
+
+    /// Takes note of how a connection ended; whether to connect again at once.
+    fn over(&mut self, over: &Over) -> bool {
+        match over {
+            Over::Nobody => true,
+            Over::Broken(why) => self.failed(why),
+            Over::Unreadable(why) => {
+                self.place.unreadable();
+                self.failed(why)
+            }
+            Over::Error(notice) => {
+                let why = format!("{} {}", notice.name, notice.message);
+                self.failed(&why);
+                self.lost_by(&notice.name, &notice.message)
+            }
+        }
+    }
+
+    fn refused(&mut self, answer: &Answer) -> bool {
+        #[derive(serde::Deserialize, Default)]
+        struct Body {
+            #[serde(default)]
+            error: String,
+            #[serde(default)]
+            message: String,
+        }
+        let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let (error, message) = (crate::decode::cut(&body.error, 64), crate::decode::cut(&body.message, 256));
+        self.failed(&format!("refused with status {} {error} {message}", answer.status));
+        if answer.status == 400 && error == "UnknownZstdDictionary" {
+            return self.dictionaries.refused();
+        }
+        if answer.status == 400 && self.stream.protocol == Protocol::V1 {
+            // its refusals have no names; it may be one without zstd
+            self.dictionaries.refused();
+        }
+        answer.status == 400 && self.lost_by(&error, &message)
+    }
+
+    /// The server no longer has our place, or not yet: an event may be lost. Whether this is such an error.
+    fn lost_by(&mut self, error: &str, message: &str) -> bool {
+        if !matches!(error, "CursorTooOld" | "FutureCursor" | "OutdatedCursor")
+            || self.place.cursor().is_none()
+        {
+            return false;
+        }
+        if !self.place.is_lost() {
+            self.status.gap(error, message);
+            warn!(reason = %error, %message, "events may be lost upstream");
+        }
+        self.place.lost();
+        true
+    }
+
+    fn failed(&self, why: &str) -> bool {
+        warn!(reason = %why, "upstream disconnected");
+        self.status.failed(why);
+        false
+    }
+}
+
+/// The address with what we ask for.
+fn uri(
+    stream: &Stream,
+    config: &SourceConfig,
+    cursor: Option<u64>,
+    dictionary: Option<&Dictionary>,
+) -> Option<Uri> {
+    let mut query: Vec<String> = stream.query.iter().cloned().collect();
+    let mut collections = |name: &str| {
+        query.extend(Collection::ALL.map(|collection| format!("{name}={}", collection.nsid())));
+        query.push(format!("maxMessageSizeBytes={}", config.max_message_bytes));
+    };
+    match stream.protocol {
+        Protocol::V1 => collections("wantedCollections"),
+        Protocol::V2 => collections("collections"),
+        Protocol::Firehose => {}
+    }
+    match dictionary {
+        Some(Dictionary { id: Some(id), .. }) => query.push(format!("zstdDictionary={id}")),
+        Some(_) => query.push("compress=true".to_owned()),
+        None => {}
+    }
+    query.extend(cursor.map(|cursor| format!("cursor={cursor}")));
+    let scheme = if stream.tls { "wss" } else { "ws" };
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{}{}{mark}{}", stream.authority, stream.path, query.join("&")).parse().ok()
+}

@@ -1,0 +1,81 @@
+//! What a source tells about itself while it runs: the admin port shows it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+/// The state of a source, shared between it and whoever shows it.
+#[derive(Debug, Default)]
+pub struct SourceStatus {
+    connected: AtomicBool,
+    connections: AtomicU64,
+    gaps: AtomicU64,
+    last_gap: Mutex<Option<Gap>>,
+    last_failure: Mutex<Option<String>>,
+    /// 0: none yet.
+    last_frame_us: AtomicI64,
+}
+
+/// Events may have been lost upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// `CursorTooOld`, `OutdatedCursor`, `FutureCursor`.
+    pub reason: String,
+    /// The server's explanation.
+    pub message: String,
+}
+
+/// The state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSnapshot {
+    /// Whether the stream is open; for a file, whether it is being read.
+    pub connected: bool,
+    /// Connections opened after the first one.
+    pub reconnects: u64,
+    /// Gaps since the start.
+    pub gaps: u64,
+    /// The last gap.
+    pub last_gap: Option<Gap>,
+    /// Why the last connection failed or ended.
+    pub last_failure: Option<String>,
+    /// When the last frame came, by our clock, microseconds since 1970.
+    pub last_frame_us: Option<i64>,
+}
+
+impl SourceStatus {
+    /// The state now.
+    #[must_use]
+    pub fn snapshot(&self) -> StatusSnapshot {
+        let last_frame_us = self.last_frame_us.load(Relaxed);
+        StatusSnapshot {
+            connected: self.connected.load(Relaxed),
+            reconnects: self.connections.load(Relaxed).saturating_sub(1),
+            gaps: self.gaps.load(Relaxed),
+            last_gap: self.last_gap.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_frame_us: (last_frame_us != 0).then_some(last_frame_us),
+        }
+    }
+
+    pub(super) fn connected(&self) {
+        self.connections.fetch_add(1, Relaxed);
+        self.connected.store(true, Relaxed);
+    }
+
+    pub(super) fn disconnected(&self) {
+        self.connected.store(false, Relaxed);
+    }
+
+    pub(super) fn failed(&self, why: &str) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    pub(super) fn gap(&self, reason: &str, message: &str) {
+        self.gaps.fetch_add(1, Relaxed);
+        let gap = Gap { reason: reason.to_owned(), message: message.to_owned() };
+        *self.last_gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(gap);
+    }
+
+    pub(super) fn frame(&self, now_us: i64) {
+        self.last_frame_us.store(now_us, Relaxed);
+    }
+}

@@ -1,0 +1,130 @@
+//! From WebSocket messages to what they say: decompression, limits, sequence.
+
+use tokio_websockets::Message;
+use zstd::bulk::Decompressor;
+
+use super::dictionary::Dictionary;
+use super::kind::Protocol;
+use crate::Skip;
+use crate::decode::{AHEAD_US, Decoded, UNKNOWN_TIME, firehose_frame, v1_message, v2_message};
+
+/// Reads the messages of one connection.
+pub(super) struct Reader {
+    protocol: Protocol,
+    unzip: Option<Unzip>,
+    most: usize,
+    last_seq: Option<u64>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        protocol: Protocol,
+        dictionary: Option<&Dictionary>,
+        most: usize,
+    ) -> std::io::Result<Self> {
+        let unzip = dictionary.map(|dictionary| Unzip::new(&dictionary.bytes, most)).transpose()?;
+        Ok(Self { protocol, unzip, most, last_seq: None })
+    }
+
+    /// Reads a text or binary message. `now_us` is our clock, for what claims to come from the future.
+    pub(super) fn read(&mut self, message: &Message, now_us: i64) -> Decoded {
+        let bytes: &[u8] = message.as_payload();
+        if bytes.len() > self.most {
+            return Decoded::skip(None, UNKNOWN_TIME, Skip::TooBig);
+        }
+        match (self.protocol, message.is_text()) {
+            (Protocol::Firehose, true) => Decoded::skip(None, UNKNOWN_TIME, Skip::TextMessage),
+            (Protocol::Firehose, false) => self.firehose(bytes, now_us),
+            (protocol, true) => jetstream(protocol, bytes),
+            (protocol, false) => match self.unzip.as_mut().map(|unzip| unzip.read(bytes)) {
+                None => Decoded::skip(None, UNKNOWN_TIME, Skip::BinaryMessage),
+                Some(Ok(text)) => jetstream(protocol, text),
+                Some(Err(skip)) => Decoded::skip(None, UNKNOWN_TIME, skip),
+            },
+        }
+    }
+
+    fn firehose(&mut self, bytes: &[u8], now_us: i64) -> Decoded {
+        let mut decoded = firehose_frame(bytes);
+        if let Some(seq) = decoded.position {
+            if self.last_seq.is_some_and(|last| seq <= last) {
+                return Decoded::skip(None, UNKNOWN_TIME, Skip::SeqRegress);
+            }
+            self.last_seq = Some(seq);
+        }
+        // the time is the PDS's word: unchecked, it would put an item on top of all timelines for ever
+        let latest = now_us.saturating_add(AHEAD_US);
+        if decoded.time_us > latest {
+            decoded.time_us = latest;
+            decoded.events.iter_mut().for_each(|event| event.time_us = latest);
+            decoded.skipped.push(Skip::FutureTime);
+        }
+        decoded
+    }
+}
+
+fn jetstream(protocol: Protocol, text: &[u8]) -> Decoded {
+    if protocol == Protocol::V1 { v1_message(text) } else { v2_message(text) }
+}
+
+/// A decompressor whose output is bounded.
+struct Unzip {
+    context: Decompressor<'static>,
+    buffer: Vec<u8>,
+    most: usize,
+}
+
+impl Unzip {
+    fn new(dictionary: &[u8], most: usize) -> std::io::Result<Self> {
+        let context = Decompressor::with_dictionary(dictionary)?;
+        Ok(Self { context, buffer: Vec::with_capacity(64 * 1_024), most })
+    }
+
+    /// Decompresses one frame. The content size in its header is a claim: it decides where to begin, not how far to go.
+    fn read(&mut self, bytes: &[u8]) -> Result<&[u8], Skip> {
+        let claim = zstd::zstd_safe::get_frame_content_size(bytes).map_err(|_| Skip::Undecodable)?;
+        if claim.is_some_and(|size| size > self.most as u64) {
+            return Err(Skip::TooBig);
+        }
+        loop {
+            self.buffer.clear();
+            let room = self.buffer.capacity();
+            match self.context.decompress_to_buffer(bytes, &mut self.buffer) {
+                Ok(_) if self.buffer.len() > self.most => return Err(Skip::TooBig),
+                Ok(_) => return Ok(&self.buffer),
+                Err(error) if is_too_small(&error) && room < self.most => {
+                    self.buffer.reserve_exact((room * 4).min(self.most));
+                }
+                Err(error) if is_too_small(&error) => return Err(Skip::TooBig),
+                Err(_) => return Err(Skip::Undecodable),
+            }
+        }
+    }
+}
+
+/// The library tells its errors apart by their names only.
+fn is_too_small(error: &std::io::Error) -> bool {
+    error.to_string().contains("Destination buffer is too small")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decompression_is_bounded() {
+        let dictionary: &[u8] = b"";
+        let mut unzip = Unzip::new(dictionary, 1_000_000).unwrap();
+        let small = zstd::bulk::compress(b"hello", 3).unwrap();
+        assert_eq!(unzip.read(&small), Ok(&b"hello"[..]));
+        let bomb = zstd::bulk::compress(&vec![0; 50_000_000], 3).unwrap();
+        assert_eq!(unzip.read(&bomb), Err(Skip::TooBig));
+        // a stream without the content size in its header
+        let bomb = zstd::stream::encode_all(&vec![0; 50_000_000][..], 3).unwrap();
+        assert_eq!(unzip.read(&bomb), Err(Skip::TooBig));
+        let large = zstd::stream::encode_all(&vec![7; 900_000][..], 3).unwrap();
+        assert_eq!(unzip.read(&large).map(<[u8]>::len), Ok(900_000));
+        assert_eq!(unzip.read(b"nonsense"), Err(Skip::Undecodable));
+        assert_eq!(unzip.read(&small[..small.len() - 1]), Err(Skip::Undecodable));
+    }
+}

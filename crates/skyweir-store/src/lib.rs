@@ -1,0 +1,27 @@
+//! Storage contracts, the merge, the in-memory reference, fault hooks and the conformance suite.
+//!
+//! Records are read through a [`View`] (one consistent snapshot) and written through a [`Txn`] (all or nothing,
+//! synced when it returns). Timelines are a cache of what a [`View`] defines, kept behind [`Timelines`].
+
+mod delivery;
+mod enrol;
+mod error;
+mod merge;
+mod task;
+mod timelines;
+mod txn;
+mod view;
+
+pub use delivery::{Deliveries, DeliveryReport};
+pub use enrol::{Enrol, EnrolReason};
+pub use error::Error;
+pub use merge::{Merge, Sampling};
+pub use task::Task;
+pub use timelines::{
+    Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, RingInfo, Timelines,
+};
+pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
+pub use view::{AccountInfo, FeedAsk, FeedEntry, View};
+
+/// Result of a storage operation.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,168 @@
+//! The cache of timelines: rings on one machine, rows in ScyllaDB. `design.md`, "The timeline, exactly", is its law.
+
+use async_trait::async_trait;
+use skyweir_types::{ActorId, DidHash, Generation, ItemId, Reference, TaskId};
+
+use crate::Result;
+
+/// One item's references for one shard.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What is written.
+    pub reference: Reference,
+    /// To whose timelines; all live in one shard.
+    pub viewers: Vec<ActorId>,
+}
+
+/// What became of a delivery's references. The four sums make up the viewers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Readable in the cache (also when they were there before).
+    pub written: u64,
+    /// Below the floor: the merge finds them.
+    pub below_floor: u64,
+    /// Lost to the draw.
+    pub sampled_out: u64,
+    /// The timeline isn't enrolled: the merge finds them.
+    pub hibernating: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.below_floor += other.below_floor;
+        self.sampled_out += other.sampled_out;
+        self.hibernating += other.hibernating;
+    }
+}
+
+/// A reference as the cache holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedEntry {
+    /// The item's `sortAt`, milliseconds.
+    pub sort_at: i64,
+    /// The item.
+    pub item: ItemId,
+}
+
+/// Where a timeline stands with the cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CachedState {
+    /// Not enrolled.
+    Out,
+    /// Takes inserts, answers nothing yet.
+    Filling(Generation),
+    /// Complete for every `sortAt` strictly above the floor, at this rate.
+    In(RingInfo),
+}
+
+/// What a published timeline says of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RingInfo {
+    /// The current period.
+    pub generation: Generation,
+    /// Complete strictly above this millisecond; `i64::MIN` when it holds everything.
+    pub floor: i64,
+    /// The share of references that it keeps.
+    pub rate: f32,
+    /// How many references it holds, also below the floor.
+    pub len: usize,
+    /// When this generation was published, milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+/// An answer of [`Timelines::read`], taken in one step.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    /// State, floor and rate.
+    pub state: CachedState,
+    /// References above the floor with `sort_at` at or below the asked one, newest first. The last millisecond is
+    /// whole: if one of its references is here, all are. Order inside a millisecond is free.
+    pub entries: Vec<CachedEntry>,
+    /// Nothing above the floor comes after `entries`.
+    pub at_floor: bool,
+}
+
+/// Which timelines are idle.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleRule {
+    /// Last read before this, milliseconds since 1970.
+    pub read_before_ms: i64,
+    /// For timelines read only once: last read before this.
+    pub once_before_ms: i64,
+}
+
+/// An idle timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idle {
+    /// Whose.
+    pub viewer: ActorId,
+    /// The period that was idle; leaving is refused if another has begun.
+    pub generation: Generation,
+}
+
+/// The cache of all timelines. Calls for one timeline take effect one after the other.
+#[async_trait]
+pub trait Timelines: Send + Sync {
+    /// How many shards there are.
+    fn shards(&self) -> u32;
+    /// The shard of a timeline, below [`Timelines::shards`].
+    fn shard_of(&self, viewer: ActorId) -> u32;
+    /// Keeps those of a page that are enrolled (filling or in). Never leaves one out that is; a left one may stay in.
+    fn retain_enrolled(&self, page: &mut Vec<ActorId>);
+    /// How many timelines are enrolled.
+    fn enrolled(&self) -> u64;
+
+    /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above
+    /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising
+    /// the floor. Idempotent by (viewer, item).
+    async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>>;
+    /// Writes an author's items to one timeline, as `apply` would, then raises its floor to at least `floor`
+    /// (`i64::MIN`: not). For a filling one the floor is noted, and counts at its publication.
+    async fn fill(&self, viewer: ActorId, references: &[Reference], floor: i64) -> Result<Counts>;
+    /// Removes an author's items from one timeline, unless the viewer follows the author (or is it) at that moment:
+    /// edge and removal are one step against `fill` and `apply`. Returns how many left.
+    async fn purge(&self, viewer: ActorId, author: ActorId, items: &[ItemId]) -> Result<u64>;
+
+    /// References of one timeline at or below `from_ms`, at least `n` of them if there are (more for a whole last
+    /// millisecond).
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached>;
+    /// Notes that a timeline was read at this time. Nothing for one that isn't enrolled.
+    fn touch(&self, viewer: ActorId, now_ms: i64);
+
+    /// Begins a new generation: the timeline takes inserts at this rate and answers nothing until published. What it
+    /// held is dropped. The generation is above every former one of this timeline.
+    async fn begin(&self, viewer: ActorId, enrolment: Enrolment) -> Result<Generation>;
+    /// Publishes what a merge found, with all inserted meanwhile, in one step. `references` newest first; `floor`:
+    /// the merge is complete strictly above it. False when another generation has begun or the timeline left.
+    async fn publish(
+        &self,
+        viewer: ActorId,
+        generation: Generation,
+        references: &[Reference],
+        floor: i64,
+        now_ms: i64,
+    ) -> Result<bool>;
+    /// Ends a timeline's enrolment if this is still its generation.
+    async fn leave(&self, viewer: ActorId, generation: Generation) -> Result<bool>;
+    /// Lowers a published timeline's rate, if it is greater.
+    async fn lower_rate(&self, viewer: ActorId, rate: f32) -> Result<()>;
+    /// Some idle timelines, at most `n`.
+    async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>>;
+
+    /// Makes all published timelines durable, complete as of task `kept`: every task below it was done before.
+    async fn checkpoint(&self, kept: TaskId) -> Result<()>;
+    /// The task from which the writer has to begin, so that the restored timelines miss nothing.
+    fn restored(&self) -> TaskId;
+}
+
+/// How a timeline begins a generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment {
+    /// Hash of the viewer's DID, for the draw.
+    pub did_hash: DidHash,
+    /// The rate of the generation.
+    pub rate: f32,
+    /// When, microseconds since 1970.
+    pub now_us: i64,
+}

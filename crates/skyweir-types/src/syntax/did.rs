@@ -1,0 +1,46 @@
+//! DIDs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::SyntaxError;
+
+/// A decentralised identifier, `did:METHOD:…`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Did(Arc<str>);
+
+impl Did {
+    /// Checks and takes a DID.
+    ///
+    /// # Errors
+    /// [`SyntaxError`] when it is none.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let ok = text.len() <= 2048
+            && text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).is_some_and(|(method, id)| {
+                !method.is_empty()
+                    && method.bytes().all(|b| b.is_ascii_lowercase())
+                    && !id.is_empty()
+                    && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:%-".contains(&b))
+                    && !id.ends_with([':', '%'])
+            });
+        if ok { Ok(Self(text.into())) } else { Err(SyntaxError("DID")) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

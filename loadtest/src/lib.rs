@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod dagcbor;
+mod encode;
+mod event;
+mod firehose;
+mod network;
+mod prng;
+mod time;
+mod upstream;
+
+pub use dagcbor::{cid_of, encode_dag_cbor};
+pub use event::{Body, Event, Operation};
+pub use firehose::{firehose_error, firehose_info};
+pub use network::{Network, NetworkEvents, NetworkSpec};
+pub use time::{rfc3339_micros, rfc3339_millis, tid};
+pub use upstream::{Dictionary, SubscriberInfo, Subscribers, Upstream, UpstreamConfig};

@@ -1,0 +1,119 @@
+//! `cargo xtask ci`: everything that has to hold before a commit. The first failure ends it.
+
+mod arrows;
+mod cargo_test;
+mod files;
+mod licences;
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::run::{Table, now, root};
+use crate::{oracle, torture};
+
+/// How much of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the release build, torture and oracle.
+    #[arg(long)]
+    fast: bool,
+}
+
+#[derive(Default)]
+struct Steps {
+    done: Vec<(&'static str, Duration, bool)>,
+}
+
+impl Steps {
+    fn step<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("\n== {name}");
+        let began = now();
+        let result = work();
+        let took = began.elapsed();
+        self.done.push((name, took, result.is_ok()));
+        println!(
+            "== {name}: {} after {:.1} s",
+            if result.is_ok() { "ok" } else { "FAILED" },
+            took.as_secs_f64()
+        );
+        result.with_context(|| format!("ci stopped at: {name}"))
+    }
+}
+
+/// Runs all steps and prints a summary; its last line tells the sum of all tests.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut steps = Steps::default();
+    let mut sum = cargo_test::Sum::default();
+    let done = all(options, &mut steps, &mut sum);
+    println!("\n== summary");
+    let mut table = Table::new(&["step", "seconds", ""]);
+    for (name, took, good) in &steps.done {
+        let verdict = if *good { "ok" } else { "FAILED" };
+        table.row([(*name).to_owned(), format!("{:.1}", took.as_secs_f64()), verdict.to_owned()]);
+    }
+    table.print();
+    sum.print();
+    done
+}
+
+fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {
+    steps.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    steps.step("arrows between crates", || arrows::check(&metadata(&["--no-deps"])?))?;
+    steps.step("files", files::check)?;
+    steps.step("licences", || licences::check(&metadata(&["--filter-platform", &host()?])?))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    steps.step("clippy", || cargo(&clippy, &[]))?;
+    let doc = ["doc", "--no-deps", "--workspace", "--locked"];
+    steps.step("doc", || cargo(&doc, &[("RUSTDOCFLAGS", "-D warnings")]))?;
+    steps.step("tests and doctests", || cargo_test::run(sum))?;
+    if options.fast {
+        return Ok(());
+    }
+    steps.step("release build", || cargo(&["build", "--release", "--locked", "-p", "skyweir"], &[]))?;
+    steps.step("torture", || torture::run(&torture::Options::short()))?;
+    let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
+    steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))
+}
+
+/// A cargo command in the workspace's root.
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    // what `cargo run` tells this process about its own package is not meant for others
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let status = command(args).envs(env.iter().copied()).status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed ({status})", args.join(" "));
+    }
+    Ok(())
+}
+
+fn metadata(args: &[&str]) -> Result<Value> {
+    let output = command(&["metadata", "--format-version", "1", "--locked"]).args(args).output()?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The platform that this machine builds for.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot start rustc")?;
+    let text = String::from_utf8(output.stdout)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}
