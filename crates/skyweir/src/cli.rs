@@ -23,6 +23,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs the service: events in, timelines out.
     Serve(ServeOptions),
+    /// Shows it all on a generated network, in a minute, with nothing to set up.
+    Demo(DemoOptions),
     /// Prints an account's timeline, read from a running service.
     Timeline(TimelineOptions),
     /// Opens a data directory, verifies its invariants and prints what it holds.
@@ -118,6 +120,9 @@ pub(crate) struct DemoOptions {
     /// Leave the service running until Ctrl-C.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Which log lines of the service come, in the syntax of RUST_LOG.
+    #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER", default_value = "error")]
+    pub(crate) log: String,
 }
 
 /// What to read, and from where.

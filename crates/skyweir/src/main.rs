@@ -7,6 +7,7 @@ mod config;
 mod coverage;
 mod data;
 mod date;
+mod demo;
 mod parts;
 mod serve;
 mod service;
@@ -23,6 +24,7 @@ use crate::cli::{Cli, Command, RingsCommand};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => serve::command(&options),
+        Command::Demo(options) => demo::command(&options),
         Command::Timeline(options) => client::timeline(&options),
         Command::Check { data_dir } => data::check(&data_dir),
         Command::Rings(RingsCommand::Drop { data_dir }) => data::drop_rings(&data_dir),

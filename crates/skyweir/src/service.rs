@@ -42,6 +42,10 @@ impl Data {
 
 /// The running service.
 pub(crate) struct Service {
+    /// Where gRPC answers.
+    pub(crate) grpc: SocketAddr,
+    /// Where metrics and readiness answer.
+    pub(crate) admin: SocketAddr,
     parts: Parts,
     readiness: Arc<Readiness>,
 }
@@ -103,7 +107,7 @@ impl Service {
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, stop));
         info!(grpc.addr = %grpc_at, admin.addr = %admin_at, "serving");
-        Ok(Self { parts, readiness })
+        Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness })
     }
 
     /// Waits for ever, unless a part fails.
