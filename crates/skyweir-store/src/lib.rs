@@ -6,6 +6,7 @@
 mod delivery;
 mod enrol;
 mod error;
+mod hooks;
 mod memory;
 mod merge;
 mod task;
@@ -16,6 +17,7 @@ mod view;
 pub use delivery::{Deliveries, DeliveryReport};
 pub use enrol::{Enrol, EnrolReason};
 pub use error::Error;
+pub use hooks::{Ask, Fault, Hook, HookedStore, HookedTimelines, Operation};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Sampling};
 pub use task::Task;
