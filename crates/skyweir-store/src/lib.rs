@@ -3,6 +3,8 @@
 //! Records are read through a [`View`] (one consistent snapshot) and written through a [`Txn`] (all or nothing,
 //! synced when it returns). Timelines are a cache of what a [`View`] defines, kept behind [`Timelines`].
 
+pub mod conformance;
+
 mod delivery;
 mod enrol;
 mod error;
