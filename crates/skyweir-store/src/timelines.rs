@@ -1,5 +1,7 @@
 //! The cache of timelines: rings on one machine, rows in ScyllaDB. `design.md`, "The timeline, exactly", is its law.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use skyweir_types::{ActorId, DidHash, Generation, ItemId, Reference, TaskId};
 
@@ -112,13 +114,23 @@ pub trait Timelines: Send + Sync {
     fn retain_enrolled(&self, page: &mut Vec<ActorId>);
     /// How many timelines are enrolled.
     fn enrolled(&self) -> u64;
+    /// Those of a page that are enrolled, by shard: [`Timelines::retain_enrolled`] and [`Timelines::shard_of`] in one
+    /// step. Keeps the page's order within a shard; no shard comes twice or with nothing.
+    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Vec<ActorId>)> {
+        self.retain_enrolled(&mut page);
+        let mut shards = BTreeMap::<u32, Vec<ActorId>>::new();
+        for viewer in page {
+            shards.entry(self.shard_of(viewer)).or_default().push(viewer);
+        }
+        shards.into_iter().collect()
+    }
 
     /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above
     /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising
     /// the floor. Idempotent by (viewer, item).
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>>;
-    /// Writes an author's items to one timeline, as `apply` would, then raises its floor to at least `floor`
-    /// (`i64::MIN`: not). For a filling one the floor is noted, and counts at its publication.
+    /// Raises one timeline's floor to at least `floor` (`i64::MIN`: not), then writes an author's items to it as
+    /// `apply` would, in one step. For a filling one the floor is noted, and counts at its publication.
     async fn fill(&self, viewer: ActorId, references: &[Reference], floor: i64) -> Result<Counts>;
     /// Removes an author's items from one timeline, unless the viewer follows the author (or is it) at that moment:
     /// edge and removal are one step against `fill` and `apply`. Returns how many left.
