@@ -15,11 +15,7 @@ impl RecordKey {
     /// # Errors
     /// [`SyntaxError`] when it is none.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let ok = (1..=512).contains(&text.len())
-            && text != "."
-            && text != ".."
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:~".contains(&b));
-        if ok { Ok(Self(text.into())) } else { Err(SyntaxError("record key")) }
+        if is_record_key(text) { Ok(Self(text.into())) } else { Err(SyntaxError("record key")) }
     }
 
     /// The text.
@@ -27,6 +23,15 @@ impl RecordKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether this is a record key.
+#[must_use]
+pub fn is_record_key(text: &str) -> bool {
+    (1..=512).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:~".contains(&b))
 }
 
 impl fmt::Display for RecordKey {
