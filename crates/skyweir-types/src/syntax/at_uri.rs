@@ -1,6 +1,9 @@
 //! AT-URIs.
 
+use super::bytes::Bytes;
 use super::{SyntaxError, is_did, is_handle, is_nsid, is_record_key};
+
+static IN_POINTERS: Bytes = Bytes::alphanumeric_and(b"._~:@!$&')(*+,;=%[]/-");
 
 /// An AT-URI taken apart: `at://AUTHORITY[/COLLECTION[/RKEY]][#FRAGMENT]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +52,7 @@ impl<'t> AtUri<'t> {
 
 /// Whether this is a JSON pointer whose percent signs encode UTF-8.
 fn is_pointer(text: &str) -> bool {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._~:@!$&')(*+,;=%[]/-".contains(&byte);
-    if !text.starts_with('/') || !text.bytes().all(known) {
+    if !text.starts_with('/') || !IN_POINTERS.hold(text) {
         return false;
     }
     let mut decoded = Vec::with_capacity(text.len());

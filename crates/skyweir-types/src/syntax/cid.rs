@@ -3,6 +3,18 @@
 /// Longer CIDs are refused as strings.
 const LONGEST: usize = 128;
 
+/// The values of lower-case digits of base 32; 255 for everything else.
+static BASE32: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 32 {
+        let digit = if value < 26 { b'a' + value } else { b'2' + value - 26 };
+        values[digit as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 /// Whether a lexicon's `cid` format takes this text: version 1 in lower-case base 32 or version 0 in base 58, of at most
 /// 128 bytes.
 ///
@@ -36,23 +48,24 @@ pub fn is_raw_cid_bytes(bytes: &[u8]) -> bool {
 /// Decodes `b` and lower-case base 32 without padding or set bits behind the end; `None` for everything else.
 pub(crate) fn base32<'r>(text: &str, room: &'r mut [u8; LONGEST]) -> Option<&'r [u8]> {
     let digits = text.strip_prefix('b').filter(|_| text.len() <= LONGEST)?;
-    let (mut pending, mut bits, mut length) = (0u32, 0, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'a'..=b'z' => digit - b'a',
-            b'2'..=b'7' => digit - b'2' + 26,
-            _ => return None,
-        };
-        pending = pending << 5 | u32::from(value);
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            room[length] = (pending >> bits) as u8;
-            length += 1;
-            pending &= (1 << bits) - 1;
+    let (mut seen, mut length) = (0, 0);
+    // eight digits are five bytes
+    for group in digits.as_bytes().chunks(8) {
+        let mut value = 0u64;
+        for digit in group {
+            let digit = BASE32[usize::from(*digit)];
+            seen |= digit;
+            value = value << 5 | u64::from(digit & 31);
         }
+        let (count, behind) = (group.len() * 5 / 8, group.len() * 5 % 8);
+        if behind >= 5 || value & ((1 << behind) - 1) != 0 {
+            return None;
+        }
+        let bytes = (value >> behind).to_be_bytes();
+        room[length..length + count].copy_from_slice(&bytes[8 - count..]);
+        length += count;
     }
-    (bits < 5 && pending == 0).then_some(&room[..length])
+    (seen < 32).then_some(&room[..length])
 }
 
 /// Decodes the base 58 of Bitcoin, at most [`LONGEST`] digits of it and no leading zeros; `None` for everything else.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SyntaxError;
+use super::bytes::Bytes;
+
+static IN_DIDS: Bytes = Bytes::alphanumeric_and(b"._:%-");
 
 /// A decentralised identifier, `did:METHOD:…`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +36,7 @@ pub fn is_did(text: &str) -> bool {
             !method.is_empty()
                 && method.bytes().all(|b| b.is_ascii_lowercase())
                 && !id.is_empty()
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:%-".contains(&b))
+                && IN_DIDS.hold(id)
                 && !id.ends_with([':', '%'])
         })
 }

@@ -1,5 +1,9 @@
 //! Handles.
 
+use super::bytes::Bytes;
+
+static IN_LABELS: Bytes = Bytes::alphanumeric_and(b"-");
+
 /// Whether this is a handle: a domain name of at least two labels, the last of which starts with a letter.
 #[must_use]
 pub fn is_handle(text: &str) -> bool {
@@ -12,7 +16,7 @@ pub fn is_handle(text: &str) -> bool {
 /// Whether this is a label of a domain name: 1 to 63 letters, digits and hyphens, no hyphen at either end.
 pub(super) fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && IN_LABELS.hold(label)
         && !label.starts_with('-')
         && !label.ends_with('-')
 }

@@ -36,14 +36,17 @@ const GRANDFATHERED: [&str; 26] = [
 /// three lower-case letters.
 #[must_use]
 pub fn is_language(text: &str) -> bool {
-    is_tag(text) || is_private(text.split('-')) || GRANDFATHERED.contains(&text)
+    // nearly all are just a language
+    is_primary(text) || is_tag(text) || is_private(text.split('-')) || GRANDFATHERED.contains(&text)
+}
+
+fn is_primary(subtag: &str) -> bool {
+    (2..=3).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn is_tag(text: &str) -> bool {
     let mut rest = text.split('-');
-    let primary = rest.next().is_some_and(|primary| {
-        (2..=3).contains(&primary.len()) && primary.bytes().all(|byte| byte.is_ascii_lowercase())
-    });
+    let primary = rest.next().is_some_and(is_primary);
     for _ in 0..3 {
         take(&mut rest, |subtag| letters(subtag, 3)); // extended languages
     }

@@ -4,6 +4,7 @@
 //! (contract, rule 5). `tests/interop.rs` lists the differences.
 
 mod at_uri;
+mod bytes;
 pub(crate) mod cid;
 mod datetime;
 mod did;

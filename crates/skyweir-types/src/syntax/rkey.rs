@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SyntaxError;
+use super::bytes::Bytes;
+
+static IN_KEYS: Bytes = Bytes::alphanumeric_and(b".-_:~");
 
 /// The last part of a record's AT-URI. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,10 +31,7 @@ impl RecordKey {
 /// Whether this is a record key.
 #[must_use]
 pub fn is_record_key(text: &str) -> bool {
-    (1..=512).contains(&text.len())
-        && text != "."
-        && text != ".."
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:~".contains(&b))
+    (1..=512).contains(&text.len()) && text != "." && text != ".." && IN_KEYS.hold(text)
 }
 
 impl fmt::Display for RecordKey {

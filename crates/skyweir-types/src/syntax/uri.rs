@@ -1,5 +1,9 @@
 //! URIs of any scheme.
 
+use super::bytes::Bytes;
+
+static IN_SCHEMES: Bytes = Bytes::alphanumeric_and(b"_");
+
 /// Whether a lexicon's `uri` format takes this text.
 ///
 /// That is what the official software takes, which is neither RFC 3986 nor quite the specification: a scheme of ASCII
@@ -9,7 +13,7 @@ pub fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     !scheme.is_empty()
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && IN_SCHEMES.hold(scheme)
         && !rest.is_empty()
         && !rest.starts_with('/')
         && !has_space(rest)
@@ -17,7 +21,9 @@ pub fn is_uri(text: &str) -> bool {
 
 /// White space as ECMAScript's `\s` has it: Unicode's less U+0085, and the byte order mark.
 fn has_space(text: &str) -> bool {
-    text.chars().any(|c| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}'))
+    // all of ASCII's is at or below the space
+    text.bytes().any(|byte| byte <= b' ' || !byte.is_ascii())
+        && text.chars().any(|c| c == '\u{feff}' || (c.is_whitespace() && c != '\u{85}'))
 }
 
 #[cfg(test)]
