@@ -2,6 +2,7 @@
 
 use super::bytes::Bytes;
 use super::{SyntaxError, is_did, is_handle, is_nsid, is_record_key};
+use crate::{Collection, Did, RecordKey};
 
 static IN_POINTERS: Bytes = Bytes::alphanumeric_and(b"._~:@!$&')(*+,;=%[]/-");
 
@@ -48,6 +49,16 @@ impl<'t> AtUri<'t> {
     pub fn has_did(&self) -> bool {
         self.authority.starts_with("did:")
     }
+
+    /// The record that this names; `None` unless it is a record of one of our collections, named by a DID.
+    #[must_use]
+    pub fn record(&self) -> Option<(Did, Collection, RecordKey)> {
+        if self.fragment.is_some() {
+            return None;
+        }
+        let collection = self.collection.and_then(Collection::from_nsid)?;
+        Some((Did::parse(self.authority).ok()?, collection, RecordKey::parse(self.rkey?).ok()?))
+    }
 }
 
 /// Whether this is a JSON pointer whose percent signs encode UTF-8.
@@ -76,6 +87,7 @@ fn is_pointer(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::AtUri;
+    use crate::Collection;
 
     #[test]
     fn parts() {
@@ -92,6 +104,22 @@ mod tests {
         assert!(uri.has_did());
         let short = AtUri::parse("at://alice.example").unwrap();
         assert!(!short.has_did() && short.collection.is_none() && short.rkey.is_none());
+    }
+
+    #[test]
+    fn records() {
+        let record = |text: &str| AtUri::parse(text).unwrap().record();
+        let (did, collection, rkey) = record("at://did:web:a/app.bsky.feed.repost/3k").unwrap();
+        assert_eq!((did.as_str(), collection, rkey.as_str()), ("did:web:a", Collection::Repost, "3k"));
+        for other in [
+            "at://did:web:a",
+            "at://did:web:a/app.bsky.feed.post",
+            "at://did:web:a/app.bsky.feed.like/3k",
+            "at://a.example/app.bsky.feed.post/3k",
+            "at://did:web:a/app.bsky.feed.post/3k#/text",
+        ] {
+            assert_eq!(record(other), None, "{other}");
+        }
     }
 
     #[test]
