@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use skyweir_types::{Body, Did, Event, Tid};
+use skyweir_types::{Body, Datetime, Did, Event, Tid};
 
 use super::jetstream::{Account, Commit, account, commit, object};
-use super::{Decoded, Notice, UNKNOWN_TIME, time};
+use super::{Decoded, Notice, UNKNOWN_TIME};
 use crate::Skip;
 
 #[derive(Deserialize)]
@@ -71,7 +71,7 @@ pub fn v2_message(text: &[u8]) -> Decoded {
         let skip = if is_known(kind) { Skip::Undecodable } else { Skip::UnknownKind };
         return Decoded::skip(None, UNKNOWN_TIME, skip);
     };
-    let Some(time_us) = time::micros(&payload.time) else {
+    let Ok(time_us) = Datetime::parse(&payload.time).map(Datetime::micros) else {
         return Decoded::skip(Some(seq), UNKNOWN_TIME, Skip::BadTime);
     };
     let event = match kind {
