@@ -110,7 +110,7 @@ async fn a_deleted_account_is_gone_for_good() {
         assert_eq!((world.keys("b").await, world.follows("v", "a").await), (vec!["r".to_owned()], true));
         // its past again, then the deletion again
         assert_eq!(world.apply(&former).await, [Stale; 6]);
-        assert_eq!(world.apply(&[deletion.clone()]).await, [Stale]);
+        assert_eq!(world.apply(std::slice::from_ref(&deletion)).await, [Stale]);
         // active again: only new records count
         world.apply(&[account("a", 7, AccountStatus::Active), post("a", 8, "new", "y")]).await;
         assert_eq!(world.apply(&former[..3]).await, [Stale; 3]);

@@ -140,6 +140,10 @@ impl World {
         items.into_iter().map(|item| item.expect("a feed holds current items only")).collect()
     }
 
+    pub(crate) async fn store_actors(&self) -> u32 {
+        self.store.view().await.unwrap().actor_count().await.unwrap()
+    }
+
     pub(crate) async fn store_item(&self, id: skyweir_types::ItemId) -> Option<Item> {
         self.store.view().await.unwrap().items(&[id]).await.unwrap().remove(0)
     }
