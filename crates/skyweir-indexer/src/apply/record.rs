@@ -6,7 +6,7 @@ use skyweir_types::{
     Tid, UriHash,
 };
 
-use super::{Applier, Outcome, PAGE};
+use super::{Applier, COMMIT_MOST, Outcome, PAGE};
 
 impl Applier {
     pub(super) async fn record(
@@ -25,12 +25,22 @@ impl Applier {
         }
         let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
         let stored = txn.record(&key).await?;
+        // a resync brings a whole repository under one rev, in which no key comes twice
+        if self.commit != Some((actor, op.rev)) || self.written.len() >= COMMIT_MOST {
+            self.commit = Some((actor, op.rev));
+            self.written.clear();
+        }
         if let Some(row) = &stored
-            && (op.rev < row.rev || (op.rev == row.rev && !self.frame.contains(&key)))
+            && op.rev <= row.rev
+            && !self.written.contains(&key)
         {
+            // a crash may have come between two operations of a commit on one key: behind the stored one it goes on
+            if op.rev == row.rev && is_stored(txn, &row.body, &op.action).await? {
+                self.written.insert(key);
+            }
             return Ok(Outcome::Stale);
         }
-        self.frame.insert(key.clone());
+        self.written.insert(key.clone());
         match &op.action {
             Action::Delete => {
                 self.delete(txn, &key, stored, op.rev, event.time_us.div_euclid(1000)).await?;
@@ -54,7 +64,7 @@ impl Applier {
             undo(txn, key, &row.body).await?;
         }
         if key.collection == Collection::Post {
-            self.wipe_reposts(txn, key, rev).await?;
+            self.wipe_reposts(txn, key, rev, self.by_arrival(at_ms)).await?;
             wiped = wiped.max(rev);
         }
         txn.put_record(key, RecordRow { rev, wiped, body: RecordBody::Tombstone { at_ms } }).await
@@ -71,25 +81,17 @@ impl Applier {
         cid: Cid,
         record: &Record,
     ) -> Result<Outcome> {
-        let follow_subject = match record {
-            Record::Follow { subject } => Some(txn.intern(subject).await?),
-            _ => None,
-        };
         let mut wiped = Tid::ZERO;
         if let Some(row) = stored {
-            let same = match &row.body {
-                RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. } => *ours == cid,
-                RecordBody::Follow { subject } => Some(*subject) == follow_subject,
-                RecordBody::Tombstone { .. } => false,
-            };
-            if same {
+            if is_content(txn, &row.body, cid, record).await? {
                 txn.put_record(key, RecordRow { rev, ..row }).await?;
                 return Ok(Outcome::Unchanged);
             }
             wiped = row.wiped;
             undo(txn, key, &row.body).await?;
             if matches!(row.body, RecordBody::Post { .. }) {
-                self.wipe_reposts(txn, key, rev).await?;
+                let by_arrival = self.by_arrival(event.time_us.div_euclid(1000));
+                self.wipe_reposts(txn, key, rev, by_arrival).await?;
                 wiped = wiped.max(rev);
             }
         }
@@ -116,8 +118,8 @@ impl Applier {
                 }
                 RecordBody::Repost { item, cid, subject }
             }
-            Record::Follow { .. } => {
-                let subject = follow_subject.expect("interned above, as the record is a follow");
+            Record::Follow { subject } => {
+                let subject = txn.intern(subject).await?;
                 if txn.add_follow(key.actor, subject, &key.rkey).await? && subject != key.actor {
                     txn.append(Task::Fill { viewer: key.actor, author: subject }).await?;
                 }
@@ -135,14 +137,27 @@ impl Applier {
         Ok(txn.record(post).await?.is_some_and(|row| rev < row.wiped))
     }
 
-    /// Takes away the items of all reposts of a post known so far; where order slips, of those with an older rev.
-    pub(super) async fn wipe_reposts(&self, txn: &mut dyn Txn, post: &RecordRef, rev: Tid) -> Result<()> {
+    /// Whether what is applied before an event of this time in milliseconds happened before it: where order is
+    /// upstream's own, and the event is no replay from before the time that tombstones are kept.
+    fn by_arrival(&self, at_ms: i64) -> bool {
+        let stream_ms = self.stream_us.div_euclid(1000);
+        self.across == AcrossAccounts::Upstream && at_ms >= stream_ms - self.horizons.tombstones_ms
+    }
+
+    /// Takes away the items of all reposts of a post known so far, or, if not `by_arrival`, of those with an older rev.
+    pub(super) async fn wipe_reposts(
+        &self,
+        txn: &mut dyn Txn,
+        post: &RecordRef,
+        rev: Tid,
+        by_arrival: bool,
+    ) -> Result<()> {
         let mut after: Option<RecordRef> = None;
         loop {
             let page = txn.reposts_of(post, after.as_ref(), PAGE).await?;
             for repost in &page {
                 let Some(row) = txn.record(repost).await? else { continue };
-                let older = self.across == AcrossAccounts::Upstream || row.rev < rev;
+                let older = by_arrival || row.rev < rev;
                 if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
                     && older
                 {
@@ -157,6 +172,25 @@ impl Applier {
             after = page.into_iter().next_back();
         }
     }
+}
+
+/// Whether an operation left exactly what is stored.
+async fn is_stored(txn: &mut dyn Txn, body: &RecordBody, action: &Action) -> Result<bool> {
+    match action {
+        Action::Delete => Ok(matches!(body, RecordBody::Tombstone { .. })),
+        Action::Put { cid, record } => is_content(txn, body, *cid, record).await,
+    }
+}
+
+/// Whether the stored record has this content.
+async fn is_content(txn: &mut dyn Txn, body: &RecordBody, cid: Cid, record: &Record) -> Result<bool> {
+    Ok(match (body, record) {
+        (RecordBody::Follow { subject: ours }, Record::Follow { subject }) => {
+            *ours == txn.intern(subject).await?
+        }
+        (RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. }, _) => *ours == cid,
+        _ => false,
+    })
 }
 
 /// Takes away what a living record brought.

@@ -10,6 +10,9 @@ use super::jetstream::{Account, Commit, account, commit, object};
 use super::{Decoded, Notice, UNKNOWN_TIME};
 use crate::Skip;
 
+/// Sequence numbers are below this: as cursors, greater ones are times.
+const SEQ_END: u64 = 1_000_000_000_000_000;
+
 #[derive(Deserialize)]
 struct Outer<'a> {
     #[serde(borrow, rename = "$type", default)]
@@ -20,6 +23,38 @@ struct Outer<'a> {
     error: Cow<'a, str>,
     #[serde(borrow, default)]
     message: Cow<'a, str>,
+}
+
+/// A well-formed commit, by far the most frequent message, read in one pass.
+#[derive(Deserialize)]
+struct WholeCommit<'a> {
+    #[serde(borrow, rename = "$type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    payload: CommitPayload<'a>,
+}
+
+#[derive(Deserialize)]
+struct CommitPayload<'a> {
+    #[serde(borrow, rename = "$type")]
+    kind: Cow<'a, str>,
+    seq: u64,
+    #[serde(borrow)]
+    did: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    rev: Cow<'a, str>,
+    #[serde(borrow)]
+    operation: Cow<'a, str>,
+    #[serde(borrow)]
+    collection: Cow<'a, str>,
+    #[serde(borrow)]
+    rkey: Cow<'a, str>,
+    #[serde(borrow, default)]
+    record: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cid: Cow<'a, str>,
 }
 
 /// What all payloads have; the commit's fields are read in a second pass, from the same text.
@@ -52,6 +87,22 @@ struct Sync<'a> {
 /// Decodes one message. Its position is its `seq`.
 #[must_use]
 pub fn v2_message(text: &[u8]) -> Decoded {
+    whole_commit(text).unwrap_or_else(|| any_message(text))
+}
+
+/// Decodes a commit that has all its fields; `None` for everything else.
+fn whole_commit(text: &[u8]) -> Option<Decoded> {
+    let WholeCommit { kind, payload } = serde_json::from_slice(text).ok()?;
+    if kind != "message" || !payload.kind.ends_with("#commit") || payload.seq >= SEQ_END {
+        return None;
+    }
+    let CommitPayload { rev, operation, collection, rkey, record, cid, .. } = payload;
+    let body = Commit { rev, operation, collection, rkey, record, cid };
+    let time_us = time::micros(&payload.time)?;
+    Some(Decoded::of(Some(payload.seq), time_us, commit(&payload.did, time_us, &body)))
+}
+
+fn any_message(text: &[u8]) -> Decoded {
     let Ok(outer) = serde_json::from_slice::<Outer<'_>>(text) else {
         return Decoded::skip(None, UNKNOWN_TIME, Skip::Undecodable);
     };
@@ -67,7 +118,7 @@ pub fn v2_message(text: &[u8]) -> Decoded {
     if kind == "info" {
         return Decoded::notice(Notice::info(&payload.name, &payload.message));
     }
-    let Some(seq) = payload.seq else {
+    let Some(seq) = payload.seq.filter(|seq| *seq < SEQ_END) else {
         let skip = if is_known(kind) { Skip::Undecodable } else { Skip::UnknownKind };
         return Decoded::skip(None, UNKNOWN_TIME, skip);
     };
