@@ -6,6 +6,7 @@
 mod delivery;
 mod enrol;
 mod error;
+mod memory;
 mod merge;
 mod task;
 mod timelines;
@@ -15,6 +16,7 @@ mod view;
 pub use delivery::{Deliveries, DeliveryReport};
 pub use enrol::{Enrol, EnrolReason};
 pub use error::Error;
+pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Sampling};
 pub use task::Task;
 pub use timelines::{

@@ -117,8 +117,8 @@ pub trait Timelines: Send + Sync {
     /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising
     /// the floor. Idempotent by (viewer, item).
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>>;
-    /// Writes an author's items to one timeline, as `apply` would, then raises its floor to at least `floor`
-    /// (`i64::MIN`: not). For a filling one the floor is noted, and counts at its publication.
+    /// Raises one timeline's floor to at least `floor` (`i64::MIN`: not), then writes an author's items to it as
+    /// `apply` would, in one step. For a filling one the floor is noted, and counts at its publication.
     async fn fill(&self, viewer: ActorId, references: &[Reference], floor: i64) -> Result<Counts>;
     /// Removes an author's items from one timeline, unless the viewer follows the author (or is it) at that moment:
     /// edge and removal are one step against `fill` and `apply`. Returns how many left.

@@ -3,16 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "these are parts of tests")]
 
 pub(crate) mod serve;
-mod tiny;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use self::tiny::{MemoryStore, MemoryTimelines};
 use skyweir_api::{Config, Deps};
 use skyweir_store::{
-    AccountRow, Deliveries, DeliveryReport, Enrol, EnrolReason, Enrolment, NewItem, RecordBody, RecordRow,
-    Store, Timelines,
+    AccountRow, Deliveries, DeliveryReport, Enrol, EnrolReason, Enrolment, MemoryStore, MemoryTimelines,
+    NewItem, RecordBody, RecordRow, Shape, Store, Timelines,
 };
 use skyweir_types::{
     AccountStatus, ActorId, Cid, Collection, Did, DidHash, DrawKey, Item, ItemId, ItemKind, Position,
@@ -96,10 +94,10 @@ pub(crate) fn uri(name: &str, collection: Collection, rkey: &str) -> String {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let timelines = Arc::new(new_timelines(&store));
+        let store = MemoryStore::new();
+        let timelines = Arc::new(MemoryTimelines::new(&store, Shape::default()));
         Self {
-            store,
+            store: Arc::new(store),
             timelines,
             wishes: Arc::default(),
             reports: Arc::default(),
@@ -280,8 +278,4 @@ impl World {
         }
         world
     }
-}
-
-fn new_timelines(_store: &Arc<MemoryStore>) -> MemoryTimelines {
-    MemoryTimelines::new()
 }
