@@ -130,7 +130,7 @@ impl Script {
             91..94 => self.replayed(),
             94..96 => Op::Pass(*[1, 20, 400, 4_000, 100_000].choose(&mut self.rng).expect("not empty")),
             96..98 => Op::Checkpoint,
-            _ if self.rng.random_bool(0.4) => {
+            _ if self.rng.random_bool(0.7) => {
                 // A source resumes slightly before its cursor.
                 self.replay = true;
                 Op::Restart { clean: self.rng.random() }
