@@ -3,9 +3,12 @@
 //! Records are read through a [`View`] (one consistent snapshot) and written through a [`Txn`] (all or nothing,
 //! synced when it returns). Timelines are a cache of what a [`View`] defines, kept behind [`Timelines`].
 
+pub mod conformance;
+
 mod delivery;
 mod enrol;
 mod error;
+mod hooks;
 mod memory;
 mod merge;
 mod task;
@@ -16,6 +19,7 @@ mod view;
 pub use delivery::{Deliveries, DeliveryReport};
 pub use enrol::{Enrol, EnrolReason};
 pub use error::Error;
+pub use hooks::{Ask, Fault, Hook, HookedStore, HookedTimelines, Operation};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Sampling};
 pub use task::Task;

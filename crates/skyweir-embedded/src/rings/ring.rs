@@ -195,7 +195,7 @@ impl Ring {
     /// whether none come after them.
     pub(super) fn read(&self, from_ms: i64, n: usize) -> (Vec<CachedEntry>, bool) {
         let mut at = self.entries.partition_point(|entry| entry.sort_at() <= from_ms);
-        let mut found: Vec<CachedEntry> = Vec::with_capacity(at.min(n + 4));
+        let mut found: Vec<CachedEntry> = Vec::with_capacity(at.min(n.saturating_add(4)));
         while let Some(entry) = at.checked_sub(1).map(|before| self.entries[before]) {
             let sort_at = entry.sort_at();
             if found.len() >= n && found.last().is_none_or(|last| last.sort_at != sort_at) {
