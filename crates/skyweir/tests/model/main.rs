@@ -2,6 +2,7 @@
 //!
 //! A failure names its seed. `SKYWEIR_MODEL_SEED=N` runs that one alone, `SKYWEIR_MODEL_SEEDS=N` so many of them:
 //! `SKYWEIR_MODEL_SEED=17 cargo test -p skyweir --test model -- in_memory`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod backend;
 mod coverage;

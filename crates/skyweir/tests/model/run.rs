@@ -51,6 +51,7 @@ pub(crate) fn seed(kind: Kind, seed: u64, operations: usize, coverage: &Coverage
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers map errors")]
 fn words(error: skyweir_store::Error) -> String {
     error.to_string()
 }
@@ -74,7 +75,7 @@ impl Run<'_> {
             Op::Turns(n) => self.service().worker.turns(*n).await.map_err(words),
             Op::Settle => self.settle().await,
             Op::Pass(seconds) => {
-                self.clock.advance_ms(i64::try_from(*seconds).expect("few seconds") * 1_000);
+                self.clock.advance_ms(i64::try_from(*seconds).unwrap() * 1_000);
                 let left = self.service().worker.housekeeping().await.map_err(words)?;
                 self.coverage.left(left);
                 Ok(())
