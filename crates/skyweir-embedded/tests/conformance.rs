@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
 use skyweir_store::Shape;
-use skyweir_store::conformance::{Opened, Subject};
+use skyweir_store::conformance::{Opened, Subject, compare};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 struct Embedded(TempDir);
 
@@ -34,3 +35,16 @@ impl Subject for Embedded {
 }
 
 skyweir_store::conformance_tests!(Embedded::new());
+
+#[tokio::test]
+async fn random_operations_are_answered_as_by_the_reference() {
+    let mut running = JoinSet::new();
+    for seed in 0..32 {
+        // they mostly wait for the disk
+        if running.len() == 8 {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(async move { compare(seed, 400, &Embedded::new()).await });
+    }
+    running.join_all().await;
+}

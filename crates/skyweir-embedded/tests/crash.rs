@@ -1,5 +1,6 @@
 //! A real child process is killed while it commits, again and again: what it acknowledged is there, whole and in
 //! order, and writes go on.
+#![expect(clippy::unwrap_used, reason = "these are parts of tests")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

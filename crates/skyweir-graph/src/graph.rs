@@ -1,57 +1,81 @@
-//! The follower graph as the writer sees it.
+//! The follower graph: hands out pages and keeps the high-follow snapshot fresh.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use skyweir_store::Store;
+use skyweir_store::{Store, View};
+use skyweir_types::ActorId;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Settings of the follower graph: `[graph]` in `skyweir.toml`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Accounts that follow more than this many others are in the snapshot. Set by `[timeline]`.
-    #[serde(skip)]
-    pub reasonable_limit: u32,
-    /// How many followers a page holds, 1 to 100,000 (default 10,000).
-    pub page: usize,
-    /// The high-follow snapshot is taken anew after this many seconds, at least 1 (default 60).
-    pub snapshot_seconds: u64,
-    /// How many accounts the snapshot holds at most (default 1,000,000).
-    pub snapshot_most: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { reasonable_limit: 2_000, page: 10_000, snapshot_seconds: 60, snapshot_most: 1_000_000 }
-    }
-}
+use crate::{Config, FollowerPages, HighFollows, metrics};
 
 /// Why the graph ended against its will.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The store is corrupt, or failed in a way that trying again can't mend.
+    /// The store is corrupt.
     #[error(transparent)]
     Store(#[from] skyweir_store::Error),
 }
 
 /// The follower graph.
-pub struct Graph {}
+pub struct Graph {
+    config: Config,
+    store: Arc<dyn Store>,
+    snapshot: watch::Sender<Arc<HighFollows>>,
+}
 
 impl Graph {
-    /// A graph over this store. Nothing runs yet.
+    /// A graph over this store. The snapshot is empty until [`Graph::run`] takes one.
     #[must_use]
-    pub fn new(_config: Config, _store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self {})
+    pub fn new(config: Config, store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { config, store, snapshot: watch::Sender::new(Arc::default()) })
+    }
+
+    /// The followers of an author as of this view, in pages.
+    #[must_use]
+    pub fn followers(&self, view: Arc<dyn View>, author: ActorId) -> FollowerPages {
+        FollowerPages::new(view, author, self.config.page.max(1))
+    }
+
+    /// Watches the high-follow snapshot.
+    #[must_use]
+    pub fn high_follows(&self) -> watch::Receiver<Arc<HighFollows>> {
+        self.snapshot.subscribe()
     }
 
     /// Refreshes the snapshot until stopped.
     ///
     /// # Errors
-    /// [`Error`]; everything that may pass by itself is tried again instead.
+    /// [`enum@Error`] when the store is corrupt; everything that may pass by itself is tried again at the next interval.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
-        stop.cancelled().await;
+        let every = Duration::from_secs(self.config.snapshot_seconds.max(1));
+        loop {
+            self.refresh().await?;
+            if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the snapshot anew.
+    ///
+    /// # Errors
+    /// As [`Graph::run`].
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let Config { reasonable_limit, snapshot_most, .. } = self.config;
+        match HighFollows::take(&*self.store, reasonable_limit, snapshot_most).await {
+            Ok(taken) => {
+                metrics::snapshot(taken.len());
+                self.snapshot.send_replace(Arc::new(taken));
+            }
+            Err(error @ skyweir_store::Error::Corrupt(_)) => return Err(error.into()),
+            Err(error) => {
+                metrics::snapshot_failed();
+                tracing::warn!(%error, "high-follow snapshot failed, the former one stays");
+            }
+        }
         Ok(())
     }
 }

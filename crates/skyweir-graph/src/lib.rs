@@ -1,6 +1,12 @@
-//! Follower pages, follow counts and the high-follow snapshot.
+//! The follower graph as the writer sees it: pages of followers and the high-follow snapshot. It knows no posts.
 
+mod config;
+mod followers;
 mod graph;
+mod high_follows;
 pub mod metrics;
 
-pub use graph::{Config, Error, Graph};
+pub use config::Config;
+pub use followers::FollowerPages;
+pub use graph::{Error, Graph};
+pub use high_follows::HighFollows;

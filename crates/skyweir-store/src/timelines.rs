@@ -1,5 +1,7 @@
 //! The cache of timelines: rings on one machine, rows in ScyllaDB. `design.md`, "The timeline, exactly", is its law.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use skyweir_types::{ActorId, DidHash, Generation, ItemId, Reference, TaskId};
 
@@ -112,6 +114,16 @@ pub trait Timelines: Send + Sync {
     fn retain_enrolled(&self, page: &mut Vec<ActorId>);
     /// How many timelines are enrolled.
     fn enrolled(&self) -> u64;
+    /// Those of a page that are enrolled, by shard: [`Timelines::retain_enrolled`] and [`Timelines::shard_of`] in one
+    /// step. Keeps the page's order within a shard; no shard comes twice or with nothing.
+    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Vec<ActorId>)> {
+        self.retain_enrolled(&mut page);
+        let mut shards = BTreeMap::<u32, Vec<ActorId>>::new();
+        for viewer in page {
+            shards.entry(self.shard_of(viewer)).or_default().push(viewer);
+        }
+        shards.into_iter().collect()
+    }
 
     /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above
     /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising

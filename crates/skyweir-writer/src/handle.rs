@@ -1,23 +1,70 @@
 //! What others may ask of the writer.
 
+use std::sync::Arc;
+
 use skyweir_store::{Deliveries, DeliveryReport, Enrol, EnrolReason};
-use skyweir_types::{ActorId, ItemId};
+use skyweir_types::{ActorId, ItemId, TaskId};
+use tokio::sync::watch;
+
+use crate::context::Context;
+use crate::metrics;
+use crate::progress::Lag;
+use crate::wishes::Wish;
 
 /// The writer, as reads and the admin port see it. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    context: Arc<Context>,
+    /// The task up to which the log went when the writer was made.
+    start: TaskId,
+    next_task: watch::Receiver<TaskId>,
+}
+
+impl Handle {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        let next_task = context.store.next_task();
+        let start = *next_task.borrow();
+        Self { context, start, next_task }
+    }
+
+    /// How far the writer is behind the task log, now.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        self.context.progress.lag(*self.next_task.borrow(), self.context.clock.now_ms())
+    }
+
+    /// Watches *done*: the task below which all references are readable.
+    #[must_use]
+    pub fn done(&self) -> watch::Receiver<TaskId> {
+        self.context.progress.watch()
+    }
+
+    /// Sets the gauges that tell how the writer stands. Call before metrics are read.
+    pub fn record_gauges(&self) {
+        metrics::gauges(self.lag(), self.context.timelines.enrolled(), self.context.wishes.len());
+    }
+}
 
 impl Enrol for Handle {
-    fn enrol(&self, _viewer: ActorId, _why: EnrolReason) {}
-    fn touch(&self, _viewer: ActorId) {}
-    fn lower_rate(&self, _viewer: ActorId, _rate: f32) {}
+    fn enrol(&self, viewer: ActorId, why: EnrolReason) {
+        self.context.wishes.offer(viewer, Wish::Enrol(why));
+    }
+
+    fn touch(&self, viewer: ActorId) {
+        self.context.timelines.touch(viewer, self.context.clock.now_ms());
+    }
+
+    fn lower_rate(&self, viewer: ActorId, rate: f32) {
+        self.context.wishes.offer(viewer, Wish::Lower(rate));
+    }
+
     fn caught_up(&self) -> bool {
-        true
+        self.context.progress.done() >= self.start
     }
 }
 
 impl Deliveries for Handle {
-    fn delivery(&self, _item: ItemId) -> Option<DeliveryReport> {
-        None
+    fn delivery(&self, item: ItemId) -> Option<DeliveryReport> {
+        self.context.accounting.report(item)
     }
 }

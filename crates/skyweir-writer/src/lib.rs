@@ -1,10 +1,29 @@
 //! Fan-out: jobs, sampling, shard queues, enrolment, accounting, done and kept.
+//!
+//! [`Writer::run`] takes tasks from the log, in their order. Each becomes a job that takes turns with the others, page
+//! by page; references go through a bounded queue to their shard, whose worker writes what has come from all jobs in
+//! one call. [`Handle`] is how reads ask for enrolment and see what became of an item.
 
+mod accounting;
+mod checkpoint;
 mod config;
+mod context;
+mod dispatch;
+mod enrolment;
+mod fan_out;
 mod handle;
+mod hibernation;
+mod job;
 pub mod metrics;
+mod progress;
+mod retry;
+mod shard;
+mod tally;
+mod upkeep;
+mod wishes;
 mod writer;
 
 pub use config::{Config, EnrolMode};
 pub use handle::Handle;
+pub use progress::Lag;
 pub use writer::{Deps, Error, Writer};

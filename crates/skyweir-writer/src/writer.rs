@@ -1,14 +1,19 @@
-//! The writer: takes tasks from the log, turns them into references, reports how far it is.
+//! The writer: composition, and how it ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skyweir_graph::Graph;
 use skyweir_store::{Store, Timelines};
 use skyweir_types::Clock;
 use thiserror::Error;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Handle};
+use crate::context::Context;
+use crate::dispatch::finished;
+use crate::shard::ShardWorker;
+use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernation};
 
 /// What the writer works with.
 #[derive(Clone)]
@@ -26,27 +31,102 @@ pub struct Deps {
 /// Why the writer ended against its will.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The store is corrupt, or failed in a way that trying again can't mend.
+    /// The store is corrupt.
     #[error(transparent)]
     Store(#[from] skyweir_store::Error),
 }
 
 /// Works through the task log.
-pub struct Writer {}
+pub struct Writer {
+    context: Arc<Context>,
+}
 
 impl Writer {
     /// A writer and its handle. Nothing runs yet.
     #[must_use]
-    pub fn new(_config: Config, _deps: Deps) -> (Self, Handle) {
-        (Self {}, Handle {})
+    pub fn new(config: Config, deps: Deps) -> (Self, Handle) {
+        let context = Arc::new(Context::new(config, deps));
+        let handle = Handle::new(Arc::clone(&context));
+        (Self { context }, handle)
     }
 
-    /// Works until stopped, then finishes what it has begun, within a limit, and saves the timelines.
+    /// Works until stopped, then gives what has begun [`Config::drain_ms`] to finish, and saves the timelines. Has to
+    /// run on a tokio runtime with time.
     ///
     /// # Errors
-    /// [`Error`]; everything that may pass by itself is tried again instead.
+    /// [`enum@Error`]: corruption, or a last checkpoint that failed; everything else that may pass is tried again.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let context = self.context;
+        let first = context.progress.done();
+        tracing::info!(task.first = first.0, enrolled = context.timelines.enrolled(), "writer starts");
+        let mut workers = workers(&context, &stop);
+        let mut jobs = JoinSet::new();
+        tokio::select! {
+            done = dispatch::run(&context, &mut jobs, &stop) => done?,
+            Some(ended) = workers.join_next() => finished(ended)?,
+        }
         stop.cancelled().await;
+        drain(&context, &mut jobs, &mut workers).await?;
+        // whatever is still at work is cut off here and done again after the next start
+        jobs.shutdown().await;
+        workers.shutdown().await;
+        let kept = checkpoint::save(&context).await?;
+        tracing::info!(task.kept = kept.0, "writer stopped, timelines saved");
         Ok(())
+    }
+}
+
+/// Starts all that runs beside the jobs.
+fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_store::Result<()>> {
+    let mut workers = JoinSet::new();
+    for (shard, queue) in context.shards.iter().enumerate() {
+        let worker = ShardWorker {
+            shard: shard as u32,
+            queue: Arc::clone(queue),
+            timelines: Arc::clone(&context.timelines),
+            work: Arc::clone(&context.work),
+            batch: context.config.shard_batch.max(1),
+            retry: context.retry,
+        };
+        workers.spawn(worker.run());
+    }
+    for _ in 0..context.config.enrol_at_once.max(1) {
+        workers.spawn(enrolment::grant(Arc::clone(context)));
+    }
+    if context.config.enrol == EnrolMode::All {
+        workers.spawn(enrolment::all(Arc::clone(context), stop.clone()));
+    }
+    workers.spawn(hibernation::run(Arc::clone(context)));
+    workers.spawn(checkpoint::run(Arc::clone(context)));
+    workers
+}
+
+/// Lets jobs finish, within the limit.
+async fn drain(
+    context: &Context,
+    jobs: &mut JoinSet<skyweir_store::Result<()>>,
+    workers: &mut JoinSet<skyweir_store::Result<()>>,
+) -> skyweir_store::Result<()> {
+    let all = async {
+        loop {
+            tokio::select! {
+                ended = jobs.join_next() => match ended {
+                    Some(ended) => finished(ended)?,
+                    None => return Ok(()),
+                },
+                Some(ended) = workers.join_next() => finished(ended)?,
+            }
+        }
+    };
+    let limit = Duration::from_millis(context.config.drain_ms);
+    match tokio::time::timeout(limit, all).await {
+        Ok(done) => done,
+        Err(_) => {
+            tracing::info!(
+                drain.ms = context.config.drain_ms,
+                "some tasks did not finish in time, they are done after the next start"
+            );
+            Ok(())
+        }
     }
 }

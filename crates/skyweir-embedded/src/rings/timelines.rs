@@ -57,6 +57,26 @@ impl Timelines for Rings {
         self.inner.enrolled.count()
     }
 
+    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Vec<ActorId>)> {
+        self.retain_enrolled(&mut page);
+        let slices = self.inner.slices.len() as u32;
+        let mut counts = vec![0u32; slices as usize];
+        for viewer in &page {
+            counts[(viewer.0 % slices) as usize] += 1;
+        }
+        // one place of the answer for each shard that has viewers
+        let mut answer = Vec::new();
+        let mut places = counts;
+        for (shard, place) in places.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            answer.push((shard as u32, Vec::with_capacity(*place as usize)));
+            *place = answer.len() as u32 - 1;
+        }
+        for viewer in page {
+            answer[places[(viewer.0 % slices) as usize] as usize].1.push(viewer);
+        }
+        answer
+    }
+
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>> {
         let inner = &*self.inner;
         let slices = inner.slices.len() as u32;

@@ -10,7 +10,9 @@ mod generations;
 mod kit;
 mod log;
 mod purges;
+mod random;
 mod records;
+mod reference;
 mod restarts;
 mod snapshots;
 
@@ -20,6 +22,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{Shape, Store, Timelines};
+
+pub use random::compare;
+pub use reference::Memory;
 
 /// What the suite judges: a place that holds one store and its timelines.
 #[async_trait]

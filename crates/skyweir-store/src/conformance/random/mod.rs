@@ -1,0 +1,105 @@
+//! Two stores, the same random operations, the same answers.
+
+mod cache;
+mod records;
+
+use skyweir_types::{ActorId, TaskId};
+
+use self::cache::CacheStep;
+use self::records::{Write, look, transact};
+use super::kit::intern;
+use super::{Memory, Opened, Subject};
+use crate::Shape;
+
+/// How many accounts there are.
+const ACTORS: u32 = 10;
+
+/// A small generator: the same seed, the same numbers, for ever.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn actor(&mut self) -> ActorId {
+        ActorId(self.below(ACTORS.into()) as u32)
+    }
+}
+
+/// One operation on both.
+enum Step {
+    /// Writes, and whether they are committed.
+    Transact(Vec<Write>, bool),
+    /// Questions to a view, drawn from this seed.
+    Look(u64),
+    TrimTasks(TaskId),
+    Cache(CacheStep),
+    /// With so many shards. The cap stays: how long what a smaller one trims may come back is a store's own affair.
+    Restart(u32),
+}
+
+impl Step {
+    fn random(random: &mut Random, at: u64) -> Self {
+        match random.below(100) {
+            0..25 => {
+                let writes = (0..1 + random.below(6)).map(|_| Write::random(random)).collect();
+                Self::Transact(writes, !random.one_in(6))
+            }
+            25..37 => Self::Look(random.next()),
+            37..39 => Self::TrimTasks(TaskId(random.below(at))),
+            39..41 => Self::Restart(1 + random.below(5) as u32),
+            _ => Self::Cache(CacheStep::random(random, at)),
+        }
+    }
+
+    /// Does it, and says what there was to see.
+    async fn run(&self, opened: &mut Option<Opened>, subject: &dyn Subject, shape: Shape) -> String {
+        let on = opened.as_ref().expect("open between the steps");
+        match self {
+            Self::Transact(writes, commit) => transact(&*on.store, writes, *commit).await,
+            Self::Look(seed) => look(&*on.store, &mut Random(*seed)).await,
+            Self::TrimTasks(kept) => format!("{:?}", on.store.trim_tasks(*kept).await),
+            Self::Cache(step) => step.run(&*on.timelines).await,
+            Self::Restart(shards) => {
+                // numbers that a dropped transaction used up may come again after a restart
+                transact(&*on.store, &[Write::Item { author: ActorId(0), n: 0, sort_at: 0 }], true).await;
+                *opened = None;
+                let on = opened.insert(subject.open(Shape { shards: *shards, ..shape }).await);
+                format!("{:?} {}", on.timelines.restored(), on.timelines.enrolled())
+            }
+        }
+    }
+}
+
+/// Does the same `steps` random operations with a subject and with the in-memory reference, restarts included, and
+/// compares all answers.
+///
+/// # Panics
+/// At the first difference, naming the seed and the step.
+pub async fn compare(seed: u64, steps: u64, judged: &dyn Subject) {
+    let reference = &Memory::default();
+    let mut random = Random(seed);
+    let shape = Shape { cap: 1 + random.below(8) as usize, ..Shape::default() };
+    let (mut left, mut right) = (Some(judged.open(shape).await), Some(reference.open(shape).await));
+    for opened in [&left, &right].into_iter().flatten() {
+        intern(&*opened.store, ACTORS).await;
+    }
+    for at in 1..=steps {
+        let step = Step::random(&mut random, at);
+        let found = step.run(&mut left, judged, shape).await;
+        let wanted = step.run(&mut right, reference, shape).await;
+        assert_eq!(found, wanted, "seed {seed}, step {at}: not what the reference answers");
+    }
+}

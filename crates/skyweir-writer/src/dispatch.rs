@@ -1,0 +1,112 @@
+//! From the task log to jobs: as many as there are permits, in the order of the log. What isn't taken stays there.
+
+use std::sync::Arc;
+
+use skyweir_store::{Error, Result, Task};
+use skyweir_types::{ItemId, TaskId};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::job::Job;
+
+/// How many tasks are read at a time.
+const AT_A_TIME: usize = 256;
+/// How far the newest task at work may be ahead of the oldest unfinished one.
+const AHEAD: u64 = 100_000;
+
+/// Works through the log until stopped; jobs that have begun are left in `jobs`.
+///
+/// # Errors
+/// Corruption only.
+pub(crate) async fn run(
+    context: &Arc<Context>,
+    jobs: &mut JoinSet<Result<()>>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let permits = Arc::new(Semaphore::new(context.config.jobs.clamp(1, 100_000)));
+    let mut log = context.store.next_task();
+    let mut next = context.progress.done();
+    loop {
+        let end = *log.borrow_and_update();
+        context.progress.see(end, context.clock.now_ms());
+        while next < end {
+            let wait = ready(context, jobs, next);
+            if stop.run_until_cancelled(wait).await.transpose()?.is_none() {
+                return Ok(());
+            }
+            next = start(context, jobs, &permits, next, stop).await?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            changed = log.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+            }
+            Some(ended) = jobs.join_next() => finished(ended)?,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Waits until the next task isn't too far ahead.
+async fn ready(context: &Context, jobs: &mut JoinSet<Result<()>>, next: TaskId) -> Result<()> {
+    while let Some(ended) = jobs.try_join_next() {
+        finished(ended)?;
+    }
+    while next.0 - context.progress.done().0.min(next.0) > AHEAD {
+        match jobs.join_next().await {
+            Some(ended) => finished(ended)?,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Starts some tasks from `next` on; returns the one after them.
+async fn start(
+    context: &Arc<Context>,
+    jobs: &mut JoinSet<Result<()>>,
+    permits: &Arc<Semaphore>,
+    mut next: TaskId,
+    stop: &CancellationToken,
+) -> Result<TaskId> {
+    // taken after these tasks were announced: whatever happened before any of them shows in it
+    let view = context.view().await?;
+    let tasks = context.retry.run("tasks", || view.tasks(next, AT_A_TIME)).await?;
+    let items: Vec<ItemId> = tasks.iter().filter_map(|(_, task)| item_of(task)).collect();
+    let mut items = context.retry.run("items", || view.items(&items)).await?.into_iter();
+    if tasks.first().is_none_or(|(id, _)| *id != next) {
+        return Err(Error::Corrupt(format!("task {next} is missing from the log")));
+    }
+    for (id, task) in tasks {
+        let item = item_of(&task).and_then(|_| items.next().flatten());
+        let Some(permit) = stop.run_until_cancelled(Arc::clone(permits).acquire_owned()).await else {
+            return Ok(next);
+        };
+        let permit = permit.expect("the permits are never closed");
+        jobs.spawn(Job { id, task, item, view: Arc::clone(&view), permit }.run(Arc::clone(context)));
+        next = id.next();
+    }
+    Ok(next)
+}
+
+fn item_of(task: &Task) -> Option<ItemId> {
+    match task {
+        Task::FanOut { item } => Some(*item),
+        Task::Fill { .. } | Task::Purge { .. } => None,
+    }
+}
+
+/// Passes on an error or a panic of a job.
+pub(crate) fn finished(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    match ended {
+        Ok(done) => done,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => Ok(()),
+    }
+}

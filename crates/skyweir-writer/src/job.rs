@@ -1,0 +1,53 @@
+//! One task at work, from its start to *done*.
+
+use std::sync::Arc;
+
+use skyweir_store::{Result, Task, View};
+use skyweir_types::{Item, TaskId};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::{fan_out, metrics, upkeep};
+
+/// A task with what it needs; it pays for its place among the jobs with a permit.
+pub(crate) struct Job {
+    pub(crate) id: TaskId,
+    pub(crate) task: Task,
+    /// Of a fan-out: the item, unless it is gone by now.
+    pub(crate) item: Option<Item>,
+    /// Everything that happened before the task shows in it.
+    pub(crate) view: Arc<dyn View>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Does the task. Doing it again has the same effect.
+    ///
+    /// # Errors
+    /// Corruption only; everything that may pass by itself is tried again.
+    pub(crate) async fn run(self, context: Arc<Context>) -> Result<()> {
+        let begun = Instant::now();
+        let Self { id, task, item, view, permit } = self;
+        let kind = match task {
+            Task::FanOut { .. } => {
+                if let Some(item) = &item {
+                    fan_out::run(&context, item, view).await?;
+                }
+                "fan_out"
+            }
+            Task::Fill { viewer, author } => {
+                upkeep::fill(&context, &*view, viewer, author).await?;
+                "fill"
+            }
+            Task::Purge { viewer, author } => {
+                upkeep::purge(&context, &*view, viewer, author).await?;
+                "purge"
+            }
+        };
+        context.progress.finish(id);
+        metrics::task(kind, begun.elapsed().as_secs_f64());
+        drop(permit);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! How far the writer is: *done*, the task below which all references are readable, and how far it lags behind.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use skyweir_types::TaskId;
+use tokio::sync::watch;
+
+/// How many moments are remembered to tell the age of a task.
+const MOMENTS: usize = 4_096;
+/// Moments closer together than this many milliseconds count as one.
+const MOMENT_MS: i64 = 20;
+
+/// How far the writer is behind the task log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// Tasks in the log that are not done.
+    pub tasks: u64,
+    /// Age of the oldest of them, in seconds; 0 when there is none.
+    pub seconds: f64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Finished tasks above `done`.
+    finished: BTreeSet<TaskId>,
+    /// When tasks appeared: (the number that the next task had by then, milliseconds since 1970).
+    seen: VecDeque<(TaskId, i64)>,
+}
+
+/// The low-water mark of finished tasks.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    done: watch::Sender<TaskId>,
+}
+
+impl Progress {
+    /// Begins with all tasks below `first` done.
+    pub(crate) fn new(first: TaskId) -> Self {
+        let state = State { finished: BTreeSet::new(), seen: VecDeque::new() };
+        Self { state: Mutex::new(state), done: watch::Sender::new(first) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The task below which everything is done.
+    pub(crate) fn done(&self) -> TaskId {
+        *self.done.borrow()
+    }
+
+    /// Watches [`Progress::done`].
+    pub(crate) fn watch(&self) -> watch::Receiver<TaskId> {
+        self.done.subscribe()
+    }
+
+    /// Notes that a task is done. Again is no harm.
+    pub(crate) fn finish(&self, task: TaskId) {
+        let mut state = self.state();
+        let mut done = self.done();
+        if task < done {
+            return;
+        }
+        state.finished.insert(task);
+        while state.finished.remove(&done) {
+            done = done.next();
+        }
+        self.done.send_if_modified(|known| std::mem::replace(known, done) != done);
+    }
+
+    /// Notes the number that the next task will get.
+    pub(crate) fn see(&self, next: TaskId, now_ms: i64) {
+        let mut state = self.state();
+        let done = self.done();
+        while state.seen.front().is_some_and(|(known, _)| *known <= done) {
+            state.seen.pop_front();
+        }
+        let close = state.seen.back().is_some_and(|(_, at)| now_ms - at < MOMENT_MS);
+        if next > done && !close && state.seen.len() < MOMENTS {
+            state.seen.push_back((next, now_ms));
+        }
+    }
+
+    /// How far the writer is behind.
+    pub(crate) fn lag(&self, next: TaskId, now_ms: i64) -> Lag {
+        self.see(next, now_ms);
+        let tasks = next.0.saturating_sub(self.done().0);
+        let oldest = self.state().seen.front().map_or(now_ms, |(_, at)| *at);
+        let seconds = if tasks == 0 { 0.0 } else { (now_ms - oldest).max(0) as f64 / 1000.0 };
+        Lag { tasks, seconds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn done_is_the_lowest_unfinished_task() {
+        let progress = Progress::new(TaskId(5));
+        for (task, done) in [(7, 5), (6, 5), (4, 5), (5, 8), (5, 8), (9, 8), (8, 10)] {
+            progress.finish(TaskId(task));
+            assert_eq!(progress.done(), TaskId(done), "after {task}");
+        }
+        assert!(progress.state().finished.is_empty());
+    }
+
+    #[test]
+    fn the_lag_is_the_age_of_the_oldest_unfinished_task() {
+        let progress = Progress::new(TaskId(1));
+        progress.see(TaskId(3), 1_000);
+        progress.see(TaskId(4), 5_000);
+        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 3, seconds: 5.0 });
+        progress.finish(TaskId(1));
+        progress.finish(TaskId(2));
+        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, seconds: 1.0 });
+        progress.finish(TaskId(3));
+        assert_eq!(progress.lag(TaskId(4), 9_000), Lag::default());
+    }
+}

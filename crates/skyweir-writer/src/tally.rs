@@ -1,0 +1,173 @@
+//! The accounting of one item's fan-out, kept by follower range, and the wait for its last reference.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use skyweir_store::{Counts, DeliveryReport};
+use tokio::sync::Notify;
+
+/// What became of one page's followers.
+#[derive(Clone, Copy, Debug, Default)]
+struct PageSums {
+    followers: u64,
+    counts: Counts,
+}
+
+/// One fan-out's accounting. A replay makes a new one in its place, so that nothing is added twice.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pages: Mutex<Vec<PageSums>>,
+    own: AtomicUsize,
+    failed: AtomicU64,
+    /// Pieces on their way, and one more while pages are still read.
+    pending: AtomicUsize,
+    empty: Notify,
+    started_us: i64,
+    finished_us: AtomicI64,
+}
+
+/// Which sums a piece belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// The author's own timeline: in none of the sums.
+    Own,
+    /// The page of this index.
+    Page(usize),
+}
+
+impl Tally {
+    pub(crate) fn new(started_us: i64) -> Self {
+        Self {
+            pages: Mutex::default(),
+            own: AtomicUsize::new(0),
+            failed: AtomicU64::new(0),
+            pending: AtomicUsize::new(1),
+            empty: Notify::new(),
+            started_us,
+            finished_us: AtomicI64::new(0),
+        }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Vec<PageSums>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a page that was read: how many followers, and how many of them are not enrolled.
+    pub(crate) fn page(&self, followers: usize, hibernating: usize) -> Range {
+        let counts = Counts { hibernating: hibernating as u64, ..Counts::default() };
+        let mut pages = self.pages();
+        pages.push(PageSums { followers: followers as u64, counts });
+        Range::Page(pages.len() - 1)
+    }
+
+    /// One piece more is on its way.
+    pub(crate) fn sent(&self) {
+        self.pending.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A piece was written.
+    pub(crate) fn applied(&self, range: Range, counts: Counts) {
+        match range {
+            Range::Own => self.own.store(1, Ordering::Release),
+            Range::Page(index) => {
+                if let Some(page) = self.pages().get_mut(index) {
+                    page.counts += counts;
+                }
+            }
+        }
+        self.release();
+    }
+
+    /// All pages are read and sent: waits until the last piece is written.
+    pub(crate) async fn settled(&self) {
+        self.release();
+        loop {
+            let notified = self.empty.notified();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn release(&self) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// References whose write failed; taken back once it has succeeded.
+    pub(crate) fn failed(&self, references: usize) {
+        self.failed.fetch_add(references as u64, Ordering::AcqRel);
+    }
+
+    /// See [`Tally::failed`].
+    pub(crate) fn recovered(&self, references: usize) {
+        self.failed.fetch_sub(references as u64, Ordering::AcqRel);
+    }
+
+    /// Every reference is readable or accounted for.
+    pub(crate) fn finish(&self, now_us: i64) {
+        // zero means "not yet"
+        self.finished_us.store(now_us.max(1), Ordering::Release);
+    }
+
+    pub(crate) fn report(&self) -> DeliveryReport {
+        let finished_us = self.finished_us.load(Ordering::Acquire);
+        let mut report = DeliveryReport {
+            own: self.own.load(Ordering::Acquire) == 1,
+            failed: self.failed.load(Ordering::Acquire),
+            finished: finished_us != 0,
+            started_us: self.started_us,
+            finished_us,
+            ..DeliveryReport::default()
+        };
+        for page in self.pages().iter() {
+            report.pages += 1;
+            report.followers += page.followers;
+            report.written += page.counts.written;
+            report.below_floor += page.counts.below_floor;
+            report.sampled_out += page.counts.sampled_out;
+            report.hibernating += page.counts.hibernating;
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_settles_with_the_last_piece_and_its_sums_balance() {
+        let tally = Tally::new(7);
+        let range = tally.page(10, 4);
+        let next = tally.page(5, 5);
+        assert_eq!((range, next), (Range::Page(0), Range::Page(1)));
+        for _ in 0..3 {
+            tally.sent();
+        }
+        tally.failed(3);
+        assert_eq!(tally.report().failed, 3);
+        tally.recovered(3);
+        tally.applied(range, Counts { written: 3, ..Counts::default() });
+        tally.applied(Range::Own, Counts { written: 1, ..Counts::default() });
+        {
+            let settled = tally.settled();
+            tokio::pin!(settled);
+            tokio::select! {
+                biased;
+                () = &mut settled => panic!("a piece is missing"),
+                () = std::future::ready(()) => {}
+            }
+            tally.applied(range, Counts { below_floor: 1, sampled_out: 2, ..Counts::default() });
+            settled.await;
+        }
+        tally.finish(0);
+        let report = tally.report();
+        assert!(report.own && report.finished);
+        assert_eq!((report.pages, report.followers, report.failed), (2, 15, 0));
+        let sum = report.written + report.below_floor + report.sampled_out + report.hibernating;
+        assert_eq!((report.written, sum), (3, report.followers));
+    }
+}
