@@ -77,6 +77,10 @@ pub struct Settings {
     pub repair_seconds: u64,
     /// Followers in a page of the graph.
     pub graph_page: usize,
+    /// How many tasks are worked on at once.
+    pub jobs: usize,
+    /// How many references one write to a shard holds.
+    pub shard_batch: usize,
 }
 
 /// Makes up one operation after the other. Alike for one seed, for ever.
@@ -217,6 +221,8 @@ fn settings(rng: &mut SmallRng) -> Settings {
         hibernate_hours: rng.random_range(1..40),
         repair_seconds: rng.random_range(1..400),
         graph_page: rng.random_range(1..8),
+        jobs: rng.random_range(1..20),
+        shard_batch: rng.random_range(1..6),
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Coverage {
     restarts: AtomicU64,
     /// Timelines that hibernated.
     left: AtomicU64,
+    /// Items whose accounting was checked.
+    accounted: AtomicU64,
 }
 
 impl Coverage {
@@ -38,6 +40,10 @@ impl Coverage {
 
     pub(crate) fn left(&self, timelines: u64) {
         add(&self.left, timelines);
+    }
+
+    pub(crate) fn accounted(&self, items: u64) {
+        add(&self.accounted, items);
     }
 
     /// Whether everything was met at least this often.

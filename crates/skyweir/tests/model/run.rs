@@ -1,6 +1,7 @@
 //! Runs the script of one seed against the service and the model.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use skyweir_testkit::{Model, Op, Script, Without};
 use skyweir_types::{Clock, Did};
@@ -14,6 +15,9 @@ use crate::service::Service;
 const BEGIN_US: i64 = 1_790_000_000_000_000;
 /// No walk takes more pages than this.
 const PAGES_MOST: usize = 100_000;
+
+/// How often a restart waits for the store.
+const TRIES_MOST: u32 = 1_000;
 
 /// One script under way.
 struct Run<'c> {
@@ -72,15 +76,15 @@ impl Run<'_> {
             }
             Op::Walk { viewer, limits, without } => self.walk(viewer, limits, *without, 1).await,
             Op::Page { viewer, limit, without } => self.page(viewer, *limit, *without).await,
-            Op::Turns(n) => self.service().worker.turns(*n).await.map_err(words),
+            Op::Turns(n) => self.service().worker.turns(*n).await,
             Op::Settle => self.settle().await,
             Op::Pass(seconds) => {
                 self.clock.advance_ms(i64::try_from(*seconds).unwrap() * 1_000);
-                let left = self.service().worker.housekeeping().await.map_err(words)?;
+                let left = self.service().worker.pass(*seconds).await?;
                 self.coverage.left(left);
                 Ok(())
             }
-            Op::Checkpoint => self.service().checkpoint().await.map_err(words),
+            Op::Checkpoint => self.service().worker.checkpoint().await,
             Op::Restart { clean } => self.restart(*clean).await,
         }
     }
@@ -94,7 +98,7 @@ impl Run<'_> {
             if walk.page(service, &self.model, limit_of_follows, *limit, self.coverage).await? {
                 return Ok(());
             }
-            service.worker.turns(turns).await.map_err(words)?;
+            service.worker.turns(turns).await?;
         }
         Err(format!("the timeline of {viewer} does not end"))
     }
@@ -113,12 +117,10 @@ impl Run<'_> {
     /// The writer finishes; then nothing may be missing anywhere.
     async fn settle(&mut self) -> Verdict {
         let service = self.service();
-        service.worker.settle().await.map_err(words)?;
         let view = service.view().await.map_err(words)?;
-        let (done, next) = (service.worker.done(), view.next_task().await.map_err(words)?);
-        if done != next {
-            return Err(format!("the writer rests at {done}, before {next}"));
-        }
+        service.worker.settle(view.next_task().await.map_err(words)?).await?;
+        let accounted = service.worker.accounting(&*view).await.map_err(words)??;
+        self.coverage.accounted(accounted);
         for did in self.script.accounts() {
             judge::graph(&*view, &self.model, &did).await.map_err(words)??;
             self.walk(&did, &[100], Without::default(), 0).await?;
@@ -129,18 +131,29 @@ impl Run<'_> {
     async fn restart(&mut self, clean: bool) -> Verdict {
         let service = self.service.take().expect("there is one between two steps");
         if clean {
-            service.stop().await.map_err(words)?;
+            service.stop().await?
         } else {
-            drop(service);
+            service.kill().await
         }
-        let service = Service::start(&mut self.backend, self.script.settings(), &self.clock).await;
-        self.service = Some(service.map_err(words)?);
+        self.service = Some(self.start().await?);
         self.coverage.restart();
         Ok(())
     }
 
+    /// Begins where the stores stand. A checkpoint that a crash has cut off holds them for a moment longer.
+    async fn start(&mut self) -> Verdict<Service> {
+        let mut tries = 0;
+        loop {
+            match Service::start(&mut self.backend, self.script.settings(), &self.clock).await {
+                Err(skyweir_store::Error::Unavailable(_)) if tries < TRIES_MOST => tries += 1,
+                started => return started.map_err(words),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn end(mut self) -> Verdict {
-        drop(self.service.take());
+        self.service.take().expect("there is one between two steps").stop().await?;
         self.backend.check()
     }
 }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use skyweir_api::{Config as ApiConfig, Page, Query, TimelineReader};
 use skyweir_indexer::{Applier, Horizons};
-use skyweir_store::{Result, SavedCursor, Store, Timelines, View};
+use skyweir_store::{Result, SavedCursor, Store, View};
 use skyweir_testkit::Settings;
 use skyweir_types::{Clock, DrawKey, Event};
 
 use crate::backend::Backend;
+use crate::judge::Verdict;
 use crate::worker::Worker;
 
-/// The running parts. Dropped at once, they end as in a crash.
+/// The running parts.
 pub(crate) struct Service {
-    pub(crate) store: Arc<dyn Store>,
-    timelines: Arc<dyn Timelines>,
+    store: Arc<dyn Store>,
     applier: Applier,
     reader: TimelineReader,
     pub(crate) worker: Worker,
@@ -32,7 +32,7 @@ impl Service {
         };
         let applier = Applier::load(view.as_ref(), settings.across, horizons).await?;
         let messages = view.cursor().await?.map_or(0, |cursor| cursor.position);
-        let worker = Worker::start(&store, &timelines, settings, clock).await?;
+        let worker = Worker::start(&store, &timelines, settings, clock);
         let config = ApiConfig {
             reasonable_limit: settings.reasonable_limit,
             cap: settings.cap,
@@ -40,8 +40,8 @@ impl Service {
             ..ApiConfig::default()
         };
         let (enrol, draw) = (worker.enrol(), DrawKey::default());
-        let reader = TimelineReader::new(Arc::clone(&store), Arc::clone(&timelines), enrol, draw, &config);
-        Ok(Self { store, timelines, applier, reader, worker, messages })
+        let reader = TimelineReader::new(Arc::clone(&store), timelines, enrol, draw, &config);
+        Ok(Self { store, applier, reader, worker, messages })
     }
 
     /// Applies messages as one group, as the indexer does.
@@ -66,12 +66,13 @@ impl Service {
         self.store.view().await
     }
 
-    /// Ends in order: what the worker has begun is finished and the timelines are saved.
-    pub(crate) async fn stop(self) -> Result<()> {
-        self.worker.stop(&*self.timelines).await
+    /// Ends in order: what the writer has begun is finished and the timelines are saved.
+    pub(crate) async fn stop(self) -> Verdict {
+        self.worker.stop().await
     }
 
-    pub(crate) async fn checkpoint(&mut self) -> Result<()> {
-        self.worker.checkpoint(&*self.timelines).await
+    /// Ends as in a crash.
+    pub(crate) async fn kill(self) {
+        self.worker.kill().await;
     }
 }

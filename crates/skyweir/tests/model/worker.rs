@@ -1,282 +1,140 @@
-//! A writer as simple as it can be: one small step at a time, by the words of `design.md`. It stands in for the real
-//! one, so that stores and reads are judged by themselves.
+//! The real writer and graph, on the runtime of the script: they run when it yields, and the paused clock is theirs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
-use skyweir_store::{
-    CachedState, Delivery, Enrol, EnrolReason, Enrolment, FeedAsk, IdleRule, Merge, Result, Sampling, Store,
-    Task, Timelines, View,
-};
+use skyweir_graph::{Config as GraphConfig, Graph};
+use skyweir_store::{Deliveries, Enrol, FeedAsk, Store, Timelines, View};
 use skyweir_testkit::Settings;
-use skyweir_types::{
-    ActorId, Clock, DidHash, DrawKey, Generation, ItemId, Position, Reference, TaskId, rate_for,
-};
+use skyweir_types::{ActorId, Clock, Position, TaskId};
+use skyweir_writer::{Config, Deps, EnrolMode, Handle, Writer};
+use tokio::task::{JoinSet, yield_now};
+use tokio_util::sync::CancellationToken;
 
-/// What reads have asked for.
-#[derive(Default)]
-struct Wishes {
-    clock: Clock,
-    enrol: Mutex<VecDeque<(ActorId, EnrolReason)>>,
-    touched: Mutex<BTreeSet<ActorId>>,
-    lower: Mutex<Vec<(ActorId, f32)>>,
-    caught_up: AtomicBool,
-}
+use crate::judge::Verdict;
 
-impl Enrol for Wishes {
-    fn enrol(&self, viewer: ActorId, why: EnrolReason) {
-        let mut wishes = self.enrol.lock().unwrap();
-        if !wishes.contains(&(viewer, why)) {
-            wishes.push_back((viewer, why));
-        }
-    }
+/// The rings are saved when this much time has gone by.
+const CHECKPOINT_SECONDS: u64 = 600;
+/// How long the writer may take to rest, by its own clock.
+const REST_MOST: Duration = Duration::from_secs(600);
 
-    fn touch(&self, viewer: ActorId) {
-        self.touched.lock().unwrap().insert(viewer);
-    }
-
-    fn lower_rate(&self, viewer: ActorId, rate: f32) {
-        self.lower.lock().unwrap().push((viewer, rate));
-    }
-
-    fn caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::SeqCst)
-    }
-}
-
-/// An enrolment under way.
-struct Filling {
-    viewer: ActorId,
-    generation: Generation,
-    did_hash: DidHash,
-    rate: f32,
-    found: Option<(Vec<Reference>, i64)>,
-}
-
-/// The writer.
+/// The writer at work.
 pub(crate) struct Worker {
-    store: Arc<dyn Store>,
+    handle: Handle,
     timelines: Arc<dyn Timelines>,
-    settings: Settings,
-    clock: Clock,
-    wishes: Arc<Wishes>,
-    /// The lowest task that isn't done.
-    next: TaskId,
-    /// The task log's end when this began.
-    began_with: TaskId,
-    /// Followers reached by the fan-out under way.
-    reached: Option<ActorId>,
-    filling: Option<Filling>,
-    repaired: BTreeMap<ActorId, i64>,
+    tasks: JoinSet<Verdict>,
+    stop: CancellationToken,
 }
 
 impl Worker {
-    pub(crate) async fn start(
+    pub(crate) fn start(
         store: &Arc<dyn Store>,
         timelines: &Arc<dyn Timelines>,
         settings: &Settings,
         clock: &Clock,
-    ) -> Result<Self> {
-        let wishes = Wishes { clock: clock.clone(), ..Wishes::default() };
-        let mut worker = Self {
-            store: Arc::clone(store),
-            timelines: Arc::clone(timelines),
-            settings: settings.clone(),
-            clock: clock.clone(),
-            wishes: Arc::new(wishes),
-            next: timelines.restored(),
-            began_with: *store.next_task().borrow(),
-            reached: None,
-            filling: None,
-            repaired: BTreeMap::new(),
+    ) -> Self {
+        let graph = GraphConfig {
+            reasonable_limit: settings.reasonable_limit,
+            page: settings.graph_page,
+            ..GraphConfig::default()
         };
-        worker.note_progress();
-        Ok(worker)
+        let graph = Graph::new(graph, Arc::clone(store));
+        let config = Config {
+            reasonable_limit: settings.reasonable_limit,
+            cap: settings.cap,
+            enrol: if settings.enrol_all { EnrolMode::All } else { EnrolMode::Reads },
+            jobs: settings.jobs,
+            shard_batch: settings.shard_batch,
+            repair_seconds: settings.repair_seconds,
+            hibernate_hours: settings.hibernate_hours,
+            hibernate_once_hours: settings.hibernate_hours / 2,
+            checkpoint_seconds: CHECKPOINT_SECONDS,
+            ..Config::default()
+        };
+        let (store, timelines, clock) = (Arc::clone(store), Arc::clone(timelines), clock.clone());
+        let deps = Deps { store, timelines: Arc::clone(&timelines), graph: Arc::clone(&graph), clock };
+        let (writer, handle) = Writer::new(config, deps);
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (graph_stop, writer_stop) = (stop.clone(), stop.clone());
+        tasks.spawn(async { graph.run(graph_stop).await.map_err(|error| format!("graph: {error}")) });
+        tasks.spawn(async { writer.run(writer_stop).await.map_err(|error| format!("writer: {error}")) });
+        Self { handle, timelines, tasks, stop }
     }
 
     pub(crate) fn enrol(&self) -> Arc<dyn Enrol> {
-        Arc::clone(&self.wishes) as Arc<dyn Enrol>
+        Arc::new(self.handle.clone())
     }
 
     /// The task below which all references are readable.
     pub(crate) fn done(&self) -> TaskId {
-        self.next
+        *self.handle.done().borrow()
     }
 
-    fn note_progress(&mut self) {
-        if self.next >= self.began_with {
-            self.wishes.caught_up.store(true, Ordering::SeqCst);
+    /// Lets everything take this many turns. Nothing may end by itself.
+    pub(crate) async fn turns(&mut self, n: u32) -> Verdict {
+        for _ in 0..n {
+            yield_now().await;
+        }
+        match self.tasks.try_join_next() {
+            None => Ok(()),
+            Some(Ok(ended)) => Err(format!("ended by itself: {ended:?}")),
+            Some(Err(panicked)) => Err(panicked.to_string()),
         }
     }
 
-    /// Takes this many steps: of tasks and of enrolments in turn.
-    pub(crate) async fn turns(&mut self, n: u32) -> Result<()> {
-        for turn in 0..n {
-            if turn % 2 == 0 || !self.enrol_step().await? {
-                self.task_step().await?;
-            }
+    /// Goes on until nothing is left to do.
+    pub(crate) async fn settle(&mut self, next: TaskId) -> Verdict {
+        let mut done = self.handle.done();
+        let rest = tokio::time::timeout(REST_MOST, done.wait_for(|done| *done >= next)).await;
+        self.turns(1).await?;
+        rest.map_err(|_| format!("the writer hangs at {}, before {next}", self.done())).map(|_| ())?;
+        // wishes have no number: the clock moves on only once they are granted
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.turns(1).await
+    }
+
+    /// Lets time go by at once; returns how many timelines left.
+    pub(crate) async fn pass(&mut self, seconds: u64) -> Verdict<u64> {
+        let before = self.timelines.enrolled();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        self.turns(20).await?;
+        Ok(before.saturating_sub(self.timelines.enrolled()))
+    }
+
+    /// Makes a checkpoint due, whatever else is at work.
+    pub(crate) async fn checkpoint(&mut self) -> Verdict {
+        tokio::time::advance(Duration::from_secs(CHECKPOINT_SECONDS + 1)).await;
+        self.turns(3).await
+    }
+
+    /// Ends in order.
+    pub(crate) async fn stop(mut self) -> Verdict {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|panicked| panicked.to_string())??;
         }
         Ok(())
     }
 
-    /// Goes on until there is nothing left to do.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
-        while self.enrol_step().await? | self.task_step().await? {}
-        Ok(())
+    /// Ends as in a crash.
+    pub(crate) async fn kill(mut self) {
+        self.tasks.shutdown().await;
     }
 
-    pub(crate) async fn checkpoint(&mut self, timelines: &dyn Timelines) -> Result<()> {
-        timelines.checkpoint(self.next).await?;
-        self.store.trim_tasks(self.next).await
-    }
-
-    pub(crate) async fn stop(mut self, timelines: &dyn Timelines) -> Result<()> {
-        self.checkpoint(timelines).await
-    }
-
-    /// Lets idle timelines hibernate; returns how many did.
-    pub(crate) async fn housekeeping(&mut self) -> Result<u64> {
-        let mut left = 0;
-        let now = self.clock.now_ms();
-        let ago = |hours: u64| now - i64::try_from(hours).unwrap() * 3_600_000;
-        let rule = IdleRule {
-            read_before_ms: ago(self.settings.hibernate_hours),
-            once_before_ms: ago(self.settings.hibernate_hours / 2),
-        };
-        for idle in self.timelines.idle(rule, 1_000).await? {
-            left += u64::from(self.timelines.leave(idle.viewer, idle.generation).await?);
-        }
-        Ok(left)
-    }
-
-    async fn task_step(&mut self) -> Result<bool> {
-        let view = self.store.view().await?;
-        let Some((task, what)) = view.tasks(self.next, 1).await?.pop() else { return Ok(false) };
-        let over = match what {
-            Task::FanOut { item } => self.fan_out(&*view, item).await?,
-            Task::Fill { viewer, author } => {
-                if view.edges(&[(viewer, author)]).await?[0].is_some() {
-                    let (references, floor) = newest(&*view, author, self.settings.cap).await?;
-                    self.timelines.fill(viewer, &references, floor).await?;
-                }
-                true
+    /// Rule 26: the sums of all items that are accounted for balance. Returns how many there were.
+    pub(crate) async fn accounting(&self, view: &dyn View) -> skyweir_store::Result<Verdict<u64>> {
+        let asks =
+            (0..view.actor_count().await?).map(|n| FeedAsk { author: ActorId(n), after: Position::TOP });
+        let feeds = view.feeds(&asks.collect::<Vec<_>>(), 10_000).await?;
+        let mut accounted = 0;
+        for entry in feeds.iter().flatten() {
+            let Some(report) = self.handle.delivery(entry.item) else { continue };
+            let sum = report.written + report.below_floor + report.sampled_out + report.hibernating;
+            if sum != report.followers || report.failed != 0 || !report.finished {
+                return Ok(Err(format!("{}: {report:?}", entry.item)));
             }
-            Task::Purge { viewer, author } => {
-                let (references, _) = newest(&*view, author, 10_000).await?;
-                let items: Vec<ItemId> = references.iter().map(|reference| reference.item).collect();
-                self.timelines.purge(viewer, author, &items).await?;
-                true
-            }
-        };
-        if over {
-            self.next = task.next();
-            self.note_progress();
+            accounted += 1;
         }
-        Ok(true)
+        Ok(Ok(accounted))
     }
-
-    /// One page of followers; the first also serves the author. Returns whether it was the last.
-    async fn fan_out(&mut self, view: &dyn View, item: ItemId) -> Result<bool> {
-        let Some(item) = view.items(&[item]).await?.pop().flatten() else {
-            self.reached = None;
-            return Ok(true);
-        };
-        let n = self.settings.graph_page;
-        let mut page = view.followers(item.author, self.reached, n).await?;
-        let last = page.len() < n;
-        let first = self.reached.is_none();
-        self.reached = if last { None } else { page.last().copied() };
-        page.retain(|follower| *follower != item.author);
-        if first {
-            page.push(item.author);
-        }
-        self.timelines.retain_enrolled(&mut page);
-        let mut shards: BTreeMap<u32, Vec<ActorId>> = BTreeMap::new();
-        for viewer in page {
-            shards.entry(self.timelines.shard_of(viewer)).or_default().push(viewer);
-        }
-        for (shard, viewers) in shards {
-            self.timelines.apply(shard, &[Delivery { reference: item.reference(), viewers }]).await?;
-        }
-        Ok(last)
-    }
-
-    /// Begins, merges, publishes: a step each.
-    async fn enrol_step(&mut self) -> Result<bool> {
-        let touched = std::mem::take(&mut *self.wishes.touched.lock().unwrap());
-        for viewer in touched {
-            self.timelines.touch(viewer, self.wishes.clock.now_ms());
-        }
-        let lower = std::mem::take(&mut *self.wishes.lower.lock().unwrap());
-        for (viewer, rate) in lower {
-            self.timelines.lower_rate(viewer, rate).await?;
-        }
-        let Some(mut filling) = self.filling.take() else { return self.begin().await };
-        match filling.found.take() {
-            None => {
-                filling.found = Some(self.merge(&filling).await?);
-                self.filling = Some(filling);
-            }
-            Some((references, floor)) => {
-                let now = self.clock.now_ms();
-                let Filling { viewer, generation, .. } = filling;
-                self.timelines.publish(viewer, generation, &references, floor, now).await?;
-            }
-        }
-        Ok(true)
-    }
-
-    async fn begin(&mut self) -> Result<bool> {
-        let wish = self.wishes.enrol.lock().unwrap().pop_front();
-        let Some((viewer, why)) = wish else { return Ok(false) };
-        let state = self.timelines.read(viewer, i64::MIN, 1).await?.state;
-        let wanted = match (why, state) {
-            (EnrolReason::Read, state) => state == CachedState::Out,
-            (_, state) => matches!(state, CachedState::In(_)),
-        };
-        let now = self.clock.now_ms();
-        let repaired = self.repaired.get(&viewer).copied().unwrap_or(i64::MIN);
-        let soon = now.saturating_sub(repaired) < 1_000 * self.settings.repair_seconds as i64;
-        if !wanted || why == EnrolReason::FloorHigh && soon {
-            return Ok(true);
-        }
-        if why == EnrolReason::FloorHigh {
-            self.repaired.insert(viewer, now);
-        }
-        let view = self.store.view().await?;
-        let did_hash = DidHash::of(view.dids(&[viewer]).await?[0].as_str());
-        let rate = rate_for(view.accounts(&[viewer]).await?[0].follows, self.settings.reasonable_limit);
-        let enrolment = Enrolment { did_hash, rate, now_us: self.clock.now_micros() };
-        let generation = self.timelines.begin(viewer, enrolment).await?;
-        self.filling = Some(Filling { viewer, generation, did_hash, rate, found: None });
-        Ok(true)
-    }
-
-    async fn merge(&self, filling: &Filling) -> Result<(Vec<Reference>, i64)> {
-        let view = self.store.view().await?;
-        let sampling = Sampling { key: DrawKey::default(), viewer: filling.did_hash, rate: filling.rate };
-        let mut merge = Merge::begin(&*view, filling.viewer, sampling, Position::TOP).await?;
-        let mut found = Vec::new();
-        while found.len() <= self.settings.cap {
-            let Some((author, entry)) = merge.next().await? else { return Ok((found, i64::MIN)) };
-            let uri_hash = skyweir_types::UriHash(entry.position.uri_hash);
-            found.push(Reference { item: entry.item, sort_at: entry.position.sort_at, uri_hash, author });
-        }
-        let floor = found.last().map_or(i64::MIN, |last| last.sort_at);
-        Ok((found, floor))
-    }
-}
-
-/// An author's newest items, and what stands above everything that was left out.
-async fn newest(view: &dyn View, author: ActorId, n: usize) -> Result<(Vec<Reference>, i64)> {
-    let feed = view.feeds(&[FeedAsk { author, after: Position::TOP }], n + 1).await?.remove(0);
-    let floor = if feed.len() > n { feed[n].position.sort_at } else { i64::MIN };
-    let references = feed.iter().take(n).map(|entry| Reference {
-        item: entry.item,
-        sort_at: entry.position.sort_at,
-        uri_hash: skyweir_types::UriHash(entry.position.uri_hash),
-        author,
-    });
-    Ok((references.collect(), floor))
 }
