@@ -135,14 +135,15 @@ impl Applier {
         Ok(txn.record(post).await?.is_some_and(|row| rev < row.wiped))
     }
 
-    /// Takes away the items of all reposts of a post known so far; where order slips, of those with an older rev.
+    /// Takes away the items of all reposts of a post known so far; where order slips, of those with no newer rev. An
+    /// equal one is of the same commit, where order never slips.
     pub(super) async fn wipe_reposts(&self, txn: &mut dyn Txn, post: &RecordRef, rev: Tid) -> Result<()> {
         let mut after: Option<RecordRef> = None;
         loop {
             let page = txn.reposts_of(post, after.as_ref(), PAGE).await?;
             for repost in &page {
                 let Some(row) = txn.record(repost).await? else { continue };
-                let older = self.across == AcrossAccounts::Upstream || row.rev < rev;
+                let older = self.across == AcrossAccounts::Upstream || row.rev <= rev;
                 if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
                     && older
                 {

@@ -69,14 +69,14 @@ impl Model {
     }
 
     /// A version of a post ends at this rev, and with it the items of its reposts: all that are known where messages
-    /// come in upstream's order, else those with an older rev.
+    /// come in upstream's order, else those with no newer rev (an equal one is of the same commit: its order is known).
     pub(super) fn end_version(&mut self, key: &Key, rev: Tid) {
         if key.collection != Collection::Post {
             return;
         }
         let post = key.uri();
         for row in self.records.values_mut() {
-            let older = self.across == AcrossAccounts::Upstream || row.rev < rev;
+            let older = self.across == AcrossAccounts::Upstream || row.rev <= rev;
             if let State::Living(version) = &mut row.state
                 && matches!(&version.record, Record::Repost { uri, .. } if *uri == post)
                 && older

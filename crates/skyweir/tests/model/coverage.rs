@@ -20,6 +20,8 @@ pub(crate) struct Coverage {
     left: AtomicU64,
     /// Items whose accounting was checked.
     accounted: AtomicU64,
+    /// Operations of the writer that failed, or whose answer was lost.
+    faults: AtomicU64,
 }
 
 impl Coverage {
@@ -44,6 +46,10 @@ impl Coverage {
 
     pub(crate) fn accounted(&self, items: u64) {
         add(&self.accounted, items);
+    }
+
+    pub(crate) fn faults(&self, n: u64) {
+        add(&self.faults, n);
     }
 
     /// Whether everything was met at least this often.

@@ -6,6 +6,7 @@
 
 mod backend;
 mod coverage;
+mod flaky;
 mod judge;
 mod run;
 mod service;

@@ -153,7 +153,9 @@ impl Run<'_> {
     }
 
     async fn end(mut self) -> Verdict {
-        self.service.take().expect("there is one between two steps").stop().await?;
+        let service = self.service.take().expect("there is one between two steps");
+        self.coverage.faults(service.worker.faults());
+        service.stop().await?;
         self.backend.check()
     }
 }

@@ -1,16 +1,18 @@
-//! The real writer and graph, on the runtime of the script: they run when it yields, and the paused clock is theirs.
+//! The real writer and graph, on the runtime of the script: they run when it yields, the paused clock is theirs,
+//! and some of what they ask of the stores fails.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use skyweir_graph::{Config as GraphConfig, Graph};
-use skyweir_store::{Deliveries, Enrol, FeedAsk, Store, Timelines, View};
+use skyweir_store::{Deliveries, Enrol, FeedAsk, Hook, HookedStore, HookedTimelines, Store, Timelines, View};
 use skyweir_testkit::Settings;
 use skyweir_types::{ActorId, Clock, Position, TaskId};
 use skyweir_writer::{Config, Deps, EnrolMode, Handle, Writer};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 
+use crate::flaky::Flaky;
 use crate::judge::Verdict;
 
 /// The rings are saved when this much time has gone by.
@@ -24,6 +26,7 @@ pub(crate) struct Worker {
     timelines: Arc<dyn Timelines>,
     tasks: JoinSet<Verdict>,
     stop: CancellationToken,
+    flaky: Arc<Flaky>,
 }
 
 impl Worker {
@@ -33,12 +36,17 @@ impl Worker {
         settings: &Settings,
         clock: &Clock,
     ) -> Self {
+        let flaky = Arc::new(Flaky::new(settings.faults, store.next_task().borrow().0));
+        let hook = || Arc::clone(&flaky) as Arc<dyn Hook>;
+        let sound = Arc::clone(timelines);
+        let store: Arc<dyn Store> = Arc::new(HookedStore::new(Arc::clone(store), hook()));
+        let timelines: Arc<dyn Timelines> = Arc::new(HookedTimelines::new(Arc::clone(timelines), hook()));
         let graph = GraphConfig {
             reasonable_limit: settings.reasonable_limit,
             page: settings.graph_page,
             ..GraphConfig::default()
         };
-        let graph = Graph::new(graph, Arc::clone(store));
+        let graph = Graph::new(graph, Arc::clone(&store));
         let config = Config {
             reasonable_limit: settings.reasonable_limit,
             cap: settings.cap,
@@ -51,14 +59,13 @@ impl Worker {
             checkpoint_seconds: CHECKPOINT_SECONDS,
             ..Config::default()
         };
-        let (store, timelines, clock) = (Arc::clone(store), Arc::clone(timelines), clock.clone());
-        let deps = Deps { store, timelines: Arc::clone(&timelines), graph: Arc::clone(&graph), clock };
+        let deps = Deps { store, timelines, graph: Arc::clone(&graph), clock: clock.clone() };
         let (writer, handle) = Writer::new(config, deps);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let (graph_stop, writer_stop) = (stop.clone(), stop.clone());
         tasks.spawn(async { graph.run(graph_stop).await.map_err(|error| format!("graph: {error}")) });
         tasks.spawn(async { writer.run(writer_stop).await.map_err(|error| format!("writer: {error}")) });
-        Self { handle, timelines, tasks, stop }
+        Self { handle, timelines: sound, tasks, stop, flaky }
     }
 
     pub(crate) fn enrol(&self) -> Arc<dyn Enrol> {
@@ -107,8 +114,14 @@ impl Worker {
         self.turns(3).await
     }
 
-    /// Ends in order.
+    /// How many faults the writer met.
+    pub(crate) fn faults(&self) -> u64 {
+        self.flaky.fired()
+    }
+
+    /// Ends in order. The last checkpoint succeeds: one that fails is an error of the service.
     pub(crate) async fn stop(mut self) -> Verdict {
+        self.flaky.end();
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|panicked| panicked.to_string())??;
