@@ -213,17 +213,17 @@ impl Committer<'_> {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let mut delay = Duration::from_millis(50);
+        let mut is_first = true;
         let outcomes = loop {
-            match self.attempt(applier, group).await {
+            match self.attempt(applier, group, is_first).await {
                 Ok(outcomes) => break outcomes,
                 Err(skyweir_store::Error::Unavailable(why)) if !stop.is_cancelled() => {
                     metrics::retried();
                     warn!(error = %why, retry.ms = delay.as_millis() as u64, "commit refused, trying again");
-                    tokio::time::sleep(delay).await;
+                    // a stop cuts the pause short: one attempt is left then
+                    let _ = stop.run_until_cancelled(tokio::time::sleep(delay)).await;
                     delay = (delay * 2).min(Duration::from_millis(self.config.retry_most_ms));
-                    // what the applier holds in memory may be ahead of the store: read it again
-                    let view = self.store.view().await?;
-                    applier.reload(view.as_ref()).await?;
+                    is_first = false;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -237,7 +237,16 @@ impl Committer<'_> {
         Ok(())
     }
 
-    async fn attempt(&self, applier: &mut Applier, group: &Group) -> skyweir_store::Result<Vec<Outcome>> {
+    async fn attempt(
+        &self,
+        applier: &mut Applier,
+        group: &Group,
+        is_first: bool,
+    ) -> skyweir_store::Result<Vec<Outcome>> {
+        if !is_first {
+            // what the applier holds in memory may be ahead of the store: read it again
+            applier.reload(self.store.view().await?.as_ref()).await?;
+        }
         let mut txn = self.store.begin().await?;
         let mut outcomes = Vec::with_capacity(group.events);
         for frame in &group.frames {

@@ -38,7 +38,7 @@ skips! {
     UnknownOperation => "unknown_operation",
     /// The time of the event can't be read.
     BadTime => "bad_time",
-    /// The firehose claims a time more than five minutes ahead of our clock; the event counts, with our time.
+    /// A stream claims a time more than five minutes ahead of our clock; the event counts, at that limit.
     FutureTime => "future_time",
     /// The repository's DID is none.
     BadDid => "bad_did",

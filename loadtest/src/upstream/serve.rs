@@ -65,13 +65,13 @@ async fn connection(socket: TcpStream, shared: &Arc<Shared>) -> anyhow::Result<(
         let name = HeaderName::from_static("sec-websocket-protocol");
         builder = builder.add_header(name, HeaderValue::from_static(SUBPROTOCOL))?;
     }
-    let stream = tokio::io::join(std::io::Cursor::new(without_target(head)).chain(reader), writer);
+    let stream = tokio::io::join(std::io::Cursor::new(without_target(&head)).chain(reader), writer);
     let (_, socket) = builder.accept(stream).await?;
     stream::run(socket, subscription, shared).await
 }
 
 /// The head without its path and query: those are read already, and the handshake's parser takes no long ones.
-fn without_target(head: Head) -> Vec<u8> {
+fn without_target(head: &Head) -> Vec<u8> {
     let line = head.bytes.iter().position(|byte| *byte == b'\r').unwrap_or(0);
     [b"GET / HTTP/1.1".as_slice(), &head.bytes[line..]].concat()
 }

@@ -15,16 +15,18 @@ impl Applier {
     ) -> Result<Outcome> {
         let actor = txn.intern(&event.did).await?;
         let mut row = txn.account(actor).await?;
-        // A replay would take what came since, and its rev with it, so that the records' own replay would not count.
-        let told_twice = event.time_us == row.status_us && status == row.status;
-        if event.time_us < row.status_us || told_twice {
+        // the same deletion again is a replay: what a later one finds came after the first, and goes as well
+        let is_known_deletion = row.status == AccountStatus::Deleted
+            && status == AccountStatus::Deleted
+            && event.time_us == row.status_us;
+        if event.time_us < row.status_us || is_known_deletion {
             return Ok(Outcome::Stale);
         }
         let before = row.status;
         (row.status, row.status_us) = (status, event.time_us);
         if status == AccountStatus::Deleted {
-            row.gone = row.gone.max(self.delete_records(txn, actor).await?);
-            row.sync = None;
+            let synced = row.sync.take().map_or(Tid::ZERO, |mark| mark.rev);
+            row.gone = row.gone.max(synced).max(self.delete_records(txn, actor).await?);
             self.syncs.remove(&actor);
         }
         txn.set_account(actor, row).await?;

@@ -7,7 +7,7 @@ mod sync;
 use std::collections::{HashMap, HashSet};
 
 use skyweir_store::{Result, SyncMark, Txn, View};
-use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef};
+use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 /// How many rows a step reads at a time.
 const PAGE: usize = 1_000;
@@ -47,8 +47,10 @@ pub struct Applier {
     /// Greatest event time seen, microseconds.
     stream_us: i64,
     syncs: HashMap<ActorId, SyncMark>,
-    /// Keys that this frame has written: its later operations on them count at the same rev.
-    frame: HashSet<RecordRef>,
+    /// The commit whose operations are coming. A Jetstream sends each in a message of its own.
+    commit: Option<(ActorId, Tid)>,
+    /// Keys that this commit has written: its later operations on them count at the same rev.
+    written: HashSet<RecordRef>,
 }
 
 impl Applier {
@@ -59,7 +61,7 @@ impl Applier {
     pub async fn load(view: &dyn View, across: AcrossAccounts, horizons: Horizons) -> Result<Self> {
         let stream_us = view.cursor().await?.map_or(i64::MIN, |cursor| cursor.time_us);
         let syncs = view.sync_marks(SYNCS_MOST).await?.into_iter().collect();
-        Ok(Self { across, horizons, stream_us, syncs, frame: HashSet::new() })
+        Ok(Self { across, horizons, stream_us, syncs, commit: None, written: HashSet::new() })
     }
 
     /// Forgets what a failed transaction may have left in memory.
@@ -87,7 +89,10 @@ impl Applier {
         events: &[Event],
         outcomes: &mut Vec<Outcome>,
     ) -> Result<()> {
-        self.frame.clear();
+        if self.across == AcrossAccounts::Upstream {
+            // a commit is one message: the same again is a replay
+            self.commit = None;
+        }
         for event in events {
             self.stream_us = self.stream_us.max(event.time_us);
             let outcome = match &event.body {

@@ -25,12 +25,21 @@ impl Applier {
         }
         let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
         let stored = txn.record(&key).await?;
+        if self.commit != Some((actor, op.rev)) {
+            self.commit = Some((actor, op.rev));
+            self.written.clear();
+        }
         if let Some(row) = &stored
-            && (op.rev < row.rev || (op.rev == row.rev && !self.frame.contains(&key)))
+            && op.rev <= row.rev
+            && !self.written.contains(&key)
         {
+            // a crash may have come between two operations of a commit on one key: behind the stored one it goes on
+            if op.rev == row.rev && is_stored(txn, &row.body, &op.action).await? {
+                self.written.insert(key);
+            }
             return Ok(Outcome::Stale);
         }
-        self.frame.insert(key.clone());
+        self.written.insert(key.clone());
         match &op.action {
             Action::Delete => {
                 self.delete(txn, &key, stored, op.rev, event.time_us.div_euclid(1000)).await?;
@@ -71,18 +80,9 @@ impl Applier {
         cid: Cid,
         record: &Record,
     ) -> Result<Outcome> {
-        let follow_subject = match record {
-            Record::Follow { subject } => Some(txn.intern(subject).await?),
-            _ => None,
-        };
         let mut wiped = Tid::ZERO;
         if let Some(row) = stored {
-            let same = match &row.body {
-                RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. } => *ours == cid,
-                RecordBody::Follow { subject } => Some(*subject) == follow_subject,
-                RecordBody::Tombstone { .. } => false,
-            };
-            if same {
+            if is_content(txn, &row.body, cid, record).await? {
                 txn.put_record(key, RecordRow { rev, ..row }).await?;
                 return Ok(Outcome::Unchanged);
             }
@@ -116,8 +116,8 @@ impl Applier {
                 }
                 RecordBody::Repost { item, cid, subject }
             }
-            Record::Follow { .. } => {
-                let subject = follow_subject.expect("interned above, as the record is a follow");
+            Record::Follow { subject } => {
+                let subject = txn.intern(subject).await?;
                 if txn.add_follow(key.actor, subject, &key.rkey).await? && subject != key.actor {
                     txn.append(Task::Fill { viewer: key.actor, author: subject }).await?;
                 }
@@ -158,6 +158,25 @@ impl Applier {
             after = page.into_iter().next_back();
         }
     }
+}
+
+/// Whether an operation left exactly what is stored.
+async fn is_stored(txn: &mut dyn Txn, body: &RecordBody, action: &Action) -> Result<bool> {
+    match action {
+        Action::Delete => Ok(matches!(body, RecordBody::Tombstone { .. })),
+        Action::Put { cid, record } => is_content(txn, body, *cid, record).await,
+    }
+}
+
+/// Whether the stored record has this content.
+async fn is_content(txn: &mut dyn Txn, body: &RecordBody, cid: Cid, record: &Record) -> Result<bool> {
+    Ok(match (body, record) {
+        (RecordBody::Follow { subject: ours }, Record::Follow { subject }) => {
+            *ours == txn.intern(subject).await?
+        }
+        (RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. }, _) => *ours == cid,
+        _ => false,
+    })
 }
 
 /// Takes away what a living record brought.

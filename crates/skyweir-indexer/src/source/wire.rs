@@ -28,13 +28,30 @@ impl Reader {
 
     /// Reads a text or binary message. `now_us` is our clock, for what claims to come from the future.
     pub(super) fn read(&mut self, message: &Message, now_us: i64) -> Decoded {
+        let mut decoded = self.decode(message);
+        // a PDS's time is unchecked, a Jetstream's may be imported: it would put an item on top of all timelines for
+        // ever, and set the stream's clock ahead
+        let latest = now_us.saturating_add(AHEAD_US);
+        if decoded.time_us > latest {
+            decoded.time_us = latest;
+            decoded.events.iter_mut().for_each(|event| event.time_us = latest);
+            decoded.skipped.push(Skip::FutureTime);
+            if self.protocol == Protocol::V1 {
+                // its position is a time as well, and one in the future would ask for nothing but news
+                decoded.position = u64::try_from(latest).ok();
+            }
+        }
+        decoded
+    }
+
+    fn decode(&mut self, message: &Message) -> Decoded {
         let bytes: &[u8] = message.as_payload();
         if bytes.len() > self.most {
             return Decoded::skip(None, UNKNOWN_TIME, Skip::TooBig);
         }
         match (self.protocol, message.is_text()) {
             (Protocol::Firehose, true) => Decoded::skip(None, UNKNOWN_TIME, Skip::TextMessage),
-            (Protocol::Firehose, false) => self.firehose(bytes, now_us),
+            (Protocol::Firehose, false) => self.firehose(bytes),
             (protocol, true) => jetstream(protocol, bytes),
             (protocol, false) => match self.unzip.as_mut().map(|unzip| unzip.read(bytes)) {
                 None => Decoded::skip(None, UNKNOWN_TIME, Skip::BinaryMessage),
@@ -44,20 +61,13 @@ impl Reader {
         }
     }
 
-    fn firehose(&mut self, bytes: &[u8], now_us: i64) -> Decoded {
-        let mut decoded = firehose_frame(bytes);
+    fn firehose(&mut self, bytes: &[u8]) -> Decoded {
+        let decoded = firehose_frame(bytes);
         if let Some(seq) = decoded.position {
             if self.last_seq.is_some_and(|last| seq <= last) {
                 return Decoded::skip(None, UNKNOWN_TIME, Skip::SeqRegress);
             }
             self.last_seq = Some(seq);
-        }
-        // the time is the PDS's word: unchecked, it would put an item on top of all timelines for ever
-        let latest = now_us.saturating_add(AHEAD_US);
-        if decoded.time_us > latest {
-            decoded.time_us = latest;
-            decoded.events.iter_mut().for_each(|event| event.time_us = latest);
-            decoded.skipped.push(Skip::FutureTime);
         }
         decoded
     }

@@ -34,7 +34,9 @@ pub struct Model {
     stream_us: Option<i64>,
     accounts: BTreeMap<Did, Account>,
     records: BTreeMap<Key, Row>,
-    /// Keys that the message under way has touched.
+    /// The commit under way: of a Jetstream, each of its operations is a message of its own.
+    commit: Option<(Did, Tid)>,
+    /// Keys that the commit under way has touched.
     touched: BTreeSet<Key>,
 }
 
@@ -105,13 +107,16 @@ impl Model {
             stream_us: None,
             accounts: BTreeMap::new(),
             records: BTreeMap::new(),
+            commit: None,
             touched: BTreeSet::new(),
         }
     }
 
     /// Takes the events of one upstream message, in order.
     pub fn message(&mut self, events: &[Event]) {
-        self.touched.clear();
+        if self.across == AcrossAccounts::Upstream {
+            self.commit = None;
+        }
         for event in events {
             self.stream_us = self.stream_us.max(Some(event.time_us));
             match &event.body {
@@ -122,6 +127,11 @@ impl Model {
                 Body::Sync { records_follow: false, .. } => {}
             }
         }
+    }
+
+    /// The service was restarted: which commit is under way is not remembered. The source has to send it again.
+    pub fn restarted(&mut self) {
+        self.commit = None;
     }
 
     /// Ends a group of messages: what is over by the stream's clock ends here.
@@ -151,9 +161,9 @@ impl Model {
         }
         (account.status, account.status_us) = (status, time_us);
         if status == AccountStatus::Deleted {
-            account.sync = None;
+            let resync = account.sync.take().map(|(rev, _)| rev);
             let newest = self.records.iter().filter(|(key, _)| key.did == *did).map(|(_, row)| row.rev).max();
-            account.gone = account.gone.max(newest.unwrap_or_default());
+            account.gone = account.gone.max(newest.max(resync).unwrap_or_default());
             self.records.retain(|key, _| key.did != *did);
         }
     }

@@ -4,6 +4,27 @@ use skyweir_types::{AcrossAccounts, Action, Cid, Collection, Did, Record, Record
 
 use super::{Key, Model, Row, State, Version};
 
+impl State {
+    /// Whether this is what an operation makes of a record.
+    fn is_left_by(&self, action: &Action) -> bool {
+        match (self, action) {
+            (Self::Deleted(_), Action::Delete) => true,
+            (Self::Living(version), Action::Put { cid, record }) => version.says(*cid, record),
+            _ => false,
+        }
+    }
+}
+
+impl Version {
+    /// Whether it is this record. Of a follow only its subject counts.
+    fn says(&self, cid: Cid, record: &Record) -> bool {
+        match (&self.record, record) {
+            (Record::Follow { subject: ours }, Record::Follow { subject }) => ours == subject,
+            _ => self.cid == cid,
+        }
+    }
+}
+
 impl Model {
     /// One operation on one record, witnessed at this time.
     pub(super) fn operation(&mut self, did: &Did, time_us: i64, op: &RecordOp) {
@@ -15,12 +36,20 @@ impl Model {
             self.sweep(did, rev, since);
         }
         let key = Key { did: did.clone(), collection: op.collection, rkey: op.rkey.clone() };
-        if let Some(row) = self.records.get(&key) {
-            // A message may touch a record more than once, all at its one rev.
-            let again = op.rev == row.rev && !self.touched.contains(&key);
-            if op.rev < row.rev || again {
-                return;
+        let commit = Some((did.clone(), op.rev));
+        if self.commit != commit {
+            self.commit = commit;
+            self.touched.clear();
+        }
+        if let Some(row) = self.records.get(&key)
+            && op.rev <= row.rev
+            && !self.touched.contains(&key)
+        {
+            // A replay. Of a commit that was cut off it leads up to the operation that was stored last.
+            if op.rev == row.rev && row.state.is_left_by(&op.action) {
+                self.touched.insert(key);
             }
+            return;
         }
         self.touched.insert(key.clone());
         match &op.action {
@@ -38,12 +67,7 @@ impl Model {
 
     fn put(&mut self, key: Key, rev: Tid, time_us: i64, cid: Cid, record: &Record) {
         if let Some(Row { rev: known, state: State::Living(version), .. }) = self.records.get_mut(&key) {
-            let same = match (&version.record, record) {
-                // Of a follow only its subject counts.
-                (Record::Follow { subject: ours }, Record::Follow { subject }) => ours == subject,
-                _ => version.cid == cid,
-            };
-            if same {
+            if version.says(cid, record) {
                 *known = rev;
                 return;
             }

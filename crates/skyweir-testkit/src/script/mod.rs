@@ -16,6 +16,9 @@ use crate::{ModelHorizons, Without};
 /// Messages that can be sent again at most, as a source does that resumes before its cursor.
 const REPLAY_MOST: usize = 40;
 
+/// More operations than one commit has: what is sent again begins before the commit under way.
+const COMMIT_MOST: usize = 5;
+
 /// One step of a script.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -162,7 +165,7 @@ impl Script {
 
     /// The last messages once more, in the same order.
     fn replayed(&mut self) -> Op {
-        let n = self.rng.random_range(0..=self.sent.len());
+        let n = self.rng.random_range(self.sent.len().min(COMMIT_MOST)..=self.sent.len());
         Op::Commit(self.sent.iter().skip(self.sent.len() - n).cloned().collect())
     }
 

@@ -75,7 +75,8 @@ impl Network {
         if self.across == AcrossAccounts::Upstream {
             return Some(message);
         }
-        self.held[actor].push_back(message);
+        // A Jetstream sends each operation of a commit by itself.
+        self.held[actor].extend(message.into_iter().map(|event| vec![event]));
         let total: usize = self.held.iter().map(VecDeque::len).sum();
         if total < HELD_MOST && rng.random_bool(0.3) {
             return None;

@@ -136,6 +136,7 @@ impl Run<'_> {
             service.kill().await
         }
         self.service = Some(self.start().await?);
+        self.model.restarted();
         self.coverage.restart();
         Ok(())
     }
