@@ -11,7 +11,7 @@ use skyweir_types::{AcrossAccounts, Did, Event, Tid};
 const BEGIN_US: i64 = 1_790_000_000_000_000;
 /// Subjects of follows that never say anything.
 const GHOSTS: usize = 6;
-/// A source whose order slips holds back at most this many messages of all accounts together.
+/// A source whose order slips holds back about this many messages at most, of all accounts together.
 const HELD_MOST: usize = 12;
 
 /// A few accounts and the stream of what they do.
@@ -66,20 +66,22 @@ impl Network {
 
     /// The next message that the source sends; `None` when it holds back what there is.
     pub(super) fn message(&mut self, rng: &mut SmallRng) -> Option<Vec<Event>> {
-        self.pass(rng);
-        let actor = rng.random_range(0..self.actors.len());
-        let message = match self.resync[actor].pop_front() {
-            Some(message) => message,
-            None => self.happening(actor, rng),
-        };
-        if self.across == AcrossAccounts::Upstream {
-            return Some(message);
-        }
-        // A Jetstream sends each operation of a commit by itself.
-        self.held[actor].extend(message.into_iter().map(|event| vec![event]));
         let total: usize = self.held.iter().map(VecDeque::len).sum();
-        if total < HELD_MOST && rng.random_bool(0.3) {
-            return None;
+        if total < HELD_MOST {
+            self.pass(rng);
+            let actor = rng.random_range(0..self.actors.len());
+            let message = match self.resync[actor].pop_front() {
+                Some(message) => message,
+                None => self.happening(actor, rng),
+            };
+            if self.across == AcrossAccounts::Upstream {
+                return Some(message);
+            }
+            // A Jetstream sends each operation of a commit by itself.
+            self.held[actor].extend(message.into_iter().map(|event| vec![event]));
+            if rng.random_bool(0.3) {
+                return None;
+            }
         }
         let waiting: Vec<usize> = (0..self.held.len()).filter(|at| !self.held[*at].is_empty()).collect();
         self.held[*waiting.choose(rng)?].pop_front()
