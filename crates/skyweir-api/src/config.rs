@@ -2,14 +2,17 @@
 
 use serde::Deserialize;
 
-/// Settings of the read API.
+/// Settings of the read API: `[api]` in `skyweir.toml`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Accounts that follow more than this many others see a sample (default 2,000). The writer has to use the same.
+    /// Accounts that follow more than this many others see a sample (default 2,000). The writer has to use the same;
+    /// set by `[timeline]`.
+    #[serde(skip)]
     pub reasonable_limit: u32,
-    /// How many references a timeline keeps (default 800). The writer has to use the same. Only decides when a
-    /// timeline with a high floor asks for repair: at less than half of it.
+    /// How many references a timeline keeps (default 800). The writer has to use the same; set by `[timeline]`. Only
+    /// decides when a timeline with a high floor asks for repair: at less than half of it.
+    #[serde(skip)]
     pub cap: usize,
     /// How many references one timeline request looks at (default 5,000). Beyond that it answers a short page with a
     /// cursor. A whole millisecond of references is looked at in one step, so a request may go over it by that.

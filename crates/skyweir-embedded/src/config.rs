@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// Settings of the record store.
+/// Settings of the record store: `[store]` in `skyweir.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where everything is kept; made if it isn't there. One process at a time.
+    /// Where everything is kept; made if it isn't there. One process at a time. Set by `data_dir`.
+    #[serde(skip)]
     pub data_dir: PathBuf,
     /// Memory for blocks read from disk, MiB. Default 64.
     pub cache_mb: u64,
@@ -26,13 +27,15 @@ impl Default for Config {
     }
 }
 
-/// Settings of the timelines.
+/// Settings of the timelines in memory: `[rings]` in `skyweir.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RingsConfig {
     /// How many slices (shards) the actors are split into, 1 to 65,536. Default 256.
     pub slices: u32,
-    /// How many references a timeline keeps, 1 to 65,536. Default 800.
+    /// How many references a timeline keeps, 1 to 65,536. Default 800. Shared with the writer and the API; set by
+    /// `[timeline]`.
+    #[serde(skip)]
     pub cap: usize,
     /// Threads that read the checkpoint at start. Default 2.
     pub restore_threads: usize,

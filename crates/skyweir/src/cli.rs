@@ -1,0 +1,145 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skyweir_indexer::CursorChoice;
+use skyweir_writer::EnrolMode;
+
+use crate::telemetry::LogFormat;
+
+/// An open, sharded, lossy timeline service for AT Protocol AppViews.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the service: events in, timelines out.
+    Serve(ServeOptions),
+    /// Shows it all on a generated network, in a minute, with nothing to set up.
+    Demo(DemoOptions),
+    /// Prints an account's timeline, read from a running service.
+    Timeline(TimelineOptions),
+    /// Opens a data directory, verifies its invariants and prints what it holds.
+    Check {
+        /// The data directory; no service may be running on it.
+        #[arg(long, env = "SKYWEIR_DATA_DIR", default_value = ".skyweir")]
+        data_dir: PathBuf,
+    },
+    /// Looks after the rings: timelines in memory and their checkpoints.
+    #[command(subcommand)]
+    Rings(RingsCommand),
+}
+
+/// Looks after the rings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RingsCommand {
+    /// Drops all rings of a data directory. Nothing is lost: they fill again as they are read.
+    Drop {
+        /// The data directory; no service may be running on it.
+        #[arg(long, env = "SKYWEIR_DATA_DIR", default_value = ".skyweir")]
+        data_dir: PathBuf,
+    },
+}
+
+/// Settings that are given on the command line or in the environment; they win over the file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeOptions {
+    /// A configuration file (TOML). Without it the defaults hold.
+    #[arg(long, env = "SKYWEIR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept.
+    #[arg(long, env = "SKYWEIR_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Upstream, known by its URL's path: Jetstream v2 or v1, a firehose, or file:PATH.
+    #[arg(long, env = "SKYWEIR_SOURCE", value_name = "URL")]
+    pub(crate) source: Option<String>,
+    /// Where to begin upstream: live, auto (the saved cursor, else live), or a number.
+    #[arg(long, env = "SKYWEIR_CURSOR", value_name = "live|auto|N")]
+    pub(crate) cursor: Option<CursorChoice>,
+    /// Address of the gRPC port; port 0 takes a free one.
+    #[arg(long, env = "SKYWEIR_GRPC", value_name = "ADDR:PORT")]
+    pub(crate) grpc: Option<SocketAddr>,
+    /// Address of the admin port; port 0 takes a free one.
+    #[arg(long, env = "SKYWEIR_ADMIN", value_name = "ADDR:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Whose timelines are written: those that are read, or all.
+    #[arg(long, env = "SKYWEIR_ENROL", value_enum)]
+    pub(crate) enrol: Option<Enrol>,
+    /// Follows above which a timeline is sampled.
+    #[arg(long, env = "SKYWEIR_REASONABLE_LIMIT", value_name = "FOLLOWS")]
+    pub(crate) reasonable_limit: Option<u32>,
+    /// References that a timeline keeps ready; older ones are merged when they are read.
+    #[arg(long, env = "SKYWEIR_CAP", value_name = "REFERENCES")]
+    pub(crate) cap: Option<usize>,
+    /// Lines a second at which a file source is read; 0 is full speed.
+    #[arg(long, env = "SKYWEIR_REPLAY_RATE", value_name = "LINES")]
+    pub(crate) replay_rate: Option<f64>,
+    /// How log lines look.
+    #[arg(long, env = "SKYWEIR_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Which log lines come, in the syntax of RUST_LOG.
+    #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// Whose timelines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Enrol {
+    /// Those that are read.
+    Reads,
+    /// Those of all known accounts.
+    All,
+}
+
+impl From<Enrol> for EnrolMode {
+    fn from(enrol: Enrol) -> Self {
+        match enrol {
+            Enrol::Reads => Self::Reads,
+            Enrol::All => Self::All,
+        }
+    }
+}
+
+/// Settings of the demo.
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Accounts of the generated network.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    pub(crate) actors: u32,
+    /// Seed of the generated network.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Leave the service running until Ctrl-C.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Which log lines of the service come, in the syntax of RUST_LOG.
+    #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER", default_value = "error")]
+    pub(crate) log: String,
+}
+
+/// What to read, and from where.
+#[derive(Debug, Args)]
+pub(crate) struct TimelineOptions {
+    /// The account whose timeline is read.
+    pub(crate) did: String,
+    /// Address of the service's gRPC port.
+    #[arg(long, env = "SKYWEIR_GRPC", default_value = "127.0.0.1:7700", value_name = "ADDR:PORT")]
+    pub(crate) grpc: String,
+    /// Items a page, 1 to 100.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub(crate) limit: i32,
+    /// Read all pages, not only the first.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print one JSON object a line for each item, and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,147 @@
+//! The ranges of all settings.
+
+use std::ops::RangeInclusive;
+
+use skyweir_indexer::source::{Error as SourceError, Source, parse};
+use skyweir_types::Clock;
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+
+/// No pause, limit or queue of ours makes sense beyond this; it keeps sums and conversions from overflowing.
+const MOST: u64 = 1 << 40;
+/// Longest of all times that are given in milliseconds: a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// A value that can't work.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The key, with its section.
+    pub(super) key: String,
+    /// What is wrong, and what is expected.
+    pub(super) what: String,
+}
+
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn push(&mut self, key: &str, what: String) {
+        self.0.push(Fault { key: key.to_owned(), what });
+    }
+
+    fn range(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) {
+        if range.contains(&value) {
+            return;
+        }
+        let (least, most) = (range.start(), range.end());
+        let expected = if *most == MOST { format!("at least {least}") } else { format!("{least} to {most}") };
+        self.push(key, format!("is {value}: expected {expected}"));
+    }
+}
+
+/// Everything that can't work.
+pub(super) fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    service(config, &mut faults);
+    storage(config, &mut faults);
+    indexer(config, &mut faults);
+    fan_out(config, &mut faults);
+    api(config, &mut faults);
+    faults.0
+}
+
+fn service(config: &Config, faults: &mut Faults) {
+    faults.range("shutdown_grace_seconds", config.shutdown_grace_seconds, 1..=600);
+    faults.range("runtime.io_threads", config.runtime.io_threads as u64, 1..=1_024);
+    faults.range("runtime.fanout_threads", config.runtime.fanout_threads as u64, 1..=1_024);
+    faults.range("timeline.reasonable_limit", config.timeline.reasonable_limit.into(), 1..=MOST);
+    faults.range("timeline.cap", config.timeline.cap as u64, 1..=65_536);
+    if config.data_dir.as_os_str().is_empty() {
+        faults.push("data_dir", "is empty: expected the path of a directory".into());
+    }
+    if config.grpc == config.admin && config.grpc.port() != 0 {
+        faults.push("admin", format!("is {}, as grpc is: expected another port", config.admin));
+    }
+    if let Err(error) = EnvFilter::try_new(&config.log) {
+        faults.push(
+            "log",
+            format!("is {:?}: {error}; expected for example info,skyweir_api=debug", config.log),
+        );
+    }
+    let drain = config.api.drain_ms.saturating_add(config.writer.drain_ms);
+    if drain >= config.shutdown_grace_seconds.saturating_mul(1_000) {
+        let grace = config.shutdown_grace_seconds;
+        let what = format!(
+            "is {grace}: expected more than api.drain_ms and writer.drain_ms together, which are {drain} ms"
+        );
+        faults.push("shutdown_grace_seconds", what);
+    }
+}
+
+fn storage(config: &Config, faults: &mut Faults) {
+    let (store, rings) = (&config.store, &config.rings);
+    faults.range("store.cache_mb", store.cache_mb, 1..=1_048_576);
+    faults.range("store.journal_mb", store.journal_mb, 64..=1_048_576);
+    faults.range("store.memtable_mb", store.memtable_mb, 1..=65_536);
+    faults.range("store.worker_threads", store.worker_threads as u64, 1..=256);
+    faults.range("rings.slices", rings.slices.into(), 1..=65_536);
+    faults.range("rings.restore_threads", rings.restore_threads as u64, 1..=256);
+}
+
+fn indexer(config: &Config, faults: &mut Faults) {
+    let indexer = &config.indexer;
+    faults.range("indexer.group_events", indexer.group_events as u64, 1..=100_000);
+    faults.range("indexer.group_ms", indexer.group_ms, 0..=1_000);
+    faults.range("indexer.cursor_messages", indexer.cursor_messages, 1..=MOST);
+    faults.range("indexer.cursor_ms", indexer.cursor_ms, 1..=DAY_MS);
+    faults.range("indexer.tombstone_hours", indexer.tombstone_hours.into(), 1..=87_600);
+    faults.range("indexer.sync_grace_seconds", indexer.sync_grace_seconds.into(), 1..=MOST);
+    faults.range("indexer.retry_most_ms", indexer.retry_most_ms, 50..=DAY_MS);
+    let source = parse(&config.source).map(|kind| Source::new(kind, indexer.source.clone(), Clock::system()));
+    match source {
+        Ok(Ok(_)) => {}
+        Ok(Err(SourceError::Setting(why))) => {
+            let (key, what) = why.split_once(": ").unwrap_or(("", why));
+            faults.push(&format!("indexer.source.{key}"), what.to_owned());
+        }
+        Err(error) | Ok(Err(error)) => faults.push("source", format!("is no use: {error}")),
+    }
+}
+
+fn fan_out(config: &Config, faults: &mut Faults) {
+    let (graph, writer) = (&config.graph, &config.writer);
+    faults.range("graph.page", graph.page as u64, 1..=100_000);
+    faults.range("graph.snapshot_seconds", graph.snapshot_seconds, 1..=86_400);
+    faults.range("graph.snapshot_most", graph.snapshot_most as u64, 1..=MOST);
+    faults.range("writer.jobs", writer.jobs as u64, 1..=100_000);
+    faults.range("writer.pages_at_once", writer.pages_at_once as u64, 1..=1_024);
+    // a page may go to one shard whole
+    faults.range("writer.shard_queue", writer.shard_queue as u64, (graph.page as u64).max(10_000)..=MOST);
+    faults.range("writer.shard_batch", writer.shard_batch as u64, 1..=MOST);
+    faults.range("writer.retry_least_ms", writer.retry_least_ms, 1..=DAY_MS);
+    faults.range("writer.retry_most_ms", writer.retry_most_ms, writer.retry_least_ms.min(DAY_MS)..=DAY_MS);
+    faults.range("writer.enrol_queue", writer.enrol_queue as u64, 1..=MOST);
+    faults.range("writer.enrol_at_once", writer.enrol_at_once as u64, 1..=1_024);
+    faults.range("writer.enrolled_most", writer.enrolled_most, 1..=MOST);
+    faults.range("writer.repair_seconds", writer.repair_seconds, 1..=MOST);
+    faults.range("writer.hibernate_hours", writer.hibernate_hours, 1..=876_000);
+    let hours = writer.hibernate_hours.clamp(1, 876_000);
+    faults.range("writer.hibernate_once_hours", writer.hibernate_once_hours, 1..=hours);
+    faults.range("writer.housekeeping_seconds", writer.housekeeping_seconds, 1..=86_400);
+    faults.range("writer.checkpoint_work_seconds", writer.checkpoint_work_seconds, 1..=86_400);
+    faults.range("writer.checkpoint_seconds", writer.checkpoint_seconds, 1..=86_400);
+    faults.range("writer.deliveries", writer.deliveries as u64, 0..=MOST);
+}
+
+fn api(config: &Config, faults: &mut Faults) {
+    let api = &config.api;
+    faults.range("api.scan_limit", api.scan_limit as u64, 101..=MOST);
+    faults.range("api.max_requests", api.max_requests as u64, 1..=1_000_000);
+    faults.range("api.max_connections", api.max_connections as u64, 1..=1_000_000);
+    faults.range("api.max_streams", api.max_streams.into(), 1..=1_000_000);
+    faults.range("api.timeout_ms", api.timeout_ms, 1..=DAY_MS);
+    faults.range("api.max_request_bytes", api.max_request_bytes as u64, 1_024..=1 << 30);
+    faults.range("api.max_page_bytes", api.max_page_bytes as u64, 65_536..=1 << 30);
+    faults.range("api.keepalive_ms", api.keepalive_ms, 100..=DAY_MS);
+}

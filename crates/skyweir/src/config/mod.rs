@@ -1,0 +1,199 @@
+//! The settings of the service: defaults, then the file, then environment and flags.
+
+mod check;
+mod file;
+mod values;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+use skyweir_indexer::CursorChoice;
+use skyweir_types::DrawKey;
+
+use crate::cli::ServeOptions;
+use crate::telemetry::LogFormat;
+use file::Places;
+
+/// Upstream, unless another one is named.
+const DEFAULT_SOURCE: &str =
+    "wss://jetstream.us-east.bsky.network/xrpc/network.bsky.jetstream.subscribeEvents";
+
+/// All settings. What several crates share stands here once and is handed to them by [`Config::load`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where everything is kept; default `.skyweir`.
+    pub(crate) data_dir: PathBuf,
+    /// Upstream; default the public Jetstream v2.
+    pub(crate) source: String,
+    /// Where to begin upstream: `"live"`, `"auto"` (the default) or a number.
+    #[serde(deserialize_with = "values::cursor")]
+    pub(crate) cursor: CursorChoice,
+    /// Address of the gRPC port; default `127.0.0.1:7700`. Port 0 takes a free one.
+    pub(crate) grpc: SocketAddr,
+    /// Address of the admin port; default `127.0.0.1:7701`. Port 0 takes a free one.
+    pub(crate) admin: SocketAddr,
+    /// After this many seconds of shutting down the process ends, finished or not; 1 to 600, default 25.
+    pub(crate) shutdown_grace_seconds: u64,
+    /// Which log lines come, in the syntax of `RUST_LOG`; default `info`, of the
+    /// database below us only what is wrong.
+    pub(crate) log: String,
+    /// `text` (the default) or `json`.
+    pub(crate) log_format: LogFormat,
+    /// Threads.
+    pub(crate) runtime: Runtime,
+    /// What a timeline is.
+    pub(crate) timeline: Timeline,
+    /// The record store.
+    pub(crate) store: skyweir_embedded::Config,
+    /// The timelines in memory.
+    pub(crate) rings: skyweir_embedded::RingsConfig,
+    /// Events in.
+    pub(crate) indexer: skyweir_indexer::Config,
+    /// Follower pages.
+    pub(crate) graph: skyweir_graph::Config,
+    /// Fan-out.
+    pub(crate) writer: skyweir_writer::Config,
+    /// Timelines out.
+    pub(crate) api: skyweir_api::Config,
+}
+
+/// Threads: `[runtime]` in `skyweir.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Runtime {
+    /// Threads for sockets, reads and the indexer, 1 to 1,024; default one a core.
+    pub(crate) io_threads: usize,
+    /// Threads for fan-out, 1 to 1,024; default one for two cores, so that it never takes all from reads.
+    pub(crate) fanout_threads: usize,
+}
+
+/// What a timeline is: `[timeline]` in `skyweir.toml`. Changing `cap` or `draw_key` is safe: rings are trimmed, or
+/// fill again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Timeline {
+    /// Accounts that follow more than this many others get a sample; at least 1, default 2,000.
+    pub(crate) reasonable_limit: u32,
+    /// How many references a timeline keeps, 1 to 65,536, default 800; older ones are merged when they are read.
+    pub(crate) cap: usize,
+    /// Key of the draw: 32 hexadecimal digits. All instances of a service need the same.
+    #[serde(deserialize_with = "values::draw_key")]
+    pub(crate) draw_key: DrawKey,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: ".skyweir".into(),
+            source: DEFAULT_SOURCE.into(),
+            cursor: CursorChoice::default(),
+            grpc: (Ipv4Addr::LOCALHOST, 7700).into(),
+            admin: (Ipv4Addr::LOCALHOST, 7701).into(),
+            shutdown_grace_seconds: 25,
+            log: "info,fjall=warn,lsm_tree=warn".into(),
+            log_format: LogFormat::default(),
+            runtime: Runtime::default(),
+            timeline: Timeline::default(),
+            store: skyweir_embedded::Config::default(),
+            rings: skyweir_embedded::RingsConfig::default(),
+            indexer: skyweir_indexer::Config::default(),
+            graph: skyweir_graph::Config::default(),
+            writer: skyweir_writer::Config::default(),
+            api: skyweir_api::Config::default(),
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { io_threads: cores.min(1_024), fanout_threads: cores.div_ceil(2).min(1_024) }
+    }
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self { reasonable_limit: 2_000, cap: 800, draw_key: DrawKey::default() }
+    }
+}
+
+impl Config {
+    /// Puts the layers together and checks every range, so that nothing starts with a value that can't work.
+    ///
+    /// # Errors
+    /// Names the file and line, or the flag, and what is expected there.
+    pub(crate) fn load(options: &ServeOptions) -> Result<Self> {
+        let (mut config, places) = match &options.config {
+            Some(path) => file::read(path)?,
+            None => (Self::default(), Places::default()),
+        };
+        let flags = config.overlay(options);
+        config.share();
+        config.verify(&places, &flags)?;
+        Ok(config)
+    }
+
+    /// Takes what was given by flag or environment; returns the flags of the keys that it set.
+    fn overlay(&mut self, options: &ServeOptions) -> Vec<(&'static str, &'static str)> {
+        let mut set = Vec::new();
+        let mut take = |key, flag, given: bool| {
+            if given {
+                set.push((key, flag));
+            }
+        };
+        take("data_dir", "--data-dir", put(&mut self.data_dir, options.data_dir.clone()));
+        take("source", "--source", put(&mut self.source, options.source.clone()));
+        take("cursor", "--cursor", put(&mut self.cursor, options.cursor));
+        take("grpc", "--grpc", put(&mut self.grpc, options.grpc));
+        take("admin", "--admin", put(&mut self.admin, options.admin));
+        take("log", "--log", put(&mut self.log, options.log.clone()));
+        take("log_format", "--log-format", put(&mut self.log_format, options.log_format));
+        take("writer.enrol", "--enrol", put(&mut self.writer.enrol, options.enrol.map(Into::into)));
+        let Timeline { reasonable_limit, cap, .. } = &mut self.timeline;
+        take(
+            "timeline.reasonable_limit",
+            "--reasonable-limit",
+            put(reasonable_limit, options.reasonable_limit),
+        );
+        take("timeline.cap", "--cap", put(cap, options.cap));
+        let rate = &mut self.indexer.source.file_rate;
+        take("indexer.source.file_rate", "--replay-rate", put(rate, options.replay_rate));
+        set
+    }
+
+    /// Hands the shared values to the crates.
+    pub(crate) fn share(&mut self) {
+        let Timeline { reasonable_limit, cap, draw_key } = self.timeline;
+        self.store.data_dir.clone_from(&self.data_dir);
+        self.rings.cap = cap;
+        self.graph.reasonable_limit = reasonable_limit;
+        (self.writer.reasonable_limit, self.writer.cap, self.writer.draw) = (reasonable_limit, cap, draw_key);
+        (self.api.reasonable_limit, self.api.cap) = (reasonable_limit, cap);
+    }
+
+    fn verify(&self, places: &Places, flags: &[(&str, &str)]) -> Result<()> {
+        let faults: Vec<String> = check::faults(self)
+            .into_iter()
+            .map(|fault| {
+                let flag = flags.iter().find(|(key, _)| *key == fault.key).map(|(_, flag)| *flag);
+                match (flag, places.line(&fault.key)) {
+                    (Some(flag), _) => format!("cannot use the settings: {flag} {}", fault.what),
+                    (None, Some(at)) => format!("cannot use {at}: {} {}", fault.key, fault.what),
+                    (None, None) => format!("cannot use the settings: {} {}", fault.key, fault.what),
+                }
+            })
+            .collect();
+        if faults.is_empty() { Ok(()) } else { bail!(faults.join("\n")) }
+    }
+}
+
+fn put<T>(to: &mut T, given: Option<T>) -> bool {
+    given.map(|given| *to = given).is_some()
+}
+
+#[cfg(test)]
+mod tests;

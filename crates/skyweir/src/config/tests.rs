@@ -1,0 +1,124 @@
+//! What a file may hold, and what is said when it holds something else.
+
+use super::file::parse;
+use super::*;
+
+fn fault(text: &str) -> String {
+    let (mut config, places) = match parse("skyweir.toml", text) {
+        Ok(read) => read,
+        Err(error) => return format!("{error:#}"),
+    };
+    config.share();
+    config.verify(&places, &[]).map_or_else(|error| format!("{error:#}"), |()| "none".to_owned())
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_was_meant() {
+    assert_eq!(
+        fault("# one\n\n\n\n\n\ngrcp = \"127.0.0.1:1\"\n"),
+        "cannot read skyweir.toml, line 7: unknown key \"grcp\", did you mean \"grpc\"?"
+    );
+    assert_eq!(
+        fault("[timeline]\ncpa = 3\n"),
+        "cannot read skyweir.toml, line 2: unknown key \"cpa\" in [timeline], did you mean \"cap\"?"
+    );
+    assert_eq!(
+        fault("[indexer.source]\nqueue = 5\ncompres = true\n"),
+        "cannot read skyweir.toml, line 3: unknown key \"compres\" in [indexer.source], did you mean \"compress\"?"
+    );
+    assert_eq!(
+        fault("timeline = { zebra = 1 }"),
+        "cannot read skyweir.toml, line 1: unknown key \"zebra\" in [timeline]; known are reasonable_limit, cap, draw_key"
+    );
+}
+
+#[test]
+fn shared_values_have_one_place() {
+    for text in
+        ["[writer]\ncap = 5", "[api]\nreasonable_limit = 5", "[rings]\ncap = 5", "[store]\ndata_dir = \"x\""]
+    {
+        assert!(fault(text).contains("line 2: unknown key"), "{}", fault(text));
+    }
+    let (mut config, _) = parse("x", "[timeline]\ncap = 77\nreasonable_limit = 5\n").unwrap();
+    config.share();
+    assert_eq!((config.rings.cap, config.writer.cap, config.api.cap), (77, 77, 77));
+    let Config { graph, writer, api, .. } = &config;
+    assert_eq!((graph.reasonable_limit, writer.reasonable_limit, api.reasonable_limit), (5, 5, 5));
+}
+
+#[test]
+fn wrong_types_are_named_with_what_is_expected() {
+    for (text, said) in [
+        (
+            "grpc = 5",
+            "line 1: grpc: invalid type: integer `5`, expected an address and a port, as in \"127.0.0.1:7700\"",
+        ),
+        (
+            "\n[timeline]\ncap = \"x\"",
+            "line 3: timeline.cap: invalid type: string \"x\", expected a whole number from 0 on",
+        ),
+        (
+            "[writer]\nenrol = \"some\"",
+            "line 2: writer.enrol: unknown variant `some`, expected `reads` or `all`",
+        ),
+        (
+            "cursor = -4",
+            "line 1: cursor: invalid value: integer `-4`, expected \"live\", \"auto\" or a number from 0 on",
+        ),
+        (
+            "[timeline]\ndraw_key = \"12\"",
+            "line 2: timeline.draw_key: invalid value, expected 32 hexadecimal digits",
+        ),
+        ("grpc = \"localhost\"", "line 1: grpc: invalid socket address syntax"),
+    ] {
+        assert_eq!(fault(text), format!("cannot read skyweir.toml, {said}"));
+    }
+    assert!(fault("grpc = \n").starts_with("cannot read skyweir.toml, line 1: "), "{}", fault("grpc = \n"));
+}
+
+#[test]
+fn values_out_of_range_are_named_all_at_once() {
+    assert_eq!(
+        fault("[timeline]\ncap = 0\n\n[rings]\nslices = 70000"),
+        "cannot use skyweir.toml, line 2: timeline.cap is 0: expected 1 to 65536\n\
+         cannot use skyweir.toml, line 5: rings.slices is 70000: expected 1 to 65536"
+    );
+    assert_eq!(
+        fault("[indexer.source]\nqueue = 0"),
+        "cannot use skyweir.toml, line 2: indexer.source.queue has to be at least 1"
+    );
+    assert!(fault("source = \"http://x\"").contains("line 1: source is no use: \"http://x\" is no source"));
+    assert!(
+        fault("shutdown_grace_seconds = 15").contains("expected more than api.drain_ms and writer.drain_ms")
+    );
+}
+
+#[test]
+fn the_defaults_work() {
+    assert_eq!(fault(""), "none");
+}
+
+#[test]
+fn every_form_of_a_cursor_is_read() {
+    for (text, cursor) in [
+        ("", CursorChoice::Auto),
+        ("cursor = \"live\"", CursorChoice::Live),
+        ("cursor = 7", CursorChoice::At(7)),
+        ("cursor = \"7\"", CursorChoice::At(7)),
+    ] {
+        assert_eq!(parse("x", text).unwrap().0.cursor, cursor);
+    }
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("skyweir.toml");
+    std::fs::write(&file, "grpc = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n[timeline]\ncap = 3\n").unwrap();
+    let mut options = ServeOptions { config: Some(file), cap: Some(4), ..ServeOptions::default() };
+    let config = Config::load(&options).unwrap();
+    assert_eq!((config.grpc.port(), config.admin.port(), config.rings.cap), (1, 2, 4));
+    options.cap = Some(0);
+    let error = Config::load(&options).unwrap_err();
+    assert_eq!(error.to_string(), "cannot use the settings: --cap is 0: expected 1 to 65536");
+}

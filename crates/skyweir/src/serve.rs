@@ -1,0 +1,106 @@
+//! `skyweir serve`: from the settings to the exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use metrics_exporter_prometheus::PrometheusHandle;
+use skyweir_types::Clock;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+
+use crate::cli::ServeOptions;
+use crate::config::Config;
+use crate::service::{Data, Service};
+use crate::telemetry;
+
+/// Runs the service until it is told to stop.
+pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
+    let config = Config::load(options)?;
+    telemetry::logs(config.log_format, &config.log)?;
+    let recorder = telemetry::metrics()?;
+    install_tls()?;
+    let io = runtime("io", config.runtime.io_threads)?;
+    let fan_out = runtime("fan-out", config.runtime.fanout_threads)?;
+    info!(version = env!("CARGO_PKG_VERSION"), data.dir = %config.data_dir.display(), "skyweir starts");
+    let ended = io.block_on(run(config, fan_out.handle(), recorder));
+    // all parts have ended, or must not be waited for any longer
+    fan_out.shutdown_background();
+    io.shutdown_background();
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let grace = config.shutdown_grace_seconds;
+    let mut service = tokio::select! {
+        started = start(config, fan_out, recorder) => started?,
+        signal = signals.next() => {
+            info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    tokio::select! {
+        ended = service.run() => return ended,
+        signal = signals.next() => info!(signal, grace.seconds = grace, "stopping"),
+    }
+    tokio::select! {
+        stopped = service.stop() => stopped?,
+        signal = signals.next() => {
+            bail!("{signal} while stopping: ended at once, what was not finished is done after the next start")
+        }
+        () = tokio::time::sleep(Duration::from_secs(grace)) => bail!(
+            "not stopped after {grace} s (shutdown_grace_seconds): ended all the same, what was not finished is done \
+             after the next start"
+        ),
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Opens the data directory beside the runtime, then starts the service.
+pub(crate) async fn start(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<Service> {
+    let settings = config.clone();
+    let data = tokio::task::spawn_blocking(move || Data::open(&settings)).await;
+    let data = data.map_err(|_| anyhow!("opening the data directory panicked, see above"))??;
+    Service::start(config, data, fan_out, recorder, Clock::system()).await
+}
+
+/// A runtime whose threads are called so.
+pub(crate) fn runtime(name: &str, threads: usize) -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .with_context(|| format!("cannot start {threads} {name} threads"))
+}
+
+/// TLS for upstream connections: one provider for the process.
+fn install_tls() -> Result<()> {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.map_err(|_| anyhow!("another TLS provider is installed already"))
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process by themselves.
+    pub(crate) fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
