@@ -23,7 +23,7 @@ pub fn describe() {
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,
-        "Time from the first event of a group to its synced commit"
+        "Time to apply a group of events, retries included, until it is synced"
     );
     describe_counter!(RETRIES, Unit::Count, "Commits that the store refused and that were tried again");
     describe_gauge!(
@@ -64,7 +64,9 @@ pub(crate) fn messages(count: u64) {
 pub(crate) fn committed(seconds: f64, stream_us: i64) {
     counter!(COMMITS).increment(1);
     histogram!(COMMIT_SECONDS).record(seconds);
-    gauge!(STREAM_TIME).set(stream_us as f64 / 1e6);
+    if stream_us != i64::MIN {
+        gauge!(STREAM_TIME).set(stream_us as f64 / 1e6);
+    }
 }
 
 pub(crate) fn retried() {

@@ -196,7 +196,10 @@ fn v2_messages() {
     let future = payload(with(base.clone(), "$type", json!(kind("labels"))));
     assert_eq!((future.position, future.skipped), (Some(7), vec![Skip::UnknownKind]));
     assert_eq!(payload(with(base.clone(), "time", json!("now"))).skipped, [Skip::BadTime]);
-    assert_eq!(payload(with(base.clone(), "seq", json!(null))).skipped, [Skip::Undecodable]);
+    for seq in [json!(null), json!(1_000_000_000_000_000u64), json!(-1), json!("7")] {
+        let without = payload(with(base.clone(), "seq", seq));
+        assert_eq!((without.position, without.skipped), (None, vec![Skip::Undecodable]));
+    }
     assert_eq!(v2_message(br#"{"$type":"poem"}"#).skipped, [Skip::UnknownKind]);
 
     let sync = with(base.clone(), "$type", json!(kind("sync")));
@@ -313,7 +316,7 @@ fn firehose_envelopes() {
     let data = encode_dag_cbor(&post());
     let (good, blocks) = (op("app.bsky.feed.post/a", &cid_of(&data)), [(cid_of(&data), data)]);
     type Change = fn(&mut Json);
-    let cases: [(Change, Skip); 8] = [
+    let cases: [(Change, Skip); 9] = [
         (|b| b["rev"] = json!("now"), Skip::BadRev),
         // seven minutes ahead
         (|b| b["time"] = json!("2026-07-04T14:31:07.517Z"), Skip::FutureRev),
@@ -322,6 +325,7 @@ fn firehose_envelopes() {
         (|b| b["ops"] = json!(null), Skip::Undecodable),
         (|b| b["seq"] = json!(null), Skip::Undecodable),
         (|b| b["seq"] = json!(-1), Skip::Undecodable),
+        (|b| b["seq"] = json!(1u64 << 53), Skip::Undecodable),
         (|b| b["blocks"] = json!(null), Skip::MissingBlock),
     ];
     for (i, (change, skip)) in cases.into_iter().enumerate() {

@@ -1,103 +1,14 @@
-//! The streams over real sockets, well and ill behaved upstreams alike.
+//! The streams over real sockets: cursors, compression, what the server says of the stream.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
+mod running;
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use running::{DID, Running, START, config, post, query, resume, upstream};
 use serde_json::json;
 use skyweir_indexer::Skip;
-use skyweir_indexer::source::{
-    Ended, Error, Frame, SavedPosition, Source, SourceConfig, SourceStatus, StartAt, parse,
-};
-use skyweir_loadtest::{Dictionary, Event, Upstream, UpstreamConfig};
-use skyweir_types::Clock;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-
-const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
-/// 2026-01-01
-const START: u64 = 1_767_225_600_000_000;
-
-fn post(n: u64) -> Event {
-    let record = json!({"$type": "app.bsky.feed.post", "createdAt": "2026-01-01T00:00:00.000Z", "text": n.to_string()});
-    Event::create(DID, START + n * 1_000_000, "app.bsky.feed.post", &format!("k{n}"), record)
-}
-
-fn config() -> SourceConfig {
-    SourceConfig {
-        backoff_least_ms: 1,
-        backoff_most_ms: 5,
-        overlap_seqs: 2,
-        overlap_ms: 1,
-        ..SourceConfig::default()
-    }
-}
-
-/// A running source and what it hands on.
-struct Running {
-    frames: mpsc::Receiver<Frame>,
-    status: Arc<SourceStatus>,
-    stop: CancellationToken,
-    task: JoinSet<Result<Ended, Error>>,
-}
-
-impl Running {
-    fn start(url: &str, config: SourceConfig, start: StartAt) -> Self {
-        let (sender, frames) = mpsc::channel(config.queue);
-        let source = Source::new(parse(url).unwrap(), config, Clock::system()).unwrap();
-        let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
-        let mut task = JoinSet::new();
-        task.spawn(source.run(start, sender, status.clone(), stop.clone()));
-        Self { frames, status, stop, task }
-    }
-
-    /// The next frame; a source that hands on nothing fails the test instead of hanging it.
-    async fn next(&mut self) -> Frame {
-        let next = tokio::time::timeout(Duration::from_secs(20), self.frames.recv()).await;
-        next.expect("no frame came").expect("the source has ended")
-    }
-
-    async fn positions(&mut self, count: usize) -> Vec<u64> {
-        let mut positions = Vec::new();
-        while positions.len() < count {
-            positions.extend(self.next().await.position);
-        }
-        positions
-    }
-
-    /// Frames up to this position.
-    async fn up_to(&mut self, last: u64) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        while frames.last().and_then(|frame: &Frame| frame.position) != Some(last) {
-            frames.push(self.next().await);
-        }
-        frames
-    }
-
-    async fn stop(mut self) {
-        self.stop.cancel();
-        let ended = self.task.join_next().await.unwrap().unwrap().unwrap();
-        assert_eq!(ended, Ended::Stopped);
-        assert!(!self.status.snapshot().connected);
-    }
-}
-
-async fn upstream(config: UpstreamConfig, events: u64) -> Upstream {
-    let upstream = Upstream::start(config).await.unwrap();
-    upstream.push_many((1..=events).map(post));
-    upstream
-}
-
-fn query(upstream: &Upstream) -> String {
-    upstream.subscribers().recent.last().unwrap().query.clone()
-}
-
-fn resume(position: u64, time_us: u64) -> StartAt {
-    StartAt::Resume(SavedPosition { position, time_us: time_us as i64 })
-}
+use skyweir_indexer::source::{SourceConfig, StartAt};
+use skyweir_loadtest::{Dictionary, Event, UpstreamConfig};
 
 #[tokio::test]
 async fn v2_live_from_and_resumed() {
@@ -289,103 +200,20 @@ async fn a_future_cursor_on_the_firehose_is_a_gap() {
 }
 
 #[tokio::test]
-async fn malformed_messages_dont_end_the_connection() {
-    let upstream = upstream(UpstreamConfig::default(), 0).await;
-    let mut v2 = Running::start(&upstream.url_v2(), config(), StartAt::Live);
-    let mut firehose = Running::start(&upstream.url_firehose(), config(), StartAt::Live);
-    upstream.accepted(2).await;
-    upstream.raw("{not json");
-    upstream.raw_binary(b"\xff\xff".to_vec());
-    upstream.push(post(1));
-    assert_eq!(v2.next().await.skipped, [Skip::Undecodable]);
-    assert_eq!(v2.next().await.skipped, [Skip::BinaryMessage]);
-    assert_eq!(firehose.next().await.skipped, [Skip::TextMessage]);
-    assert_eq!(firehose.next().await.skipped, [Skip::Undecodable]);
-    // the sequence goes back, stands still, goes on
-    for seq in [5, 5, 3, 6] {
-        upstream.push_frame(seq, &post(seq).to_firehose_frame(seq));
-    }
-    let mut found = Vec::new();
-    for _ in 0..5 {
-        let frame = firehose.next().await;
-        found.push((frame.position, frame.skipped.first().copied()));
-    }
-    let regress = (None, Some(Skip::SeqRegress));
-    assert_eq!(found, [(Some(1), None), (Some(5), None), regress, regress, (Some(6), None)]);
-    assert_eq!(v2.positions(1).await, [1]);
-    assert_eq!((v2.status.snapshot().reconnects, firehose.status.snapshot().reconnects), (0, 0));
-    v2.stop().await;
-    firehose.stop().await;
-}
-
-#[tokio::test]
-async fn messages_that_the_socket_cannot_pass_on_are_stepped_over() {
-    let upstream = upstream(UpstreamConfig::default(), 2).await;
-    upstream.push_frame(3, &vec![0; 9_000]);
-    upstream.push_frame(4, &vec![0; 3_000]);
-    upstream.push_frame(5, &post(5).to_firehose_frame(5));
-    let small = SourceConfig { max_message_bytes: 2_000, ..config() };
-    let mut source = Running::start(&upstream.url_firehose(), small, StartAt::From(0));
-    let frames = source.up_to(5).await;
-    let big = frames.iter().filter(|frame| frame.skipped == [Skip::TooBig]).count();
-    assert!(big >= 2, "{frames:?}");
-    assert!(source.status.snapshot().reconnects >= 1);
-    source.stop().await;
-}
-
-#[tokio::test]
-async fn the_future_is_cut_off_on_the_firehose() {
-    let upstream = upstream(UpstreamConfig::default(), 0).await;
-    let mut source = Running::start(&upstream.url_firehose(), config(), StartAt::Live);
+async fn a_sequence_that_begins_anew_is_a_gap() {
+    // v2 takes a cursor of the future for "live", without a word
+    let upstream = upstream(UpstreamConfig::default(), 3).await;
+    let mut source = Running::start(&upstream.url_v2(), config(), resume(1_000, START));
     upstream.accepted(1).await;
-    let mut event = post(1);
-    // the year 2096
-    event.time_us = 4_000_000_000_000_000;
-    upstream.push(event);
-    let frame = source.next().await;
-    assert_eq!(frame.skipped, [Skip::FutureTime]);
-    assert!(frame.events[0].time_us < 4_000_000_000_000_000 && frame.time_us == frame.events[0].time_us);
-    source.stop().await;
-}
-
-#[tokio::test]
-async fn a_silent_socket_is_given_up() {
-    let upstream = upstream(UpstreamConfig::default(), 1).await;
-    let quick = SourceConfig { ping_ms: 20, liveness_ms: 200, ..config() };
-    let mut source = Running::start(&upstream.url_v2(), quick, StartAt::From(1));
-    assert_eq!(source.positions(1).await, [1]);
-    upstream.silence(true);
+    assert!(query(&upstream).contains("cursor=998"));
+    upstream.push(post(4));
+    assert_eq!(source.positions(1).await, [4]);
+    upstream.cut();
     upstream.accepted(2).await;
-    upstream.silence(false);
-    upstream.push(post(2));
-    source.up_to(2).await;
-    assert!(source.status.snapshot().last_failure.unwrap().contains("silent"));
-    source.stop().await;
-}
-
-#[tokio::test]
-async fn a_server_that_refuses_is_asked_again() {
-    let upstream = upstream(UpstreamConfig::default(), 2).await;
-    upstream.refuse(Some(503));
-    let mut source = Running::start(&upstream.url_firehose(), config(), StartAt::From(0));
-    upstream.refused(3).await;
+    assert!(query(&upstream).contains("cursor=2"), "it goes on in the new sequence");
+    upstream.push(post(5));
+    source.up_to(5).await;
     let status = source.status.snapshot();
-    assert!(!status.connected && status.last_failure.unwrap().contains("503"));
-    upstream.refuse(None);
-    assert_eq!(source.positions(2).await, [1, 2]);
+    assert_eq!((status.gaps, status.last_gap.unwrap().reason.as_str()), (1, "AnotherSequence"));
     source.stop().await;
-}
-
-#[tokio::test]
-async fn a_full_queue_makes_upstream_wait_and_stopping_is_prompt() {
-    let upstream = upstream(UpstreamConfig::default(), 500).await;
-    let narrow = SourceConfig { queue: 1, ..config() };
-    let source = Running::start(&upstream.url_v2(), narrow, StartAt::From(1));
-    upstream.accepted(1).await;
-    source.stop().await;
-    // nobody takes the frames any more: it ends as well
-    let Running { frames, mut task, stop: _stop, .. } =
-        Running::start(&upstream.url_v2(), config(), StartAt::From(1));
-    drop(frames);
-    assert_eq!(task.join_next().await.unwrap().unwrap().unwrap(), Ended::Stopped);
 }

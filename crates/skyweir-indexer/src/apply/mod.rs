@@ -11,6 +11,8 @@ use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 /// How many rows a step reads at a time.
 const PAGE: usize = 1_000;
+/// No commit has more operations.
+const COMMIT_MOST: usize = 200;
 /// How many resyncs may be under way; beyond, the oldest end early.
 const SYNCS_MOST: usize = 100_000;
 

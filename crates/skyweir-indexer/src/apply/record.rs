@@ -6,7 +6,7 @@ use skyweir_types::{
     RecordRef, Tid, UriHash,
 };
 
-use super::{Applier, Outcome, PAGE};
+use super::{Applier, COMMIT_MOST, Outcome, PAGE};
 
 impl Applier {
     pub(super) async fn record(
@@ -25,7 +25,8 @@ impl Applier {
         }
         let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
         let stored = txn.record(&key).await?;
-        if self.commit != Some((actor, op.rev)) {
+        // a resync brings a whole repository under one rev, in which no key comes twice
+        if self.commit != Some((actor, op.rev)) || self.written.len() >= COMMIT_MOST {
             self.commit = Some((actor, op.rev));
             self.written.clear();
         }

@@ -12,6 +12,8 @@ use crate::Skip;
 const MOST_OPS: usize = 200;
 /// Larger records are left out; the protocol allows 1 MB.
 const MOST_RECORD_BYTES: usize = 1 << 20;
+/// Sequence numbers are below this; greater ones are lies that would send the cursor out of reach.
+const SEQ_END: u64 = 1 << 53;
 /// How far a rev may be ahead of its event, microseconds.
 pub(crate) const AHEAD_US: i64 = 300_000_000;
 
@@ -71,6 +73,7 @@ pub fn firehose_frame(frame: &[u8]) -> Decoded {
         _ => {}
     }
     let seq = message.body.get("seq").and_then(Value::as_int).and_then(|seq| u64::try_from(seq).ok());
+    let seq = seq.filter(|seq| *seq < SEQ_END);
     let known = matches!(message.kind.as_str(), "#commit" | "#sync" | "#account" | "#identity");
     if !known {
         return Decoded::skip(seq, UNKNOWN_TIME, Skip::UnknownKind);

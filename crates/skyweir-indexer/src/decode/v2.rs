@@ -10,6 +10,9 @@ use super::jetstream::{Account, Commit, account, commit, object};
 use super::{Decoded, Notice, UNKNOWN_TIME, time};
 use crate::Skip;
 
+/// Sequence numbers are below this: as cursors, greater ones are times.
+const SEQ_END: u64 = 1_000_000_000_000_000;
+
 #[derive(Deserialize)]
 struct Outer<'a> {
     #[serde(borrow, rename = "$type", default)]
@@ -67,7 +70,7 @@ pub fn v2_message(text: &[u8]) -> Decoded {
     if kind == "info" {
         return Decoded::notice(Notice::info(&payload.name, &payload.message));
     }
-    let Some(seq) = payload.seq else {
+    let Some(seq) = payload.seq.filter(|seq| *seq < SEQ_END) else {
         let skip = if is_known(kind) { Skip::Undecodable } else { Skip::UnknownKind };
         return Decoded::skip(None, UNKNOWN_TIME, skip);
     };

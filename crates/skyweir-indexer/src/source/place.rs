@@ -84,6 +84,18 @@ impl Place {
         self.fallback = Fallback::None;
     }
 
+    /// Whether a connection that was asked for this cursor and begins here begins too early: the sequence is another
+    /// one, as that of a server set up anew or of its neighbour. Some servers don't say so and send what is new.
+    pub(super) fn is_another_sequence(&self, asked: Option<u64>, position: u64) -> bool {
+        let is_sequence = self.protocol != Protocol::V1 && self.fallback == Fallback::None && self.stuck == 0;
+        is_sequence && asked.is_some_and(|asked| asked < TIME_CURSOR && position < asked)
+    }
+
+    /// Forgets where we stood: numbers may be smaller from here on.
+    pub(super) fn begin_anew(&mut self) {
+        self.last = None;
+    }
+
     /// The connection broke on a message that can't be read.
     pub(super) fn unreadable(&mut self) {
         self.stuck += 1;

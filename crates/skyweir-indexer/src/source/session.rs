@@ -34,6 +34,8 @@ pub(super) struct Session<'a> {
     pub(super) status: &'a SourceStatus,
     pub(super) place: &'a mut Place,
     pub(super) reader: Reader,
+    /// The cursor that was asked for.
+    pub(super) asked: Option<u64>,
     /// Frames handed on.
     pub(super) frames: u64,
 }
@@ -119,6 +121,12 @@ impl Session<'_> {
             return Some(Over::Nobody);
         }
         if let Some(position) = position {
+            if self.frames == 0 && self.place.is_another_sequence(self.asked, position) {
+                let message = format!("asked for {}, got {position}", self.asked.unwrap_or_default());
+                self.status.gap("AnotherSequence", &message);
+                tracing::warn!(reason = "AnotherSequence", %message, "events may be lost upstream");
+                self.place.begin_anew();
+            }
             self.place.moved(position, time_us);
             self.frames += 1;
         }

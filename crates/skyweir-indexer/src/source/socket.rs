@@ -127,6 +127,7 @@ impl Client<'_> {
                     status: self.status,
                     place: &mut self.place,
                     reader,
+                    asked: cursor,
                     frames: 0,
                 };
                 let over = session.run(socket).await;

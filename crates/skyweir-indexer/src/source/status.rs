@@ -18,7 +18,7 @@ pub struct SourceStatus {
 /// Events may have been lost upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// `CursorTooOld`, `OutdatedCursor`, `FutureCursor`.
+    /// `CursorTooOld`, `OutdatedCursor`, `FutureCursor`; `AnotherSequence` is our own word.
     pub reason: String,
     /// The server's explanation.
     pub message: String,

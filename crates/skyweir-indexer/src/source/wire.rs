@@ -8,12 +8,17 @@ use super::kind::Protocol;
 use crate::Skip;
 use crate::decode::{AHEAD_US, Decoded, UNKNOWN_TIME, firehose_frame, v1_message, v2_message};
 
+/// After so many regresses in a row it was the greater number that was wrong.
+const MOST_REGRESSES: u32 = 1_000;
+
 /// Reads the messages of one connection.
 pub(super) struct Reader {
     protocol: Protocol,
     unzip: Option<Unzip>,
     most: usize,
     last_seq: Option<u64>,
+    /// Messages in a row that were not above it.
+    regresses: u32,
 }
 
 impl Reader {
@@ -23,7 +28,7 @@ impl Reader {
         most: usize,
     ) -> std::io::Result<Self> {
         let unzip = dictionary.map(|dictionary| Unzip::new(&dictionary.bytes, most)).transpose()?;
-        Ok(Self { protocol, unzip, most, last_seq: None })
+        Ok(Self { protocol, unzip, most, last_seq: None, regresses: 0 })
     }
 
     /// Reads a text or binary message. `now_us` is our clock, for what claims to come from the future.
@@ -64,10 +69,12 @@ impl Reader {
     fn firehose(&mut self, bytes: &[u8]) -> Decoded {
         let decoded = firehose_frame(bytes);
         if let Some(seq) = decoded.position {
-            if self.last_seq.is_some_and(|last| seq <= last) {
+            if self.last_seq.is_some_and(|last| seq <= last) && self.regresses < MOST_REGRESSES {
+                self.regresses += 1;
                 return Decoded::skip(None, UNKNOWN_TIME, Skip::SeqRegress);
             }
             self.last_seq = Some(seq);
+            self.regresses = 0;
         }
         decoded
     }
@@ -120,6 +127,23 @@ fn is_too_small(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_wrong_sequence_number_does_not_silence_the_rest() {
+        let mut reader = Reader::new(Protocol::Firehose, None, 1_000).unwrap();
+        let mut read = |seq: u32| {
+            // {"op":1,"t":"#x"} {"seq":SEQ}
+            let mut frame = b"\xa2\x62op\x01\x61t\x62#x\xa1\x63seq\x1a".to_vec();
+            frame.extend_from_slice(&seq.to_be_bytes());
+            reader.read(&Message::binary(frame), 0).position
+        };
+        assert_eq!((read(5), read(4_000_000_000)), (Some(5), Some(4_000_000_000)));
+        for seq in 0..MOST_REGRESSES {
+            assert_eq!(read(6 + seq), None);
+        }
+        assert_eq!(read(7_000), Some(7_000));
+        assert_eq!((read(7_000), read(7_001)), (None, Some(7_001)));
+    }
 
     #[test]
     fn decompression_is_bounded() {
