@@ -85,7 +85,7 @@ pub struct Cached {
     pub at_floor: bool,
 }
 
-/// Which timelines are idle.
+/// Which timelines are idle. Times may be cut to whole seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleRule {
     /// Last read before this, milliseconds since 1970.

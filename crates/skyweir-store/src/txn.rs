@@ -107,7 +107,7 @@ pub trait Store: Send + Sync {
     /// Takes a snapshot.
     async fn view(&self) -> Result<Box<dyn View>>;
     /// Begins a transaction, once the one before has ended. Dropped without commit it leaves no trace:
-    /// numbers of items stay used up, those of accounts and tasks were never seen and are given out again.
+    /// numbers of items stay used up until a restart, those of accounts and tasks were never seen and are given out again.
     async fn begin(&self) -> Result<Box<dyn Txn>>;
     /// Watches the number that the next task will get: what is below is synced.
     fn next_task(&self) -> watch::Receiver<TaskId>;
@@ -145,7 +145,7 @@ pub trait Txn: Send {
     async fn add_item(&mut self, item: NewItem) -> Result<ItemId>;
     /// Removes an item with its feed entry; nothing if it is gone already.
     async fn remove_item(&mut self, id: ItemId) -> Result<()>;
-    /// Notes that `repost` points at `post`.
+    /// Notes that `repost` (of the reposts' collection) points at `post` (of the posts').
     async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()>;
     /// Takes that note away.
     async fn unlink_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()>;

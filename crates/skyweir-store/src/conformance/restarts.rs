@@ -2,7 +2,7 @@
 
 use skyweir_types::{ActorId, DrawKey, ItemId, TaskId};
 
-use super::kit::{apply, enrol, enrolment, info, intern, items, reference, state};
+use super::kit::{AUTHOR, apply, enrol, enrolment, info, intern, items, reference, state};
 use super::{Opened, Subject};
 use crate::{CachedState, IdleRule, Shape, Store, Task};
 
@@ -83,7 +83,7 @@ pub(super) async fn what_is_not_checkpointed_is_gone(subject: &dyn Subject) {
 pub(super) async fn a_checkpoint_replaces_the_former(subject: &dyn Subject) {
     let opened = open(subject).await;
     let timelines = &*opened.timelines;
-    for viewer in [V, ActorId(5), ActorId(6)] {
+    for viewer in [V, ActorId(5), ActorId(6), ActorId(7)] {
         enrol(timelines, viewer, &[reference(1)], i64::MIN).await;
     }
     timelines.checkpoint(TaskId(1)).await.unwrap();
@@ -93,12 +93,14 @@ pub(super) async fn a_checkpoint_replaces_the_former(subject: &dyn Subject) {
     let left = info(timelines, ActorId(5)).await.generation;
     assert!(timelines.leave(ActorId(5), left).await.unwrap());
     timelines.begin(ActorId(6), enrolment(9_000_000)).await.unwrap();
+    assert_eq!(timelines.purge(ActorId(7), AUTHOR, &[ItemId(1)]).await.unwrap(), 1);
     timelines.checkpoint(TaskId(3)).await.unwrap();
     drop(opened);
     let opened = subject.open(shape()).await;
     let timelines = &*opened.timelines;
-    assert_eq!((timelines.restored(), timelines.enrolled()), (TaskId(3), 1));
+    assert_eq!((timelines.restored(), timelines.enrolled()), (TaskId(3), 2));
     assert_eq!((items(timelines, V).await, info(timelines, V).await.floor), (vec![8, 7, 6, 5, 4], 3));
+    assert_eq!(items(timelines, ActorId(7)).await, []);
 }
 
 pub(super) async fn a_smaller_cap_trims(subject: &dyn Subject) {

@@ -49,7 +49,7 @@ fn floor(random: &mut Random) -> i64 {
 impl CacheStep {
     pub(super) fn random(random: &mut Random, at: u64) -> Self {
         let (viewer, now_us) = (random.actor(), at as i64 * STEP_US);
-        match random.below(40) {
+        match random.below(42) {
             0..12 => {
                 let viewers = (0..random.below(6)).map(|_| random.actor()).collect();
                 Self::Apply(references(random, 6, |_| true), viewers)
