@@ -109,6 +109,23 @@ async fn on_the_firehose_arrival_tells_which_reposts_go() {
 }
 
 #[tokio::test]
+async fn a_firehose_rewound_by_weeks_spares_later_reposts() {
+    let mut world = World::new(Upstream).await;
+    let week = [
+        post("a", 1, "p", "x"),
+        repost("b", 2, "r", "a", "p"),
+        delete("a", 3, Post, "p"),
+        repost("b", 4, "s", "a", "p"),
+    ];
+    world.apply(&week).await;
+    world.apply(&[post("c", 8 * DAY, "k", "x")]).await;
+    assert_eq!((world.lives("a", Post, "p").await, world.keys("b").await), (None, vec!["s".to_owned()]));
+    // the tombstone is forgotten: the delete is applied again, after a repost that upstream saw later
+    world.apply(&week).await;
+    assert_eq!((world.keys("a").await.len(), world.keys("b").await), (0, vec!["s".to_owned()]));
+}
+
+#[tokio::test]
 async fn an_updated_post_is_a_new_item_without_its_old_reposts() {
     for across in BOTH {
         let mut world = World::new(across).await;

@@ -64,7 +64,7 @@ impl Applier {
             undo(txn, key, &row.body).await?;
         }
         if key.collection == Collection::Post {
-            self.wipe_reposts(txn, key, rev).await?;
+            self.wipe_reposts(txn, key, rev, self.by_arrival(at_ms)).await?;
             wiped = wiped.max(rev);
         }
         txn.put_record(key, RecordRow { rev, wiped, body: RecordBody::Tombstone { at_ms } }).await
@@ -90,7 +90,8 @@ impl Applier {
             wiped = row.wiped;
             undo(txn, key, &row.body).await?;
             if matches!(row.body, RecordBody::Post { .. }) {
-                self.wipe_reposts(txn, key, rev).await?;
+                let by_arrival = self.by_arrival(event.time_us.div_euclid(1000));
+                self.wipe_reposts(txn, key, rev, by_arrival).await?;
                 wiped = wiped.max(rev);
             }
         }
@@ -136,15 +137,28 @@ impl Applier {
         Ok(txn.record(post).await?.is_some_and(|row| rev < row.wiped))
     }
 
-    /// Takes away the items of all reposts of a post known so far; where order slips, of those with no newer rev. An
-    /// equal one is of the same commit, where order never slips.
-    pub(super) async fn wipe_reposts(&self, txn: &mut dyn Txn, post: &RecordRef, rev: Tid) -> Result<()> {
+    /// Whether what is applied before an event of this time in milliseconds happened before it: where order is
+    /// upstream's own, and the event is no replay from before the time that tombstones are kept.
+    fn by_arrival(&self, at_ms: i64) -> bool {
+        let stream_ms = self.stream_us.div_euclid(1000);
+        self.across == AcrossAccounts::Upstream && at_ms >= stream_ms - self.horizons.tombstones_ms
+    }
+
+    /// Takes away the items of all reposts of a post known so far, or, if not `by_arrival`, of those with no newer rev:
+    /// an equal one is of the same commit, where order never slips.
+    pub(super) async fn wipe_reposts(
+        &self,
+        txn: &mut dyn Txn,
+        post: &RecordRef,
+        rev: Tid,
+        by_arrival: bool,
+    ) -> Result<()> {
         let mut after: Option<RecordRef> = None;
         loop {
             let page = txn.reposts_of(post, after.as_ref(), PAGE).await?;
             for repost in &page {
                 let Some(row) = txn.record(repost).await? else { continue };
-                let older = self.across == AcrossAccounts::Upstream || row.rev <= rev;
+                let older = by_arrival || row.rev <= rev;
                 if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
                     && older
                 {

@@ -55,7 +55,7 @@ impl Applier {
                 undo(txn, &key, &row.body).await?;
                 let mut wiped = row.wiped;
                 if key.collection == Collection::Post {
-                    self.wipe_reposts(txn, &key, mark.rev).await?;
+                    self.wipe_reposts(txn, &key, mark.rev, false).await?;
                     wiped = wiped.max(mark.rev);
                 }
                 let body = RecordBody::Tombstone { at_ms: mark.since_ms };

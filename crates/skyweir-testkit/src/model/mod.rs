@@ -190,7 +190,7 @@ impl Model {
             .map(|(key, _)| key.clone())
             .collect();
         for key in swept {
-            self.end_version(&key, rev);
+            self.end_version(&key, rev, false);
             let row = self.records.get_mut(&key).expect("found above");
             row.state = State::Deleted(since_ms);
         }

@@ -59,7 +59,7 @@ impl Model {
     }
 
     fn delete(&mut self, key: Key, rev: Tid, time_us: i64) {
-        self.end_version(&key, rev);
+        self.end_version(&key, rev, self.by_arrival(time_us));
         let ended = self.records.get(&key).and_then(|row| row.ended);
         let ended = if key.collection == Collection::Post { ended.max(Some(rev)) } else { ended };
         self.records.insert(key, Row { rev, ended, state: State::Deleted(time_us.div_euclid(1000)) });
@@ -72,7 +72,7 @@ impl Model {
                 return;
             }
             if key.collection == Collection::Post {
-                self.end_version(&key, rev);
+                self.end_version(&key, rev, self.by_arrival(time_us));
             }
         }
         let (sort_at, is_item) = match record {
@@ -92,15 +92,23 @@ impl Model {
         self.across == AcrossAccounts::Slips && ended.is_some_and(|ended| rev < ended)
     }
 
-    /// A version of a post ends at this rev, and with it the items of its reposts: all that are known where messages
-    /// come in upstream's order, else those with no newer rev (an equal one is of the same commit: its order is known).
-    pub(super) fn end_version(&mut self, key: &Key, rev: Tid) {
+    /// Whether what was told before an event of this time happened before it: in upstream's order, unless the event is
+    /// so old that its replay may not be known for one.
+    pub(super) fn by_arrival(&self, time_us: i64) -> bool {
+        let stream_ms = self.stream_us.unwrap_or(time_us).div_euclid(1000);
+        let is_recent = time_us.div_euclid(1000) >= stream_ms - self.horizons.tombstones_ms;
+        self.across == AcrossAccounts::Upstream && is_recent
+    }
+
+    /// A version of a post ends at this rev, and with it the items of its reposts: all that are known, or else those
+    /// with no newer rev (an equal one is of the same commit: its order is known).
+    pub(super) fn end_version(&mut self, key: &Key, rev: Tid, by_arrival: bool) {
         if key.collection != Collection::Post {
             return;
         }
         let post = key.uri();
         for row in self.records.values_mut() {
-            let older = self.across == AcrossAccounts::Upstream || row.rev <= rev;
+            let older = by_arrival || row.rev <= rev;
             if let State::Living(version) = &mut row.state
                 && matches!(&version.record, Record::Repost { uri, .. } if *uri == post)
                 && older
