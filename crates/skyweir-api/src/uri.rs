@@ -1,15 +1,10 @@
 //! AT-URIs of records: `at://<did>/<collection>/<key>`.
 
-use skyweir_types::{Collection, Did, RecordKey};
+use skyweir_types::{AtUri, Collection, Did, RecordKey};
 
 /// Takes an AT-URI apart; `None` unless it names a record of one of our collections by a DID.
 pub(crate) fn parse(uri: &str) -> Option<(Did, Collection, RecordKey)> {
-    let mut parts = uri.strip_prefix("at://")?.split('/');
-    let (did, collection, rkey) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    Some((Did::parse(did).ok()?, Collection::from_nsid(collection)?, RecordKey::parse(rkey).ok()?))
+    AtUri::parse(uri).ok()?.record()
 }
 
 /// The AT-URI of a record.

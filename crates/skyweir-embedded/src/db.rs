@@ -10,7 +10,7 @@ use fjall::{
 use skyweir_store::Result;
 
 use crate::Config;
-use crate::error::{corrupt, db as db_error};
+use crate::error::{corrupt, db as db_error, sync_folder};
 use crate::table::{Table, meta};
 
 const MIB: u64 = 1024 * 1024;
@@ -55,6 +55,7 @@ impl Db {
             database.keyspace(table.name(), options).map_err(db_error)
         };
         let first = space(Table::Meta)?;
+        sync_folders(&config.data_dir)?;
         match first.get(meta::KEY_FORMAT).map_err(db_error)? {
             Some(format) => meta::check_format(&format)?,
             None if database.keyspace_count() == 1 => {
@@ -65,6 +66,7 @@ impl Db {
             None => return Err(corrupt("the database has tables but no format")),
         }
         let spaces = Table::ALL.into_iter().map(space).collect::<Result<_>>()?;
+        sync_folders(&config.data_dir)?;
         Ok(Self { database, spaces })
     }
 
@@ -97,6 +99,13 @@ impl Db {
     pub(crate) fn disk_space(&self) -> Result<u64> {
         self.database.disk_space().map_err(db_error)
     }
+}
+
+/// Makes the names of new keyspaces durable. fjall syncs what is in their folders, but not the folders' own names: a
+/// power loss would take whole tables away while the journal, synced, still has their rows.
+fn sync_folders(data_dir: &Path) -> Result<()> {
+    let db = data_dir.join("db");
+    [&db.join("keyspaces"), &db, data_dir].into_iter().try_for_each(sync_folder)
 }
 
 /// Opens an existing data directory's database for a tool: refuses one that isn't there.

@@ -1,6 +1,7 @@
-//! Private conversions into [`skyweir_store::Error`].
+//! Private conversions into [`skyweir_store::Error`], and the one file operation that several files need.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::path::Path;
 
 use skyweir_store::Error;
@@ -13,6 +14,11 @@ pub(crate) fn corrupt(what: impl Display) -> Error {
 /// The file system refused.
 pub(crate) fn io(doing: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::Unavailable(format!("{doing} {}: {error}", path.display()))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> skyweir_store::Result<()> {
+    File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("cannot sync", folder, &e))
 }
 
 /// The database refused.

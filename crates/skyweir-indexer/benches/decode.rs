@@ -12,7 +12,7 @@ use skyweir_indexer::decode::{Decoded, firehose_frame, v1_message, v2_message};
 /// Rounds of which the median counts.
 const ROUNDS: usize = 5;
 /// CPU time of a round, nanoseconds.
-const ROUND_NS: u64 = 1_000_000_000;
+const ROUND_NS: u64 = 500_000_000;
 
 /// CPU time of this thread, nanoseconds.
 fn cpu_ns() -> u64 {

@@ -6,6 +6,7 @@ use std::fmt;
 use data_encoding::BASE32_NOPAD;
 
 use crate::SyntaxError;
+use crate::syntax::cid::base32;
 
 /// The CID of a record. Its order is that of the CIDs as strings (contract, rule 11).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,11 +39,9 @@ impl Cid {
     /// [`SyntaxError`] for everything else, also for CIDs of other kinds.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let wrong = SyntaxError("CID of a record");
-        if text.len() != 59 || !text.starts_with("bafyrei") || text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(wrong);
-        }
-        let bytes = BASE32_NOPAD.decode(text[1..].to_ascii_uppercase().as_bytes()).map_err(|_| wrong)?;
-        Self::from_bytes(&bytes).ok_or(wrong)
+        let mut room = [0u8; 128];
+        let bytes = base32(text, &mut room).ok_or(wrong)?;
+        Self::from_bytes(bytes).ok_or(wrong)
     }
 
     /// 33 bytes whose order is that of the CIDs as strings: base32 puts `a`–`z` before `2`–`7`, ASCII the other way.

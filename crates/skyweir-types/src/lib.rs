@@ -20,4 +20,7 @@ mod cid;
 mod syntax;
 
 pub use cid::Cid;
-pub use syntax::{Did, RecordKey, SyntaxError, Tid};
+pub use syntax::{
+    AtUri, Datetime, Did, Format, RecordKey, SyntaxError, Tid, graphemes_within, is_cid, is_did, is_handle,
+    is_language, is_nsid, is_raw_cid, is_raw_cid_bytes, is_record_key, is_uri,
+};

@@ -1,5 +1,7 @@
 //! The admin port: `/metrics`, `/livez` and `/readyz`.
 
+mod listener;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +15,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use skyweir_indexer::source::{SourceStatus, StatusSnapshot};
-use skyweir_store::Enrol;
+use skyweir_store::Enrol as _;
+use skyweir_writer::Handle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use self::listener::Limited;
 
 /// Nobody else drains the histograms: without a scrape they would grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -24,8 +29,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Readiness {
     /// What is wrong with upstream, if anything.
     pub(crate) source: Arc<SourceStatus>,
-    /// Whether what was in the task log at the start is delivered.
-    pub(crate) writer: Arc<dyn Enrol>,
+    /// Whether what was in the task log at the start is delivered; it also has gauges to set.
+    pub(crate) writer: Handle,
     /// The process is on its way out.
     pub(crate) draining: AtomicBool,
     /// Said as long as not all follows are known.
@@ -82,14 +87,18 @@ pub(crate) async fn run(
     readiness: Arc<Readiness>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let scraped = recorder.clone();
+    let (scraped, writer) = (recorder.clone(), readiness.writer.clone());
+    let metrics = move || {
+        writer.record_gauges();
+        std::future::ready(render(&scraped))
+    };
     let app = Router::new()
-        .route("/metrics", get(move || std::future::ready(render(&scraped))))
+        .route("/metrics", get(metrics))
         .route("/livez", get(|| std::future::ready("alive\n")))
         .route("/readyz", get(readyz))
         .with_state(readiness);
     tokio::select! {
-        served = axum::serve(listener, app).into_future() => served.context("the admin port failed"),
+        served = axum::serve(Limited::new(listener), app).into_future() => served.context("the admin port failed"),
         () = upkeep(&recorder) => Ok(()),
         () = stop.cancelled() => Ok(()),
     }

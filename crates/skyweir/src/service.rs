@@ -80,14 +80,13 @@ impl Service {
                 clock: clock.clone(),
             },
         );
-        let enrol = Arc::new(handle.clone());
         let api = Api::new(
             config.api,
             skyweir_api::Deps {
                 store: store.clone(),
                 timelines,
-                enrol: enrol.clone(),
-                deliveries: Arc::new(handle),
+                enrol: Arc::new(handle.clone()),
+                deliveries: Arc::new(handle.clone()),
                 draw,
             },
         );
@@ -95,7 +94,7 @@ impl Service {
         let status = Arc::new(SourceStatus::default());
         let indexer = Indexer::new(config.indexer, store, source, config.cursor, status.clone());
         let draining = AtomicBool::new(false);
-        let readiness = Arc::new(Readiness { source: status, writer: enrol, draining, coverage });
+        let readiness = Arc::new(Readiness { source: status, writer: handle, draining, coverage });
 
         let (grpc_at, admin_at) = (grpc.local_addr()?, admin.local_addr()?);
         let here = Handle::current();

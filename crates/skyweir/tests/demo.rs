@@ -9,7 +9,6 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 #[tokio::test]
-#[ignore = "the writer is not in this tree yet"]
 async fn the_demo_shows_a_fan_out_and_what_was_sampled_out() {
     let (code, out, err) = run(&["demo", "--actors", "400", "--seed", "7"]).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
@@ -27,7 +26,6 @@ async fn the_demo_shows_a_fan_out_and_what_was_sampled_out() {
 }
 
 #[tokio::test]
-#[ignore = "the writer is not in this tree yet"]
 async fn a_kept_demo_runs_until_it_is_told_to_stop() {
     let mut demo = binary();
     let mut child = demo.args(["demo", "--actors", "200", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();

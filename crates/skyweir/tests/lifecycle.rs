@@ -11,15 +11,17 @@ use skyweir_loadtest::Upstream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// Ends a service in the midst of its work, lets another finish, and compares all timelines with those of a service
-/// that was never disturbed.
+/// Ends a service in the midst of its work, lets another finish, and compares all its materialised timelines with the
+/// merged ones of a service that was never disturbed.
 async fn survives(signal: &str, code: i32) {
     let (network, events) = network(12_000);
     let end = events.last().unwrap().time_us;
     let mut events = events.into_iter();
     let (disturbed, peaceful) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let upstream = upstream().await;
-    let serve = Serve::start(disturbed.path(), &upstream.url_v2(), &["--cursor", "0"]).await;
+    let all = ["--enrol", "all", "--cap", "100"];
+    let serve =
+        Serve::start(disturbed.path(), &upstream.url_v2(), &[&["--cursor", "0"], &all[..]].concat()).await;
     let feed = async {
         while let Some(seq) = upstream.push_many(events.by_ref().take(100)) {
             upstream.sent(seq).await;
@@ -37,8 +39,9 @@ async fn survives(signal: &str, code: i32) {
     assert_eq!(ended, code, "{said}");
     upstream.push_many(events);
 
-    let serve = Serve::start(disturbed.path(), &upstream.url_v2(), &[]).await;
+    let serve = Serve::start(disturbed.path(), &upstream.url_v2(), &all).await;
     serve.applied(end).await;
+    serve.until("/readyz", |status, _| status == 200).await;
     let other = Serve::start(peaceful.path(), &upstream.url_v2(), &["--cursor", "0"]).await;
     other.applied(end).await;
     let mut items = 0;
@@ -49,6 +52,12 @@ async fn survives(signal: &str, code: i32) {
         items += found.len();
     }
     assert!(items > 1_000, "only {items} items were compared");
+    let cached = "skyweir_api_items_total{source=\"cache\"} ";
+    let (_, text) = serve.get("/metrics").await;
+    assert!(
+        text.lines().any(|line| line.strip_prefix(cached).is_some_and(|n| n != "0")),
+        "nothing was cached"
+    );
     serve.stop().await;
     other.stop().await;
     for dir in [disturbed.path(), peaceful.path()] {
@@ -160,7 +169,7 @@ async fn a_second_signal_ends_it_at_once() {
     serve.signal("TERM").await;
     let (code, said) = serve.ended().await;
     assert_eq!(code, 1);
-    assert!(said.contains("skyweir: SIGTERM while stopping: ended at once"), "{said}");
+    assert!(said.contains("SIGTERM while stopping: ended at once"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,11 +239,12 @@ async fn a_stopped_directory_is_checked_and_its_rings_dropped() {
 
     let (code, out, _) = run(&["check", "--data-dir", path]).await;
     assert!(code == 0 && out.contains(" accounts, ") && out.ends_with("sound\n"), "{out}");
+    assert!(!out.contains("\n0 rings in the last checkpoint"), "{out}");
     let (code, out, _) = run(&["rings", "drop", "--data-dir", path]).await;
     let told = format!("dropped the rings of {path}; nothing is lost, they fill again as they are read\n");
     assert_eq!((code, out), (0, told));
     let (code, out, _) = run(&["check", "--data-dir", path]).await;
-    assert!(code == 0 && out.contains("0 rings in the last checkpoint"), "{out}");
+    assert!(code == 0 && out.contains("\n0 rings in the last checkpoint"), "{out}");
     let serve = Serve::start(&data, &upstream.url_v2(), &[]).await;
     assert_eq!(serve.timeline(&network.did(3)).await, wanted);
     serve.stop().await;

@@ -1,7 +1,6 @@
 //! Checkpoints: a file a slice, then a manifest row that names them. Whatever fails leaves the former one valid.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use skyweir_store::{Error, Result};
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Inner, file};
 use crate::db::{Db, Read};
-use crate::error::{corrupt, io};
+use crate::error::{corrupt, io, sync_folder};
 use crate::metrics;
 use crate::table::{Table, meta};
 
@@ -26,10 +25,6 @@ pub(super) fn folder(data_dir: &Path) -> PathBuf {
 
 fn path(folder: &Path, number: u64, slice: usize) -> PathBuf {
     folder.join(format!("{number}-{slice}.ring"))
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|dir| dir.sync_all()).map_err(|e| io("cannot sync", folder, &e))
 }
 
 /// The manifest of the last complete checkpoint.
@@ -85,6 +80,8 @@ pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: Task
             bytes_written += bytes.len() as u64;
         }
         sync_folder(&folder)?;
+        // the folder's own name, which the first checkpoint makes
+        sync_folder(&inner.data_dir)?;
         let mut batch = inner.store.db.synced_batch(1);
         batch.put(Table::Meta, meta::KEY_RINGS, &next.encode());
         batch.commit()

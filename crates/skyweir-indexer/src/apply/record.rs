@@ -2,8 +2,8 @@
 
 use skyweir_store::{NewItem, RecordBody, RecordRow, Result, Task, Txn};
 use skyweir_types::{
-    AcrossAccounts, Action, ActorId, Cid, Collection, Did, Event, ItemKind, Record, RecordKey, RecordOp,
-    RecordRef, Tid, UriHash,
+    AcrossAccounts, Action, ActorId, AtUri, Cid, Collection, Event, ItemKind, Record, RecordOp, RecordRef,
+    Tid, UriHash,
 };
 
 use super::{Applier, COMMIT_MOST, Outcome, PAGE};
@@ -231,14 +231,9 @@ fn new_item(event: &Event, key: &RecordRef, cid: Cid, created_at: i64, kind: Ite
 
 /// The post that a repost points at; `None` when the subject is no post.
 async fn subject_post(txn: &mut dyn Txn, uri: &str) -> Result<Option<RecordRef>> {
-    let Some((did, rkey)) = uri.strip_prefix("at://").and_then(|rest| {
-        let (authority, path) = rest.split_once('/')?;
-        let (collection, rkey) = path.split_once('/')?;
-        (collection == Collection::Post.nsid()).then_some((authority, rkey))
-    }) else {
+    let Some((did, Collection::Post, rkey)) = AtUri::parse(uri).ok().and_then(|uri| uri.record()) else {
         return Ok(None);
     };
-    let (Ok(did), Ok(rkey)) = (Did::parse(did), RecordKey::parse(rkey)) else { return Ok(None) };
     let actor: ActorId = txn.intern(&did).await?;
     Ok(Some(RecordRef { actor, collection: Collection::Post, rkey }))
 }

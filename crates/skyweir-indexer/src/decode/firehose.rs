@@ -1,11 +1,13 @@
 //! Frames of `com.atproto.sync.subscribeRepos`: two DAG-CBOR values, and records in an archive.
 
-use skyweir_types::{AccountStatus, Action, Body, Cid, Collection, Did, Event, RecordKey, RecordOp, Tid};
+use skyweir_types::{
+    AccountStatus, Action, Body, Cid, Collection, Datetime, Did, Event, RecordKey, RecordOp, Tid, is_nsid,
+};
 
 use super::car::Blocks;
-use super::record::{check_record, is_nsid};
+use super::record::check_record;
 use super::value::Value;
-use super::{Decoded, Notice, UNKNOWN_TIME, cbor, time};
+use super::{Decoded, Notice, UNKNOWN_TIME, cbor};
 use crate::Skip;
 
 /// More operations than the protocol allows are left out.
@@ -79,7 +81,7 @@ pub fn firehose_frame(frame: &[u8]) -> Decoded {
         return Decoded::skip(seq, UNKNOWN_TIME, Skip::UnknownKind);
     }
     let Some(seq) = seq else { return Decoded::skip(None, UNKNOWN_TIME, Skip::Undecodable) };
-    let Some(time_us) = time::micros(text("time")) else {
+    let Ok(time_us) = Datetime::parse(text("time")).map(Datetime::micros) else {
         return Decoded::skip(Some(seq), UNKNOWN_TIME, Skip::BadTime);
     };
     let mut decoded = Decoded::of(Some(seq), time_us, Ok(None));

@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SyntaxError;
+use super::bytes::Bytes;
+
+static IN_DIDS: Bytes = Bytes::alphanumeric_and(b"._:%-");
 
 /// A decentralised identifier, `did:METHOD:…`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,15 +18,7 @@ impl Did {
     /// # Errors
     /// [`SyntaxError`] when it is none.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let ok = text.len() <= 2048
-            && text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).is_some_and(|(method, id)| {
-                !method.is_empty()
-                    && method.bytes().all(|b| b.is_ascii_lowercase())
-                    && !id.is_empty()
-                    && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:%-".contains(&b))
-                    && !id.ends_with([':', '%'])
-            });
-        if ok { Ok(Self(text.into())) } else { Err(SyntaxError("DID")) }
+        if is_did(text) { Ok(Self(text.into())) } else { Err(SyntaxError("DID")) }
     }
 
     /// The text.
@@ -31,6 +26,19 @@ impl Did {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether this is a DID of any method.
+#[must_use]
+pub fn is_did(text: &str) -> bool {
+    text.len() <= 2_048
+        && text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).is_some_and(|(method, id)| {
+            !method.is_empty()
+                && method.bytes().all(|b| b.is_ascii_lowercase())
+                && !id.is_empty()
+                && IN_DIDS.hold(id)
+                && !id.ends_with([':', '%'])
+        })
 }
 
 impl fmt::Display for Did {

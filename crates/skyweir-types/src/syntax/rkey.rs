@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::SyntaxError;
+use super::bytes::Bytes;
+
+static IN_KEYS: Bytes = Bytes::alphanumeric_and(b".-_:~");
 
 /// The last part of a record's AT-URI. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,11 +18,7 @@ impl RecordKey {
     /// # Errors
     /// [`SyntaxError`] when it is none.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let ok = (1..=512).contains(&text.len())
-            && text != "."
-            && text != ".."
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:~".contains(&b));
-        if ok { Ok(Self(text.into())) } else { Err(SyntaxError("record key")) }
+        if is_record_key(text) { Ok(Self(text.into())) } else { Err(SyntaxError("record key")) }
     }
 
     /// The text.
@@ -27,6 +26,12 @@ impl RecordKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether this is a record key.
+#[must_use]
+pub fn is_record_key(text: &str) -> bool {
+    (1..=512).contains(&text.len()) && text != "." && text != ".." && IN_KEYS.hold(text)
 }
 
 impl fmt::Display for RecordKey {

@@ -21,7 +21,7 @@ use self::show::Show;
 use self::stage::Stage;
 use crate::cli::DemoOptions;
 use crate::config::Config;
-use crate::serve::{self, Signals, runtime};
+use crate::serve::{self, Signals, fan_out_runtime, io_runtime};
 use crate::service::Service;
 use crate::telemetry::{self, LogFormat};
 
@@ -36,8 +36,8 @@ pub(crate) fn command(options: &DemoOptions) -> Result<ExitCode> {
     telemetry::logs(LogFormat::Text, &options.log)?;
     let recorder = telemetry::metrics()?;
     let threads = Config::default().runtime;
-    let io = runtime("io", threads.io_threads)?;
-    let fan_out = runtime("fan-out", threads.fanout_threads)?;
+    let io = io_runtime(threads.io_threads)?;
+    let fan_out = fan_out_runtime(threads.fanout_threads)?;
     let ended = io.block_on(run(options, fan_out.handle(), recorder));
     fan_out.shutdown_background();
     io.shutdown_background();

@@ -131,7 +131,7 @@ impl Serve {
         .await
     }
 
-    /// Waits until all events up to this time are applied and synced.
+    /// Waits until all events up to this time are applied and synced, and their tasks done.
     pub(crate) async fn applied(&self, time_us: u64) {
         // the gauge has seconds with a fraction: exact to a fraction of a microsecond
         let wanted = time_us as f64 / 1e6 - 1e-4;
@@ -139,6 +139,8 @@ impl Serve {
             metric(text, "skyweir_indexer_stream_time_seconds").is_some_and(|at| at >= wanted)
         })
         .await;
+        // asked again: the lag of the page above may be older than its stream time
+        self.until("/metrics", |_, text| metric(text, "skyweir_writer_lag_tasks") == Some(0.0)).await;
     }
 
     /// A whole timeline: the URIs of its items' own records, in order.

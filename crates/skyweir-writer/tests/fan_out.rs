@@ -1,0 +1,139 @@
+//! Fan-outs: who gets what, in which turn, and what the accounting says.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::World;
+use skyweir_store::{Ask, Fault, Operation};
+use tokio::sync::Semaphore;
+
+/// Account 0 is followed by accounts 1 to `n`.
+async fn celebrity(world: &mut World, n: u32) {
+    world.actors(n + 10).await;
+    for viewer in 1..=n {
+        world.follow(viewer, 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn enrolled_followers_get_it_and_the_sums_balance() {
+    let mut world = World::new(5);
+    celebrity(&mut world, 10).await;
+    world.follow(0, 0).await;
+    let mut writer = world.start();
+    for viewer in [0, 2, 3, 9] {
+        writer.enrol(&world, viewer).await;
+    }
+    let mut last = world.post(0, 1_000).await;
+    for sort_at in [1_004, 1_001, 1_003, 1_002] {
+        last = world.post(0, sort_at).await;
+    }
+    writer.caught_up().await;
+    for viewer in [0, 2, 3, 9] {
+        assert_eq!(world.cached(viewer).await, Some((vec![1_004, 1_003, 1_002, 1_001, 1_000], i64::MIN)));
+    }
+    assert_eq!(world.cached(1).await, None);
+    let report = writer.report(last);
+    assert_eq!((report.followers, report.written, report.hibernating), (10, 3, 7));
+    assert!(report.own && report.finished && report.pages == 4, "{report:?}");
+    // one over the cap: the oldest leaves and the floor stands there
+    world.post(0, 1_005).await;
+    let below = world.post(0, 999).await;
+    writer.caught_up().await;
+    assert_eq!(world.cached(9).await, Some((vec![1_005, 1_004, 1_003, 1_002, 1_001], 1_000)));
+    let report = writer.report(below);
+    assert_eq!((report.below_floor, report.written, report.hibernating), (3, 0, 7));
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_is_tried_again_and_counted_once() {
+    let mut world = World::new(5);
+    celebrity(&mut world, 7).await;
+    let writer = world.start();
+    for viewer in 1..=7 {
+        writer.enrol(&world, viewer).await;
+    }
+    writer.end().await.unwrap();
+    let is_apply = |operation: &Operation<'_>| matches!(operation, Operation::Apply { .. });
+    let refused = Arc::new(Fault::refuse(is_apply).times(3));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    let item = world.post(0, 50).await;
+    writer.until(async || refused.fired() >= 2).await;
+    assert!(writer.report(item).failed > 0 && !writer.report(item).finished);
+    writer.caught_up().await;
+    let lost = Arc::new(Fault::lose_answer(is_apply).times(3));
+    writer.end().await.unwrap();
+    let mut writer_again = world.start_hooked(Arc::clone(&lost) as _);
+    let again = world.post(0, 51).await;
+    writer_again.caught_up().await;
+    assert_eq!((refused.fired(), lost.fired()), (3, 3));
+    let report = writer_again.report(again);
+    assert_eq!((report.followers, report.written, report.failed), (7, 7, 0));
+    for viewer in 1..=7 {
+        assert_eq!(world.cached(viewer).await, Some((vec![51, 50], i64::MIN)));
+    }
+    writer_again.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_shard_holds_back_its_own_references_only() {
+    let mut world = World::new(50);
+    celebrity(&mut world, 8).await;
+    let writer = world.start();
+    for viewer in 1..=8 {
+        writer.enrol(&world, viewer).await;
+    }
+    writer.end().await.unwrap();
+    let tickets = Arc::new(Semaphore::new(0));
+    let stuck = Arc::new(Fault::hold(Arc::clone(&tickets), |operation| {
+        matches!(operation, Operation::Apply { shard: 1, .. })
+    }));
+    let mut writer = world.start_hooked(Arc::clone(&stuck) as _);
+    for sort_at in 0..20 {
+        world.post(0, sort_at).await;
+    }
+    // viewers 2, 3, 4, 6, 7, 8 live in other shards
+    writer.until(async || world.cached(8).await.unwrap().0.len() == 20).await;
+    for viewer in [2, 3, 4, 6, 7] {
+        writer.until(async || world.cached(viewer).await.unwrap().0.len() == 20).await;
+    }
+    assert_eq!(world.cached(1).await.unwrap().0.len(), 0);
+    assert_eq!(stuck.fired(), 1, "one call at a time");
+    assert_eq!(writer.handle.lag().tasks, 20);
+    tickets.add_permits(1_000);
+    writer.caught_up().await;
+    assert_eq!(world.cached(1).await.unwrap().0.len(), 20);
+    assert!(stuck.fired() <= 3, "what waited is written in one call: {}", stuck.fired());
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_authors_post_passes_between_the_pages_of_a_big_one() {
+    let mut world = World::new(50);
+    celebrity(&mut world, 300).await;
+    world.follow(7, 305).await;
+    let writer = world.start();
+    writer.enrol(&world, 7).await;
+    writer.end().await.unwrap();
+    world.config.pages_at_once = 1;
+    let slow = Arc::new(Fault::delay(Duration::from_millis(10), |operation| {
+        matches!(operation, Operation::Ask(Ask::Followers))
+    }));
+    let mut writer = world.start_hooked(Arc::clone(&slow) as _);
+    let big: Vec<_> = [world.post(0, 1).await, world.post(0, 2).await].into();
+    writer.until(async || slow.fired() > 20).await;
+    let small = world.post(305, 3).await;
+    let before = slow.fired();
+    let finished = async |item| {
+        skyweir_store::Deliveries::delivery(&writer.handle, item).is_some_and(|report| report.finished)
+    };
+    writer.until(async || finished(small).await).await;
+    assert!(slow.fired() - before <= 8, "{} pages came before", slow.fired() - before);
+    assert!(!finished(big[0]).await && !finished(big[1]).await);
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+}
