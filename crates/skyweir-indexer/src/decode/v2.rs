@@ -98,7 +98,7 @@ fn whole_commit(text: &[u8]) -> Option<Decoded> {
     }
     let CommitPayload { rev, operation, collection, rkey, record, cid, .. } = payload;
     let body = Commit { rev, operation, collection, rkey, record, cid };
-    let time_us = time::micros(&payload.time)?;
+    let time_us = Datetime::parse(&payload.time).ok()?.micros();
     Some(Decoded::of(Some(payload.seq), time_us, commit(&payload.did, time_us, &body)))
 }
 
