@@ -1,1 +1,10 @@
-//! Test support: the model and test servers.
+//! Test support: the model of a timeline, and scripts of random operations to compare the service with it.
+//!
+//! [`Model`] is the contract and nothing else: a naive join of follows and items, slow and plain. [`Script`] makes up
+//! what the network and the readers do, from a seed. Neither knows the code that they judge.
+
+mod model;
+mod script;
+
+pub use model::{Expected, Model, ModelHorizons, Without};
+pub use script::{Op, Script, Settings};

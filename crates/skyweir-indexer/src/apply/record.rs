@@ -144,7 +144,8 @@ impl Applier {
         self.across == AcrossAccounts::Upstream && at_ms >= stream_ms - self.horizons.tombstones_ms
     }
 
-    /// Takes away the items of all reposts of a post known so far, or, if not `by_arrival`, of those with an older rev.
+    /// Takes away the items of all reposts of a post known so far, or, if not `by_arrival`, of those with no newer rev:
+    /// an equal one is of the same commit, where order never slips.
     pub(super) async fn wipe_reposts(
         &self,
         txn: &mut dyn Txn,
@@ -157,7 +158,7 @@ impl Applier {
             let page = txn.reposts_of(post, after.as_ref(), PAGE).await?;
             for repost in &page {
                 let Some(row) = txn.record(repost).await? else { continue };
-                let older = by_arrival || row.rev < rev;
+                let older = by_arrival || row.rev <= rev;
                 if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
                     && older
                 {

@@ -1,0 +1,72 @@
+//! The stores that a script runs on, and how each of them ends and begins again.
+
+use std::sync::Arc;
+
+use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig, check};
+use skyweir_store::{MemoryStore, MemoryTimelines, Shape, Store, Timelines};
+use skyweir_testkit::Settings;
+use skyweir_types::DrawKey;
+use tempfile::TempDir;
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Embedded,
+}
+
+/// What survives a restart, and how to open it.
+pub(crate) enum Backend {
+    Memory { store: MemoryStore, timelines: MemoryTimelines, shape: Shape },
+    Embedded { dir: TempDir, rings: RingsConfig },
+}
+
+/// Records and timelines.
+pub(crate) type Open = (Arc<dyn Store>, Arc<dyn Timelines>);
+
+impl Backend {
+    pub(crate) fn new(kind: Kind, settings: &Settings) -> Self {
+        let (shards, cap) = (settings.shards, settings.cap);
+        match kind {
+            Kind::Memory => {
+                let store = MemoryStore::new();
+                let shape = Shape { shards, cap, draw: DrawKey::default() };
+                let timelines = MemoryTimelines::new(&store, shape);
+                Self::Memory { store, timelines, shape }
+            }
+            Kind::Embedded => {
+                let dir = tempfile::tempdir().expect("a temporary directory");
+                Self::Embedded { dir, rings: RingsConfig { slices: shards, cap, ..RingsConfig::default() } }
+            }
+        }
+    }
+
+    /// Opens it, also again: everything of the last time has to be dropped.
+    pub(crate) fn open(&mut self) -> skyweir_store::Result<Open> {
+        Ok(match self {
+            Self::Memory { store, timelines, shape } => {
+                *timelines = timelines.reopen(*shape);
+                (Arc::new(store.clone()), Arc::new(timelines.clone()))
+            }
+            Self::Embedded { dir, rings } => {
+                let small = Config {
+                    data_dir: dir.path().to_owned(),
+                    cache_mb: 4,
+                    journal_mb: 64,
+                    memtable_mb: 4,
+                    worker_threads: 1,
+                };
+                let store = EmbeddedStore::open(small)?;
+                let rings = Rings::open(&store, rings, DrawKey::default())?;
+                (Arc::new(store), Arc::new(rings))
+            }
+        })
+    }
+
+    /// What is stored contradicts itself nowhere. Nobody may have it open.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self::Embedded { dir, .. } = self else { return Ok(()) };
+        let report = check(dir.path()).map_err(|error| error.to_string())?;
+        if report.is_sound() { Ok(()) } else { Err(format!("skyweir check: {:?}", report.findings)) }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the runs came past. A comparison that never met a cache, a sample or a task on its way would prove nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use skyweir_api::Page;
+
+/// Counts over all seeds.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    /// Pages from the cache alone, from the merge alone, and from both.
+    cached: AtomicU64,
+    merged: AtomicU64,
+    mixed: AtomicU64,
+    /// Pages at a rate below 1.
+    sampled: AtomicU64,
+    /// Pages that lacked what a task on its way was still to bring.
+    early: AtomicU64,
+    restarts: AtomicU64,
+    /// Timelines that hibernated.
+    left: AtomicU64,
+    /// Items whose accounting was checked.
+    accounted: AtomicU64,
+    /// Operations of the writer that failed, or whose answer was lost.
+    faults: AtomicU64,
+}
+
+impl Coverage {
+    pub(crate) fn page(&self, page: &Page, early: bool) {
+        match (page.from_cache, page.from_merge) {
+            (0, 0) => {}
+            (_, 0) => add(&self.cached, 1),
+            (0, _) => add(&self.merged, 1),
+            _ => add(&self.mixed, 1),
+        }
+        add(&self.sampled, u64::from(page.rate < 1.0));
+        add(&self.early, u64::from(early));
+    }
+
+    pub(crate) fn restart(&self) {
+        add(&self.restarts, 1);
+    }
+
+    pub(crate) fn left(&self, timelines: u64) {
+        add(&self.left, timelines);
+    }
+
+    pub(crate) fn accounted(&self, items: u64) {
+        add(&self.accounted, items);
+    }
+
+    pub(crate) fn faults(&self, n: u64) {
+        add(&self.faults, n);
+    }
+
+    /// Whether everything was met at least this often.
+    pub(crate) fn reaches(&self, n: u64) -> bool {
+        let all =
+            [&self.cached, &self.merged, &self.mixed, &self.sampled, &self.early, &self.restarts, &self.left];
+        all.iter().all(|count| count.load(Ordering::Relaxed) >= n)
+    }
+}
+
+fn add(count: &AtomicU64, n: u64) {
+    count.fetch_add(n, Ordering::Relaxed);
+}

@@ -1,0 +1,79 @@
+//! The whole path against the model: random operations from seeds, every read compared.
+//!
+//! A failure names its seed. `SKYWEIR_MODEL_SEED=N` runs that one alone, `SKYWEIR_MODEL_SEEDS=N` so many of them:
+//! `SKYWEIR_MODEL_SEED=17 cargo test -p skyweir --test model -- in_memory`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod backend;
+mod coverage;
+mod flaky;
+mod judge;
+mod run;
+mod service;
+mod worker;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::backend::Kind;
+use self::coverage::Coverage;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+/// Runs these seeds on two threads; stops at the first difference. All of them together have to come past everything
+/// at least `often` times.
+fn seeds(kind: Kind, range: Range<u64>, operations: usize, often: u64) {
+    let whole = range.clone();
+    let range = match (number("SKYWEIR_MODEL_SEED"), number("SKYWEIR_MODEL_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(n)) => range.start..range.start + n,
+        (None, None) => range,
+    };
+    let coverage = Coverage::default();
+    let next = AtomicU64::new(range.start);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= range.end {
+                return;
+            }
+            let verdict = catch_unwind(AssertUnwindSafe(|| run::seed(kind, seed, operations, &coverage)));
+            let verdict = verdict.unwrap_or_else(|_| Err("panicked, see above".into()));
+            if let Err(what) = verdict {
+                next.store(range.end, Ordering::SeqCst);
+                panic!("seed {seed} of {kind:?}: SKYWEIR_MODEL_SEED={seed} runs it alone\n{what}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work();
+        other.join().expect("the other thread has found a difference, see above");
+    });
+    assert!(range != whole || coverage.reaches(often), "the scripts miss what they are for: {coverage:?}");
+}
+
+#[test]
+fn in_memory() {
+    seeds(Kind::Memory, 0..1_000, 300, 200);
+}
+
+#[test]
+fn embedded() {
+    seeds(Kind::Embedded, 0..100, 2_000, 200);
+}
+
+/// A few seeds, for a quick look and for the mutants.
+#[test]
+fn few_in_memory() {
+    seeds(Kind::Memory, 5_000..5_150, 300, 20);
+}
+
+/// The same on the embedded store.
+#[test]
+fn few_embedded() {
+    seeds(Kind::Embedded, 5_000..5_010, 600, 1);
+}
