@@ -1,4 +1,5 @@
 //! The stand-in upstream as a client sees it: v2 and v1, live and replayed, plain and compressed, well and ill behaved.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};

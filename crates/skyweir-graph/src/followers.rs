@@ -21,6 +21,12 @@ impl FollowerPages {
         Self { view, author, after: None, size, ended: false }
     }
 
+    /// Whether the last page was handed out.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next page, by rising number; `None` after the last. A call that failed may be made again.
     ///
     /// # Errors

@@ -25,8 +25,9 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
     loop {
         tokio::time::sleep(LOOK).await;
         let work = Duration::from_nanos(context.work.load(Ordering::Relaxed));
-        let due = work - last_work >= work_limit || last_time.elapsed() >= time_limit;
-        if !due || last_kept == Some(context.progress.done()) {
+        let worked = work - last_work >= work_limit && last_kept != Some(context.progress.done());
+        // enrolments and reads change timelines without any task
+        if !worked && last_time.elapsed() < time_limit {
             continue;
         }
         match save(&context).await {

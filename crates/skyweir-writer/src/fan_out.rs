@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context, item: &Item, view: Arc<dyn View>) -> 
     };
     fan_out.send(Range::Own, context.timelines.split(vec![item.author])).await;
     let mut pages = context.graph.followers(view, item.author);
-    loop {
+    while !pages.ended() {
         // held for reading and splitting only: while a full shard makes this job wait, the others go on
         let turn = context.turns.acquire().await;
         let begun = Instant::now();
