@@ -247,12 +247,12 @@ fn types_of_objects() {
     let quoting = post(&quote());
     for (pointer, name, passes) in [
         // what isn't a member of a union may be silent, or call itself what it is
-        ("/reply/root/$type", json!("com.atproto.repo.strongRef"), true),
+        ("/reply/parent/$type", json!("com.atproto.repo.strongRef"), true),
         ("/reply/$type", json!("app.bsky.feed.post#replyRef"), true),
         ("/facets/0/$type", json!("app.bsky.richtext.facet"), true),
-        ("/reply/root/$type", json!("app.bsky.feed.post"), false),
-        ("/reply/root/$type", json!("com.atproto.repo.strongRef#main"), false),
-        ("/reply/root/$type", json!(5), false),
+        ("/reply/parent/$type", json!("app.bsky.feed.post"), false),
+        ("/reply/parent/$type", json!("com.atproto.repo.strongRef#main"), false),
+        ("/reply/parent/$type", json!(5), false),
         // unions are open, but their members are of a type
         ("/embed", json!({"$type": "app.bsky.embed.record#main"}), true),
         ("/embed", json!({"$type": ""}), true),
