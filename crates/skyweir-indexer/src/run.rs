@@ -77,7 +77,7 @@ impl Indexer {
     /// Runs until stopped, or until a file source is read to its end. What was received by then is applied.
     ///
     /// # Errors
-    /// [`Error`]; everything that may pass by itself is tried again instead.
+    /// [`enum@Error`]; everything that may pass by itself is tried again instead.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let view = self.store.view().await?;
         let saved = view.cursor().await?;
