@@ -182,3 +182,24 @@ pub(super) async fn a_page_meets_the_enrolled(subject: &dyn Subject) {
     assert!(retained(&*timelines).contains(&ActorId(9)));
     assert_eq!((timelines.enrolled(), state(&*timelines, V).await), (1, CachedState::Out));
 }
+
+pub(super) async fn a_page_is_split_by_shard(subject: &dyn Subject) {
+    let timelines = open(subject, 5).await.timelines;
+    assert_eq!(timelines.split((0..20).map(ActorId).collect()), []);
+    for viewer in (0..20).step_by(3) {
+        enrol(&*timelines, ActorId(viewer), &[], i64::MIN).await;
+    }
+    let split = timelines.split((1..20).map(ActorId).collect());
+    let mut all = Vec::new();
+    for (shard, viewers) in &split {
+        assert!(!viewers.is_empty() && viewers.is_sorted(), "{viewers:?}");
+        assert!(viewers.iter().all(|viewer| timelines.shard_of(*viewer) == *shard));
+        all.extend(viewers.iter().map(|viewer| viewer.0));
+    }
+    let mut shards: Vec<_> = split.iter().map(|(shard, _)| shard).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    assert_eq!(shards.len(), split.len(), "each shard once");
+    all.sort_unstable();
+    assert_eq!(all, [3, 6, 9, 12, 15, 18]);
+}

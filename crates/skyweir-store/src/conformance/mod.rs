@@ -68,6 +68,7 @@ macro_rules! conformance_cases {
             cache::the_cap_holds_and_the_floor_rises, cache::a_trim_takes_whole_milliseconds,
             cache::a_read_ends_with_a_whole_millisecond, cache::the_draw_decides_but_for_own_items,
             cache::every_timeline_has_one_shard, cache::a_page_meets_the_enrolled,
+            cache::a_page_is_split_by_shard,
             generations::filling_answers_nothing_and_misses_nothing,
             generations::a_fill_raises_the_floor_first, generations::a_filling_one_notes_floors,
             generations::a_filling_one_is_not_trimmed_at_its_cap, generations::a_flood_while_filling_raises_the_floor,
