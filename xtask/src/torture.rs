@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200)]
     kills: u32,
     /// Power losses.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 50)]
     power: u32,
     /// Where all random choices come from; a new one each time when left out.
     #[arg(long)]
