@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::World;
 use skyweir_store::{Ask, Enrol, EnrolReason, Fault, Operation, Store, Timelines};
@@ -210,6 +211,20 @@ async fn a_stop_waits_for_a_while_then_leaves_the_rest_to_the_next_start() {
     writer.caught_up().await;
     assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
     writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_heard_while_the_log_can_not_be_read() {
+    let mut world = World::new(50);
+    world.actors(2).await;
+    for ask in [Ask::Tasks, Ask::Items] {
+        let refused =
+            Arc::new(Fault::refuse(move |operation| matches!(operation, Operation::Ask(it) if *it == ask)));
+        let writer = world.start_hooked(Arc::clone(&refused) as _);
+        world.post(0, 10).await;
+        writer.until(async || refused.fired() > 0).await;
+        tokio::time::timeout(Duration::from_secs(60), writer.end()).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
