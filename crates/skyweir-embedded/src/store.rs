@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use skyweir_store::{Error, Result, Store, Txn, View};
+use skyweir_store::{Result, Store, Txn, View};
 use skyweir_types::{ActorId, TaskId};
 use tokio::sync::{Mutex, watch};
 
 use crate::Config;
 use crate::accounts::Accounts;
+use crate::blocking::blocking;
 use crate::db::{Db, Read};
 use crate::lock::DirLock;
 use crate::table::heads::Head;
@@ -120,12 +121,11 @@ impl Store for EmbeddedStore {
     async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
         // on a thread that may block: a batch waits for the sync of whoever commits, and when the disk falls behind
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || {
+        blocking("trim", move || {
             while inner.trim_some(kept)? {}
             Ok(())
         })
-        .await;
-        done.map_err(|_| Error::Unavailable("the trim was cut off by the end of the process".into()))?
+        .await
     }
 }
 
