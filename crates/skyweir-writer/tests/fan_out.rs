@@ -137,3 +137,26 @@ async fn a_small_authors_post_passes_between_the_pages_of_a_big_one() {
     writer.caught_up().await;
     writer.end().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_after_a_failed_page_holds_no_turn() {
+    let mut world = World::new(50);
+    celebrity(&mut world, 5).await;
+    world.config.pages_at_once = 1;
+    (world.config.retry_least_ms, world.config.retry_most_ms) = (60_000, 60_000);
+    let refused =
+        Arc::new(Fault::refuse(|operation| matches!(operation, Operation::Ask(Ask::Followers))).times(1));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    let unlucky = world.post(0, 1).await;
+    writer.until(async || refused.fired() == 1).await;
+    let other = world.post(0, 2).await;
+    let finished = async |item| {
+        skyweir_store::Deliveries::delivery(&writer.handle, item).is_some_and(|report| report.finished)
+    };
+    writer.until(async || finished(other).await).await;
+    assert!(!finished(unlucky).await);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    writer.caught_up().await;
+    assert_eq!(writer.report(unlucky).followers, 5);
+    writer.end().await.unwrap();
+}
