@@ -195,6 +195,28 @@ async fn a_restart_misses_nothing_and_the_log_is_cut_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn timelines_are_saved_also_when_the_log_can_not_be_cut() {
+    let mut world = World::new(50);
+    world.actors(3).await;
+    world.follow(1, 0).await;
+    let refused = Arc::new(Fault::refuse(|operation| matches!(operation, Operation::TrimTasks(_))).times(1));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    writer.enrol(&world, 1).await;
+    world.post(0, 10).await;
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+    assert_eq!(refused.fired(), 1);
+    let logged =
+        async |world: &World| world.store.view().await.unwrap().tasks(TaskId(0), 10).await.unwrap().len();
+    assert_eq!(logged(&world).await, 2);
+    let writer = world.start();
+    assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
+    assert_eq!(world.timelines.restored(), TaskId(3));
+    writer.end().await.unwrap();
+    assert_eq!(logged(&world).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_a_while_then_leaves_the_rest_to_the_next_start() {
     let mut world = World::new(50);
     world.actors(3).await;
