@@ -59,11 +59,14 @@ async fn a_write_that_fails_is_tried_again_and_counted_once() {
     }
     writer.end().await.unwrap();
     let is_apply = |operation: &Operation<'_>| matches!(operation, Operation::Apply { .. });
+    (world.config.retry_least_ms, world.config.retry_most_ms) = (60_000, 60_000);
     let refused = Arc::new(Fault::refuse(is_apply).times(3));
     let mut writer = world.start_hooked(Arc::clone(&refused) as _);
     let item = world.post(0, 50).await;
-    writer.until(async || refused.fired() >= 2).await;
-    assert!(writer.report(item).failed > 0 && !writer.report(item).finished);
+    // each of the first page's three shards fails once and waits before it tries again
+    writer.until(async || refused.fired() == 3 && world.cached(4).await.unwrap().0.len() == 1).await;
+    let report = writer.report(item);
+    assert!(report.failed >= 3 && report.written == 1 && !report.finished, "{report:?}");
     writer.caught_up().await;
     let lost = Arc::new(Fault::lose_answer(is_apply).times(3));
     writer.end().await.unwrap();
