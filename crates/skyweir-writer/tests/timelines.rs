@@ -195,6 +195,24 @@ async fn a_restart_misses_nothing_and_the_log_is_cut_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fills_are_work_that_makes_a_checkpoint_due() {
+    let mut world = World::new(50);
+    world.actors(3).await;
+    world.config.checkpoint_work_seconds = 15;
+    world.config.checkpoint_seconds = 1_000_000;
+    let slow =
+        Arc::new(Fault::delay(Duration::from_secs(20), |operation| matches!(operation, Operation::Fill(_))));
+    let mut writer = world.start_hooked(Arc::clone(&slow) as _);
+    writer.enrol(&world, 1).await;
+    world.follow(1, 0).await;
+    writer.caught_up().await;
+    let logged = async || world.store.view().await.unwrap().tasks(TaskId(0), 10).await.unwrap().len();
+    assert_eq!(slow.fired(), 1);
+    writer.until_slept(async || logged().await == 0).await;
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn timelines_are_saved_also_when_the_log_can_not_be_cut() {
     let mut world = World::new(50);
     world.actors(3).await;
