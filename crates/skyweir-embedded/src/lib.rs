@@ -5,6 +5,7 @@
 //! durable by checkpoints, filled again when these are lost. [`check()`] verifies a data directory.
 
 mod accounts;
+mod blocking;
 mod check;
 mod codec;
 mod config;

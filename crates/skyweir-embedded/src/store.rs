@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::Config;
 use crate::accounts::Accounts;
+use crate::blocking::blocking;
 use crate::db::{Db, Read};
 use crate::lock::DirLock;
 use crate::table::heads::Head;
@@ -118,26 +119,13 @@ impl Store for EmbeddedStore {
     }
 
     async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
-        let inner = &self.inner;
-        loop {
-            // from the first stored one on: a scan from the start would walk over all that was ever deleted
-            let first = inner.first_task.load(Ordering::Acquire);
-            let mut batch = inner.db.lazy_batch();
-            let mut last = None;
-            let mut n = 0;
-            let from = tasks::key(TaskId(first));
-            let visit = &mut |key: &[u8], _: &[u8]| {
-                batch.remove(Table::Tasks, key);
-                last = Some(tasks::read_key(key)?);
-                n += 1;
-                Ok(n < TRIM_BATCH)
-            };
-            inner.db.snapshot().scan(Table::Tasks, Bound::Included(&from), Some(&tasks::key(kept)), visit)?;
-            let Some(last) = last else { return Ok(()) };
-            batch.commit()?;
-            inner.first_task.fetch_max(last.0 + 1, Ordering::AcqRel);
-            tokio::task::yield_now().await;
-        }
+        // on a thread that may block: a batch waits for the sync of whoever commits, and when the disk falls behind
+        let inner = Arc::clone(&self.inner);
+        blocking("trim", move || {
+            while inner.trim_some(kept)? {}
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -151,6 +139,27 @@ impl Inner {
             .unwrap_or(0)
             .try_into()
             .unwrap_or(u32::MAX))
+    }
+
+    /// Forgets a batch of tasks below `kept`; false when there are none.
+    fn trim_some(&self, kept: TaskId) -> Result<bool> {
+        // from the first stored one on: a scan from the start would walk over all that was ever deleted
+        let first = self.first_task.load(Ordering::Acquire);
+        let mut batch = self.db.lazy_batch();
+        let mut last = None;
+        let mut n = 0;
+        let from = tasks::key(TaskId(first));
+        let visit = &mut |key: &[u8], _: &[u8]| {
+            batch.remove(Table::Tasks, key);
+            last = Some(tasks::read_key(key)?);
+            n += 1;
+            Ok(n < TRIM_BATCH)
+        };
+        self.db.snapshot().scan(Table::Tasks, Bound::Included(&from), Some(&tasks::key(kept)), visit)?;
+        let Some(last) = last else { return Ok(false) };
+        batch.commit()?;
+        self.first_task.fetch_max(last.0 + 1, Ordering::AcqRel);
+        Ok(true)
     }
 
     /// Whether one account follows another now.

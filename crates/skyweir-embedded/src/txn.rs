@@ -10,6 +10,7 @@ use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, Recor
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
+use crate::blocking::blocking;
 use crate::db::Read;
 use crate::error::corrupt;
 use crate::metrics;
@@ -347,8 +348,6 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
-        // on a thread that may block; it runs to its end even when nobody waits for it any more
-        let done = tokio::task::spawn_blocking(move || self.commit_now()).await;
-        done.map_err(|_| Error::Unavailable("the commit was cut off by the end of the process".into()))?
+        blocking("commit", move || self.commit_now()).await
     }
 }

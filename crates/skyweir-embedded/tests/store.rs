@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "these are parts of tests")]
 
 use skyweir_embedded::{Config, EmbeddedStore, check};
-use skyweir_store::{NewItem, Store};
-use skyweir_types::{ActorId, Cid, Did, ItemKind, RecordKey, UriHash};
+use skyweir_store::{NewItem, Store, Task};
+use skyweir_types::{ActorId, Cid, Did, ItemId, ItemKind, RecordKey, TaskId, UriHash};
 use std::path::Path;
+use std::sync::mpsc;
 
 fn config(dir: &Path) -> Config {
     Config { data_dir: dir.to_owned(), cache_mb: 4, ..Config::default() }
@@ -48,4 +49,32 @@ async fn the_check_sees_what_is_wrong() {
     assert_eq!(broken, ["every edge has its follow records", "every item has its record and its feed entry"]);
     assert_eq!((report.holdings.actors, report.holdings.items, report.holdings.edges), (1, 1, 1));
     assert!(report.to_string().ends_with("not sound"), "{report}");
+}
+
+#[test]
+fn a_trim_waits_on_a_thread_that_may_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(config(dir.path())).unwrap();
+        let mut txn = store.begin().await.unwrap();
+        for n in 1..=3 {
+            txn.append(Task::FanOut { item: ItemId(n) }).await.unwrap();
+        }
+        txn.commit().await.unwrap();
+        let left = async || store.view().await.unwrap().tasks(TaskId(1), 9).await.unwrap().len();
+        // the one such thread has something else to do
+        let (release, held) = mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let mut trim = store.trim_tasks(TaskId(3));
+        tokio::select! {
+            biased;
+            _ = &mut trim => panic!("it was done on this thread"),
+            () = std::future::ready(()) => assert_eq!(left().await, 3),
+        }
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        trim.await.unwrap();
+        assert_eq!(left().await, 1);
+    });
 }

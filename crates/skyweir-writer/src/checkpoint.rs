@@ -45,7 +45,13 @@ pub(crate) async fn save(context: &Context) -> Result<TaskId> {
     // all below was done before the checkpoint begins, so its references are in it
     let kept = context.progress.done();
     context.timelines.checkpoint(kept).await?;
-    context.store.trim_tasks(kept).await?;
-    tracing::debug!(task.kept = kept.0, "timelines saved");
+    match context.store.trim_tasks(kept).await {
+        Ok(()) => tracing::debug!(task.kept = kept.0, "timelines saved"),
+        Err(error @ Error::Corrupt(_)) => return Err(error),
+        // a log that is too long is no harm, and the next checkpoint cuts it
+        Err(error) => {
+            tracing::warn!(%error, task.kept = kept.0, "timelines saved, but the task log is not cut")
+        }
+    }
     Ok(kept)
 }

@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub(crate) accounting: Accounting,
     pub(crate) progress: Progress,
     pub(crate) wishes: Wishes,
-    /// Nanoseconds spent on pages and writes.
+    /// Nanoseconds spent on what a replay would do again: pages, writes, fills and purges.
     pub(crate) work: Arc<AtomicU64>,
 }
 

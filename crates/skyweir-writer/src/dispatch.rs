@@ -32,13 +32,14 @@ pub(crate) async fn run(
         let end = *log.borrow_and_update();
         context.progress.see(end, context.clock.now_ms());
         while next < end {
-            let wait = ready(context, jobs, next);
-            if stop.run_until_cancelled(wait).await.transpose()?.is_none() {
-                return Ok(());
-            }
-            next = start(context, jobs, &permits, next, stop).await?;
-            if stop.is_cancelled() {
-                return Ok(());
+            let more = async {
+                ready(context, jobs, next).await?;
+                start(context, jobs, &permits, next).await
+            };
+            // cut off anywhere, also while a store that can't be read is tried again: what hasn't begun stays in the log
+            match stop.run_until_cancelled(more).await {
+                Some(begun) => next = begun?,
+                None => return Ok(()),
             }
         }
         tokio::select! {
@@ -73,7 +74,6 @@ async fn start(
     jobs: &mut JoinSet<Result<()>>,
     permits: &Arc<Semaphore>,
     mut next: TaskId,
-    stop: &CancellationToken,
 ) -> Result<TaskId> {
     // taken after these tasks were announced: whatever happened before any of them shows in it
     let view = context.view().await?;
@@ -85,10 +85,7 @@ async fn start(
     }
     for (id, task) in tasks {
         let item = item_of(&task).and_then(|_| items.next().flatten());
-        let Some(permit) = stop.run_until_cancelled(Arc::clone(permits).acquire_owned()).await else {
-            return Ok(next);
-        };
-        let permit = permit.expect("the permits are never closed");
+        let permit = Arc::clone(permits).acquire_owned().await.expect("the permits are never closed");
         jobs.spawn(Job { id, task, item, view: Arc::clone(&view), permit }.run(Arc::clone(context)));
         next = id.next();
     }

@@ -21,18 +21,21 @@ pub(crate) async fn run(context: &Context, item: &Item, view: Arc<dyn View>) -> 
     };
     fan_out.send(Range::Own, context.timelines.split(vec![item.author])).await;
     let mut pages = context.graph.followers(view, item.author);
+    let mut pause = context.retry.pause("followers");
     while !pages.ended() {
-        // held for reading and splitting only: while a full shard makes this job wait, the others go on
+        // held for reading and splitting only: while a full shard or a failure makes this job wait, the others go on
         let turn = context.turns.acquire().await;
         let begun = Instant::now();
-        let mut pause = context.retry.pause("followers");
-        let page = loop {
-            match pages.next().await {
-                Ok(page) => break page,
-                Err(error) => pause.after(error).await?,
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
+            Err(error) => {
+                drop(turn);
+                pause.after(error).await?;
+                continue;
             }
         };
-        let Some(page) = page else { break };
+        pause = context.retry.pause("followers");
         let (range, split) = fan_out.split(page);
         context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         drop(turn);

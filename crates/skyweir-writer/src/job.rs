@@ -1,6 +1,7 @@
 //! One task at work, from its start to *done*.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use skyweir_store::{Result, Task, View};
 use skyweir_types::{Item, TaskId};
@@ -29,6 +30,7 @@ impl Job {
     pub(crate) async fn run(self, context: Arc<Context>) -> Result<()> {
         let begun = Instant::now();
         let Self { id, task, item, view, permit } = self;
+        let spent = || context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         let kind = match task {
             Task::FanOut { .. } => {
                 if let Some(item) = &item {
@@ -38,10 +40,12 @@ impl Job {
             }
             Task::Fill { viewer, author } => {
                 upkeep::fill(&context, &*view, viewer, author).await?;
+                spent();
                 "fill"
             }
             Task::Purge { viewer, author } => {
                 upkeep::purge(&context, &*view, viewer, author).await?;
+                spent();
                 "purge"
             }
         };

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use skyweir_types::TaskId;
 use tokio::sync::watch;
 
-/// How many moments are remembered to tell the age of a task.
+/// How many moments are remembered to tell the age of a task; when there are more, every second one is forgotten.
 const MOMENTS: usize = 4_096;
-/// Moments closer together than this many milliseconds count as one.
+/// Moments closer together than this many milliseconds count as one; those of a long backlog than a share of its age.
 const MOMENT_MS: i64 = 20;
 
 /// How far the writer is behind the task log.
@@ -77,10 +77,20 @@ impl Progress {
         while state.seen.front().is_some_and(|(known, _)| *known <= done) {
             state.seen.pop_front();
         }
-        let close = state.seen.back().is_some_and(|(_, at)| now_ms - at < MOMENT_MS);
-        if next > done && !close && state.seen.len() < MOMENTS {
-            state.seen.push_back((next, now_ms));
+        let age = state.seen.front().map_or(0, |(_, oldest)| now_ms - oldest);
+        let apart = MOMENT_MS.max(age / (MOMENTS / 2) as i64);
+        let close = state.seen.back().is_some_and(|(_, at)| now_ms - at < apart);
+        if next <= done || close {
+            return;
         }
+        if state.seen.len() >= MOMENTS {
+            let mut at = 0;
+            state.seen.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+        }
+        state.seen.push_back((next, now_ms));
     }
 
     /// How far the writer is behind.
@@ -118,5 +128,25 @@ mod tests {
         assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, seconds: 1.0 });
         progress.finish(TaskId(3));
         assert_eq!(progress.lag(TaskId(4), 9_000), Lag::default());
+    }
+
+    #[test]
+    fn the_lag_of_a_long_backlog_is_not_forgotten() {
+        let progress = Progress::new(TaskId(0));
+        // a task every 20 ms, and none gets done
+        let tasks = 5 * MOMENTS as u64;
+        for task in 0..tasks {
+            progress.see(TaskId(task + 1), task as i64 * MOMENT_MS);
+        }
+        let now = tasks as i64 * MOMENT_MS;
+        for done in 0..tasks {
+            progress.finish(TaskId(done));
+            if done % 100 == 0 {
+                let wanted = (tasks - done - 1) as f64 * MOMENT_MS as f64 / 1_000.0;
+                let lag = progress.lag(TaskId(tasks), now);
+                assert!((lag.seconds - wanted).abs() <= 1.0, "{} s for {wanted} s, {done} done", lag.seconds);
+            }
+        }
+        assert!(progress.state().seen.len() <= MOMENTS);
     }
 }

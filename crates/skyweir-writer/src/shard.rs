@@ -121,17 +121,24 @@ impl ShardWorker {
     }
 
     async fn write(&self, deliveries: &[Delivery], tallies: &[(Arc<Tally>, Range)]) -> Result<Vec<Counts>> {
-        let counts = match self.timelines.apply(self.shard, deliveries).await {
-            Err(error @ (Error::Unavailable(_) | Error::Limit(_))) => {
-                tracing::warn!(%error, shard = self.shard, "write failed, trying again");
-                let references = || deliveries.iter().map(|delivery| delivery.viewers.len());
-                tallies.iter().zip(references()).for_each(|((tally, _), n)| tally.failed(n));
-                let counts = self.retry.run("apply", || self.timelines.apply(self.shard, deliveries)).await?;
-                tallies.iter().zip(references()).for_each(|((tally, _), n)| tally.recovered(n));
-                counts
+        let references = || deliveries.iter().map(|delivery| delivery.viewers.len());
+        let mut pause = self.retry.pause("apply");
+        let mut failed = false;
+        let counts = loop {
+            match self.timelines.apply(self.shard, deliveries).await {
+                Ok(counts) => break counts,
+                Err(error) => {
+                    if !failed {
+                        failed = true;
+                        tallies.iter().zip(references()).for_each(|((tally, _), n)| tally.failed(n));
+                    }
+                    pause.after(error).await?;
+                }
             }
-            done => done?,
         };
+        if failed {
+            tallies.iter().zip(references()).for_each(|((tally, _), n)| tally.recovered(n));
+        }
         if counts.len() == deliveries.len() {
             return Ok(counts);
         }

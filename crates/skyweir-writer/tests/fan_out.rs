@@ -59,11 +59,14 @@ async fn a_write_that_fails_is_tried_again_and_counted_once() {
     }
     writer.end().await.unwrap();
     let is_apply = |operation: &Operation<'_>| matches!(operation, Operation::Apply { .. });
+    (world.config.retry_least_ms, world.config.retry_most_ms) = (60_000, 60_000);
     let refused = Arc::new(Fault::refuse(is_apply).times(3));
     let mut writer = world.start_hooked(Arc::clone(&refused) as _);
     let item = world.post(0, 50).await;
-    writer.until(async || refused.fired() >= 2).await;
-    assert!(writer.report(item).failed > 0 && !writer.report(item).finished);
+    // each of the first page's three shards fails once and waits before it tries again
+    writer.until(async || refused.fired() == 3 && world.cached(4).await.unwrap().0.len() == 1).await;
+    let report = writer.report(item);
+    assert!(report.failed >= 3 && report.written == 1 && !report.finished, "{report:?}");
     writer.caught_up().await;
     let lost = Arc::new(Fault::lose_answer(is_apply).times(3));
     writer.end().await.unwrap();
@@ -135,5 +138,28 @@ async fn a_small_authors_post_passes_between_the_pages_of_a_big_one() {
     assert!(slow.fired() - before <= 8, "{} pages came before", slow.fired() - before);
     assert!(!finished(big[0]).await && !finished(big[1]).await);
     writer.caught_up().await;
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_after_a_failed_page_holds_no_turn() {
+    let mut world = World::new(50);
+    celebrity(&mut world, 5).await;
+    world.config.pages_at_once = 1;
+    (world.config.retry_least_ms, world.config.retry_most_ms) = (60_000, 60_000);
+    let refused =
+        Arc::new(Fault::refuse(|operation| matches!(operation, Operation::Ask(Ask::Followers))).times(1));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    let unlucky = world.post(0, 1).await;
+    writer.until(async || refused.fired() == 1).await;
+    let other = world.post(0, 2).await;
+    let finished = async |item| {
+        skyweir_store::Deliveries::delivery(&writer.handle, item).is_some_and(|report| report.finished)
+    };
+    writer.until(async || finished(other).await).await;
+    assert!(!finished(unlucky).await);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    writer.caught_up().await;
+    assert_eq!(writer.report(unlucky).followers, 5);
     writer.end().await.unwrap();
 }

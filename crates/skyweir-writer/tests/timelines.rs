@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::World;
 use skyweir_store::{Ask, Enrol, EnrolReason, Fault, Operation, Store, Timelines};
@@ -194,6 +195,46 @@ async fn a_restart_misses_nothing_and_the_log_is_cut_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fills_are_work_that_makes_a_checkpoint_due() {
+    let mut world = World::new(50);
+    world.actors(3).await;
+    world.config.checkpoint_work_seconds = 15;
+    world.config.checkpoint_seconds = 1_000_000;
+    let slow =
+        Arc::new(Fault::delay(Duration::from_secs(20), |operation| matches!(operation, Operation::Fill(_))));
+    let mut writer = world.start_hooked(Arc::clone(&slow) as _);
+    writer.enrol(&world, 1).await;
+    world.follow(1, 0).await;
+    writer.caught_up().await;
+    let logged = async || world.store.view().await.unwrap().tasks(TaskId(0), 10).await.unwrap().len();
+    assert_eq!(slow.fired(), 1);
+    writer.until_slept(async || logged().await == 0).await;
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn timelines_are_saved_also_when_the_log_can_not_be_cut() {
+    let mut world = World::new(50);
+    world.actors(3).await;
+    world.follow(1, 0).await;
+    let refused = Arc::new(Fault::refuse(|operation| matches!(operation, Operation::TrimTasks(_))).times(1));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    writer.enrol(&world, 1).await;
+    world.post(0, 10).await;
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+    assert_eq!(refused.fired(), 1);
+    let logged =
+        async |world: &World| world.store.view().await.unwrap().tasks(TaskId(0), 10).await.unwrap().len();
+    assert_eq!(logged(&world).await, 2);
+    let writer = world.start();
+    assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
+    assert_eq!(world.timelines.restored(), TaskId(3));
+    writer.end().await.unwrap();
+    assert_eq!(logged(&world).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_a_while_then_leaves_the_rest_to_the_next_start() {
     let mut world = World::new(50);
     world.actors(3).await;
@@ -210,6 +251,20 @@ async fn a_stop_waits_for_a_while_then_leaves_the_rest_to_the_next_start() {
     writer.caught_up().await;
     assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
     writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_heard_while_the_log_can_not_be_read() {
+    let mut world = World::new(50);
+    world.actors(2).await;
+    for ask in [Ask::Tasks, Ask::Items] {
+        let refused =
+            Arc::new(Fault::refuse(move |operation| matches!(operation, Operation::Ask(it) if *it == ask)));
+        let writer = world.start_hooked(Arc::clone(&refused) as _);
+        world.post(0, 10).await;
+        writer.until(async || refused.fired() > 0).await;
+        tokio::time::timeout(Duration::from_secs(60), writer.end()).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

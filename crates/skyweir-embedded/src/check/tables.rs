@@ -7,6 +7,7 @@ use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId};
 
 use super::report::{Finding, Report};
 use crate::db::{Moment, Read, Visit};
+use crate::rings::checkpoint;
 use crate::table::heads::Head;
 use crate::table::{Table, actors, feeds, follows, items, meta, records, reposts, syncs, tasks, tombstones};
 
@@ -243,7 +244,12 @@ impl Tables<'_> {
         log.expect(before.is_none_or(|last| last.next() == next), || {
             format!("the log ends before task {next}")
         });
-        report.findings.push(log);
+        let mut replayed = Finding::new("the log holds all that a restart replays");
+        if let Some(kept) = checkpoint::manifest(self.0)?.map(|manifest| manifest.kept) {
+            let held = kept == next || self.has(Table::Tasks, &tasks::key(kept))?;
+            replayed.expect(held, || format!("the last checkpoint needs task {kept}, the next is {next}"));
+        }
+        report.findings.extend([log, replayed]);
         Ok(())
     }
 }

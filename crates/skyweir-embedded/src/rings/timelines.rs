@@ -5,13 +5,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use skyweir_store::{
-    Cached, CachedState, Counts, Delivery, Enrolment, Error, Idle, IdleRule, Result, Timelines,
-};
+use skyweir_store::{Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, Result, Timelines};
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::ring::{Entry, Ring, State};
 use super::{Inner, Rings, checkpoint};
+use crate::blocking::blocking;
 
 fn seconds(ms: i64) -> u32 {
     ms.div_euclid(1_000).clamp(0, u32::MAX.into()) as u32
@@ -238,8 +237,7 @@ impl Timelines for Rings {
             let mut last = inner.last.lock().unwrap_or_else(PoisonError::into_inner);
             checkpoint::write(&inner, &mut last, kept)
         };
-        let done = tokio::task::spawn_blocking(write).await;
-        done.map_err(|_| Error::Unavailable("the checkpoint was cut off by the end of the process".into()))?
+        blocking("checkpoint", write).await
     }
 
     fn restored(&self) -> TaskId {
