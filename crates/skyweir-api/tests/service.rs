@@ -98,6 +98,28 @@ async fn one_too_many_is_unavailable_at_once() {
 }
 
 #[tokio::test]
+async fn a_cancelled_request_gives_its_place_back() {
+    let mut world = World::crowded().await;
+    world.config.max_requests = 1;
+    world.config.timeout_ms = 3_600_000;
+    let (store, deps) = gated(&world, false);
+    let mut served = Served::with(world.config.clone(), deps).await;
+    let mut bsky = served.bsky.clone();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move {
+        let request =
+            skyweir_proto::bsky::GetTimelineRequest { actor_did: "did:plc:eve".into(), ..Default::default() };
+        bsky.get_timeline(request).await
+    });
+    store.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
+    assert!(served.bsky.ping(PingRequest {}).await.is_err(), "the only place is taken");
+    running.shutdown().await;
+    // the gate stays closed: only the client's leaving can end the read
+    let free = async { while served.bsky.ping(PingRequest {}).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), free).await.expect("nobody waits for it, and it goes on");
+}
+
+#[tokio::test]
 async fn a_store_that_is_gone_is_unavailable() {
     let world = World::crowded().await;
     let (_, deps) = gated(&world, true);
