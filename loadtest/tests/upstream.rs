@@ -261,7 +261,7 @@ async fn zstd_with_the_real_dictionaries() {
     let (Ok(v1), Ok(v2)) =
         (read("jetstream_v1_legacy_subscribe.zdict"), read("jetstream_v2_subscribe_events_20260811.zdict"))
     else {
-        assert!(std::env::var("SKYWEIR_REQUIRE_ALL").is_err_and(|_| true), "no shared dictionaries");
+        assert!(std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"), "no shared dictionaries");
         println!("skipped: no shared dictionaries");
         return;
     };

@@ -30,7 +30,8 @@ pub struct Config {
     /// How many bytes of DIDs one page of followers or follows holds at most (default 3 MiB, because clients refuse
     /// messages over 4 MiB unless told otherwise); it ends there with a cursor.
     pub max_page_bytes: usize,
-    /// A silent connection is probed after this many milliseconds, and closed after as many again (default 20,000).
+    /// A silent connection is probed after this many milliseconds, and closed after as many again (default 20,000); one
+    /// that never spoke HTTP/2 is closed by then, too.
     pub keepalive_ms: u64,
     /// At shutdown, how long open requests may take to finish, milliseconds (default 10,000).
     pub drain_ms: u64,

@@ -1,23 +1,38 @@
-//! Accepting connections, at most so many at once: each carries the permit that it runs on.
+//! Accepting connections, at most so many at once: each carries the permit that it runs on, and begins in time or is
+//! closed.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Sleep, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::metrics::Open;
 
+/// What every client sends first (RFC 9113, section 3.4). HTTP/2 has no keepalive before it.
+const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+
 /// A client's connection.
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// None once the preface is there.
+    opening: Option<Opening>,
     _permit: OwnedSemaphorePermit,
     _open: Open,
+}
+
+/// A connection of which the preface isn't there yet.
+struct Opening {
+    missing: usize,
+    due: Pin<Box<Sleep>>,
 }
 
 /// The connections of a listener, as a stream; whoever drives `accept` fills it.
@@ -27,9 +42,11 @@ pub(crate) fn channel() -> (mpsc::Sender<io::Result<Connection>>, ReceiverStream
 }
 
 /// Accepts until the other end of the channel is gone. At `most` open connections it stops accepting until one closes.
+/// One that hasn't sent its preface after `opening` fails.
 pub(crate) async fn accept(
     listener: TcpListener,
     most: usize,
+    opening: Duration,
     connections: mpsc::Sender<io::Result<Connection>>,
 ) {
     let permits = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
@@ -40,7 +57,7 @@ pub(crate) async fn accept(
             Err(error) => {
                 // A client that is gone already, or no file descriptor left, which passes when a connection closes.
                 tracing::debug!(%error, "accept failed");
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(20)).await;
                 continue;
             }
         };
@@ -48,7 +65,8 @@ pub(crate) async fn accept(
         if stream.set_nodelay(true).is_err() {
             continue;
         }
-        let connection = Connection { stream, _permit: permit, _open: Open::connection() };
+        let opening = Some(Opening { missing: PREFACE, due: Box::pin(sleep(opening)) });
+        let connection = Connection { stream, opening, _permit: permit, _open: Open::connection() };
         if connections.send(Ok(connection)).await.is_err() {
             return;
         }
@@ -69,7 +87,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(opening) = &mut self.opening {
+            if read.is_pending() {
+                ready!(opening.due.as_mut().poll(context));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            opening.missing = opening.missing.saturating_sub(buffer.filled().len() - before);
+            if opening.missing == 0 {
+                self.opening = None;
+            }
+        }
+        read
     }
 }
 

@@ -86,10 +86,10 @@ where
             return Box::pin(self.inner.call(request));
         }
         let method = METHODS.into_iter().find(|known| *known == path).map_or("other", |known| &known[1..]);
-        let began = Instant::now();
+        let asked = Asked { method, began: Instant::now(), code: Code::Cancelled };
         let Ok(permit) = self.limits.running.clone().try_acquire_owned() else {
             let answer = refuse("overload", Error::Overloaded(self.limits.most));
-            record(method, began, &answer);
+            asked.answered(&answer);
             return Box::pin(std::future::ready(Ok(answer)));
         };
         let timeout = self.limits.timeout;
@@ -100,21 +100,36 @@ where
                 Ok(answer) => answer?,
                 Err(_) => refuse("timeout", Error::TimedOut(timeout.as_millis() as u64)),
             };
-            record(method, began, &answer);
+            asked.answered(&answer);
             Ok(answer)
         })
+    }
+}
+
+/// A request on its way. Dropped without an answer, it counts as cancelled: the client has left.
+struct Asked {
+    method: &'static str,
+    began: Instant,
+    code: Code,
+}
+
+impl Asked {
+    /// An error is told by the head of the response; a good answer has its status behind the body.
+    fn answered(mut self, answer: &Response<Body>) {
+        let code = answer.headers().get("grpc-status");
+        self.code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        metrics::request(self.method, label(self.code), self.began.elapsed().as_secs_f64());
     }
 }
 
 fn refuse(reason: &'static str, error: Error) -> Response<Body> {
     metrics::refused(reason);
     Status::from(error).into_http()
-}
-
-/// An error is told by the head of the response; a good answer has its status behind the body.
-fn record(method: &'static str, began: Instant, answer: &Response<Body>) {
-    let code = answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-    metrics::request(method, label(code), began.elapsed().as_secs_f64());
 }
 
 fn label(code: Code) -> &'static str {

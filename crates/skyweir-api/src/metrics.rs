@@ -15,7 +15,7 @@ pub fn describe() {
     describe_histogram!(
         REQUEST_SECONDS,
         Unit::Seconds,
-        "Time to answer a gRPC request, by method and status code"
+        "Time to answer a gRPC request, by method and status code (cancelled: the client left before)"
     );
     describe_counter!(ITEMS, Unit::Count, "Timeline items returned, by source (cache or merge)");
     describe_counter!(

@@ -72,7 +72,7 @@ impl Api {
             .layer(Limits::new(&config))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        let accept = connections::accept(listener, config.max_connections, sender);
+        let accept = connections::accept(listener, config.max_connections, 2 * keepalive, sender);
         let accept = async {
             tokio::select! {
                 () = accept => {}

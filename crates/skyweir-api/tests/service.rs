@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::World;
@@ -11,6 +12,7 @@ use skyweir_proto::bsky::PingRequest;
 use skyweir_proto::bsky::service_client::ServiceClient;
 use skyweir_store::{Error, Result, Store, Txn, View};
 use skyweir_types::TaskId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request};
@@ -93,6 +95,28 @@ async fn one_too_many_is_unavailable_at_once() {
         assert!(!answer.unwrap().unwrap().into_inner().items.is_empty());
     }
     assert!(!served.page("eve", 5, "").await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_cancelled_request_gives_its_place_back() {
+    let mut world = World::crowded().await;
+    world.config.max_requests = 1;
+    world.config.timeout_ms = 3_600_000;
+    let (store, deps) = gated(&world, false);
+    let mut served = Served::with(world.config.clone(), deps).await;
+    let mut bsky = served.bsky.clone();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(async move {
+        let request =
+            skyweir_proto::bsky::GetTimelineRequest { actor_did: "did:plc:eve".into(), ..Default::default() };
+        bsky.get_timeline(request).await
+    });
+    store.asked.subscribe().wait_for(|asked| *asked == 1).await.unwrap();
+    assert!(served.bsky.ping(PingRequest {}).await.is_err(), "the only place is taken");
+    running.shutdown().await;
+    // the gate stays closed: only the client's leaving can end the read
+    let free = async { while served.bsky.ping(PingRequest {}).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), free).await.expect("nobody waits for it, and it goes on");
 }
 
 #[tokio::test]
@@ -196,4 +220,18 @@ async fn connections_over_the_limit_wait_for_one_to_close() {
     assert!(running.try_join_next().is_none(), "the second connection was served");
     drop((served.bsky, served.own, served.channel));
     running.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_is_closed() {
+    let mut world = World::new();
+    world.config.keepalive_ms = 100;
+    let served = Served::world(&world).await;
+    for begun in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+        let mut silent = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        silent.write_all(begun).await.unwrap();
+        let mut said = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut said)).await;
+        assert!(read.is_ok(), "it is still open");
+    }
 }

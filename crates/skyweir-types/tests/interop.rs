@@ -50,7 +50,7 @@ fn folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    assert!(std::env::var("SKYWEIR_REQUIRE_ALL").is_err(), "{} is missing", folder.display());
+    assert!(std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"), "{} is missing", folder.display());
     println!("skipped: no interop tests");
     None
 }

@@ -60,7 +60,8 @@ impl Service {
         clock: Clock,
     ) -> Result<Self> {
         let kind = parse(&config.source)?;
-        let coverage = coverage::note(&config.data_dir, &kind, config.cursor)?;
+        let saved = data.store.view().await?.cursor().await?.map(|cursor| cursor.source);
+        let coverage = coverage::note(&config.data_dir, &kind, config.cursor, saved.as_deref())?;
         if let Some(note) = &coverage {
             warn!("{note}");
         }

@@ -47,3 +47,23 @@ async fn a_kept_demo_runs_until_it_is_told_to_stop() {
     assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
     assert_eq!(soon("the exit", child.wait()).await.unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_demo_that_is_told_to_stop_half_way_stops_at_once() {
+    let mut demo = binary();
+    let mut child = demo.args(["demo", "--actors", "5000", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = soon("the first act", lines.next_line()).await.unwrap() {
+        if line.starts_with("== A network comes in") {
+            break;
+        }
+    }
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let mut rest = Vec::new();
+    while let Some(line) = soon("the end", lines.next_line()).await.unwrap() {
+        rest.push(line);
+    }
+    assert_eq!(soon("the exit", child.wait()).await.unwrap().code(), Some(0));
+    assert!(rest.iter().any(|line| line == "SIGINT: stopping"), "{rest:?}");
+}

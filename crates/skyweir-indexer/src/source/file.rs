@@ -128,14 +128,15 @@ impl Pace {
         }
         let (began, first_us) = *self.began.get_or_insert_with(|| (Instant::now(), time_us));
         let due = if self.realtime {
-            Duration::from_micros(u64::try_from(time_us.saturating_sub(first_us)).unwrap_or(0))
+            Some(Duration::from_micros(u64::try_from(time_us.saturating_sub(first_us)).unwrap_or(0)))
         } else {
-            Duration::from_secs_f64(self.lines as f64 / self.rate)
+            Duration::try_from_secs_f64(self.lines as f64 / self.rate).ok()
         };
         self.lines += 1;
-        // beyond the clock's end it is never due; a broken time must not panic
-        if let Some(due) = began.checked_add(due) {
-            sleep_until(due).await;
+        // beyond the clock's end it is never due; neither a broken time nor a tiny rate must panic
+        match due.and_then(|due| began.checked_add(due)) {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -143,6 +144,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_near_nothing_waits_for_ever() {
+        let config = SourceConfig { file_rate: 1e-300, ..SourceConfig::default() };
+        let mut pace = Pace::new(&config);
+        pace.wait(1).await;
+        let waited = tokio::time::timeout(Duration::from_secs(86_400), pace.wait(2)).await;
+        assert!(waited.is_err(), "the second line is never due");
+    }
 
     #[test]
     fn lines_are_bounded() {

@@ -64,17 +64,16 @@ async fn run(options: &DemoOptions, fan_out: &Handle, recorder: PrometheusHandle
         show.run().await?;
         next_steps(&stage, &network, grpc, options.keep)
     };
+    let acts = async {
+        acts.await?;
+        // what is left are the service and a signal
+        if options.keep { std::future::pending().await } else { Ok(()) }
+    };
     let shown = tokio::select! {
         shown = acts => shown,
         ended = service.run() => ended,
         signal = signals.next() => stage.say(format_args!("{signal}: stopping")),
     };
-    if options.keep && shown.is_ok() {
-        tokio::select! {
-            ended = service.run() => ended?,
-            _ = signals.next() => {}
-        }
-    }
     let stopped = stop(service, grace).await;
     shown.and(stopped)
 }
@@ -140,5 +139,8 @@ fn next_steps(stage: &Stage, network: &Network, grpc: SocketAddr, keep: bool) ->
     stage.say(format_args!("  grpcurl -plaintext {call}"))?;
     stage.say("The real network, from now on, into ./.skyweir:")?;
     stage.say(format_args!("  {skyweir} serve"))?;
-    stage.say("An AppView reads from it with BSKY_DATAPLANE_URLS=http://127.0.0.1:7700")
+    stage.say(
+        "An AppView reads timelines from it once a proxy sends /bsky.Service/GetTimeline to 127.0.0.1:7700:",
+    )?;
+    stage.say("  README.md, \"The AppView\"")
 }
