@@ -94,7 +94,8 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+/// Runs cargo in the workspace's root.
+pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let status = command(args).envs(env.iter().copied()).status().context("cannot start cargo")?;
     if !status.success() {
         bail!("cargo {} failed ({status})", args.join(" "));

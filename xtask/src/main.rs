@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`.
+//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`, `bench`.
 //!
 //! Everything here drives programs from outside; nothing of Skyweir is linked, so that it builds in seconds.
 #![expect(clippy::print_stdout, reason = "what these commands print is what they are for")]
 
+mod bench;
 mod ci;
 mod mutants;
 mod oracle;
@@ -31,6 +32,8 @@ enum Command {
     Oracle(oracle::Options),
     /// Applies known bugs one by one and expects the tests to notice each.
     Mutants(mutants::Options),
+    /// Prints the bars of the design, met or missed, beside what they are compared with.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Torture(options) => torture::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Mutants(options) => mutants::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

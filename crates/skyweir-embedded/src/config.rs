@@ -31,7 +31,8 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RingsConfig {
-    /// How many slices (shards) the actors are split into, 1 to 65,536. Default 256.
+    /// How many slices (shards) the actors are split into, 1 to 65,536. Default 128: a page of followers wakes the
+    /// workers of all, and a fan-out thread's own queue has room for 256 tasks; more than fit lose their turns.
     pub slices: u32,
     /// How many references a timeline keeps, 1 to 65,536. Default 800. Shared with the writer and the API; set by
     /// `[timeline]`.
@@ -43,6 +44,6 @@ pub struct RingsConfig {
 
 impl Default for RingsConfig {
     fn default() -> Self {
-        Self { slices: 256, cap: 800, restore_threads: 2 }
+        Self { slices: 128, cap: 800, restore_threads: 2 }
     }
 }

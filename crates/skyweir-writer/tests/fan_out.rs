@@ -163,3 +163,23 @@ async fn who_waits_after_a_failed_page_holds_no_turn() {
     assert_eq!(writer.report(unlucky).followers, 5);
     writer.end().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn jobs_take_turns_on_one_thread_even_if_the_store_answers_at_once() {
+    let mut world = World::new(50);
+    celebrity(&mut world, 300).await;
+    world.follow(7, 305).await;
+    let mut writer = world.start();
+    writer.enrol(&world, 7).await;
+    writer.caught_up().await;
+    let big = world.post(0, 1).await;
+    let small = world.post(305, 2).await;
+    let finished = async |item| {
+        skyweir_store::Deliveries::delivery(&writer.handle, item).is_some_and(|report| report.finished)
+    };
+    writer.until(async || finished(small).await).await;
+    assert!(!finished(big).await, "the hundred pages of the other came first");
+    writer.caught_up().await;
+    assert_eq!(world.cached(7).await, Some((vec![2, 1], i64::MIN)));
+    writer.end().await.unwrap();
+}

@@ -85,7 +85,11 @@ pub(crate) fn io_runtime(threads: usize) -> Result<Runtime> {
 
 /// The runtime of the fan-out, whose threads step back when reads need the cores.
 pub(crate) fn fan_out_runtime(threads: usize) -> Result<Runtime> {
-    build(Builder::new_multi_thread().thread_name("fan-out").on_thread_start(step_back), threads)
+    let mut builder = Builder::new_multi_thread();
+    // what comes from outside comes first: new tasks, and shard workers that a thread's own queue of 256 has no room
+    // for; else they wait until the pages of all jobs at work are read
+    builder.global_queue_interval(1);
+    build(builder.thread_name("fan-out").on_thread_start(step_back), threads)
 }
 
 fn build(builder: &mut Builder, threads: usize) -> Result<Runtime> {

@@ -1,0 +1,163 @@
+//! Small authors and readers while five fan-outs of a celebrity run: nobody may be delayed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use skyweir_embedded::EmbeddedStore;
+use skyweir_proto::bsky::service_client::ServiceClient;
+use skyweir_store::{Deliveries as _, RecordBody, Store as _};
+use skyweir_types::{ActorId, Body, Clock, Collection, Event, ItemId, RecordRef};
+use skyweir_writer::Handle;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::crowd::CELEBRITY;
+use crate::machine::{Watch, quantile};
+use crate::report::{Claim, Limit, Report, number};
+use crate::rng::Rng;
+use crate::served::{PAGE, Served, disturbed, page};
+
+/// How many fan-outs of the celebrity are at work at any time.
+const AT_ONCE: usize = 5;
+/// A small author posts this often.
+const POST_EVERY: Duration = Duration::from_millis(20);
+/// Somebody reads this often.
+const READ_EVERY: Duration = Duration::from_millis(5);
+/// No small author has more followers.
+const SMALL: u32 = 1_000;
+
+/// Keeps five fan-outs at work for a while; posts and reads beside them.
+pub(crate) fn run(report: &mut Report, served: &mut Served, scale: f64) -> Result<()> {
+    let lasts = Duration::from_secs_f64((12.0 * scale).clamp(4.0, 12.0));
+    report.bar(
+        "while five 2 M fan-outs run: delivery of a small author's post, and GetTimeline of 50 items over gRPC",
+        &format!(
+            "for {} s; the five are of one celebrity with {} followers, a new one begins when one has finished; a post \
+             every {} ms by an author with at most {SMALL} followers; a read every {} ms by an account that follows \
+             101, over loopback, from this same process",
+            lasts.as_secs(),
+            served.crowd.followers[CELEBRITY as usize],
+            POST_EVERY.as_millis(),
+            READ_EVERY.as_millis()
+        ),
+    );
+    let stop = CancellationToken::new();
+    let mut reading = JoinSet::new();
+    reading.spawn_on(read(served.client.clone(), served.crowd.readers(), stop.clone()), served.io.handle());
+    let watch = Watch::start()?;
+    let (mut delays, mut waits, finished) = post(served, lasts)?;
+    let took = watch.took()?;
+    stop.cancel();
+    let mut reads = served.io.block_on(reading.join_next()).context("nobody read")???;
+    report.note(format!(
+        "{finished} fan-outs of the celebrity finished, {} small posts, {} reads; {}",
+        delays.len(),
+        reads.len(),
+        disturbed(took.others)
+    ));
+    served.io.block_on(Served::caught_up(&served.handle, &served.store))?;
+    served.read_back(report)?;
+    report.note(format!(
+        "small posts: p50 {} ms, {} ms of which until the writer began",
+        number(quantile(&mut delays, 0.5)),
+        number(quantile(&mut waits, 0.5))
+    ));
+    let mut claim = |what, value, most, compared: &str| {
+        let limit = Limit::AtMost(most);
+        report.claim(Claim { what, value, unit: "ms", limit, compared: compared.into() });
+    };
+    claim(
+        "delivery of a small author's post while five 2 M fan-outs run, p99",
+        quantile(&mut delays, 0.99),
+        50.0,
+        "5 min p99: Twitter (published)",
+    );
+    let twitter = "5 / 100 ms: Twitter (published); the official Postgres data plane is not run here";
+    claim("GetTimeline, 50 items, over gRPC, while that runs, p50", quantile(&mut reads, 0.5), 0.3, twitter);
+    claim("GetTimeline, 50 items, over gRPC, while that runs, p99", quantile(&mut reads, 0.99), 3.0, twitter);
+    Ok(())
+}
+
+/// Milliseconds from each small post in hand to its last reference, and to its fan-out's begin; and how many of the
+/// celebrity's finished.
+fn post(served: &mut Served, lasts: Duration) -> Result<(Vec<f64>, Vec<f64>, usize)> {
+    let Served { io, crowd, feed, handle, store, .. } = served;
+    let is_small = |author: &u32| (1..=SMALL).contains(&crowd.followers[*author as usize]);
+    let small: Vec<u32> = (1..=crowd.shape.authors).filter(is_small).collect();
+    ensure!(!small.is_empty(), "no author is small");
+    let clock = Clock::system();
+    let mut rng = Rng::new(11);
+    let mut at_work = VecDeque::<ItemId>::new();
+    let mut posted: Vec<(i64, ItemId)> = Vec::new();
+    let mut finished = 0;
+    io.block_on(async {
+        let end = Instant::now() + lasts;
+        while Instant::now() < end {
+            let next = Instant::now() + POST_EVERY;
+            let before = at_work.len();
+            at_work.retain(|item| !is_finished(handle, *item));
+            finished += before - at_work.len();
+            while at_work.len() < AT_ONCE {
+                let event = crowd.post(CELEBRITY)?;
+                at_work.push_back(apply(feed, store, CELEBRITY, event).await?);
+            }
+            let author = small[rng.below(small.len() as u32) as usize];
+            let event = crowd.post(author)?;
+            let began = clock.now_micros();
+            posted.push((began, apply(feed, store, author, event).await?));
+            tokio::time::sleep_until(next).await;
+        }
+        Served::caught_up(handle, store).await
+    })?;
+    let (mut delays, mut waits) = (Vec::new(), Vec::new());
+    for (began, item) in posted {
+        let report = handle.delivery(item).context("the accounting forgot an item")?;
+        ensure!(report.finished, "an item is still at work");
+        delays.push((report.finished_us - began) as f64 / 1e3);
+        waits.push((report.started_us - began) as f64 / 1e3);
+    }
+    Ok((delays, waits, finished))
+}
+
+fn is_finished(handle: &Handle, item: ItemId) -> bool {
+    handle.delivery(item).is_some_and(|report| report.finished)
+}
+
+/// Applies one post; returns its item.
+async fn apply(
+    feed: &mut crate::events::Feed,
+    store: &EmbeddedStore,
+    author: u32,
+    event: Event,
+) -> Result<ItemId> {
+    let Body::Record(op) = &event.body else { anyhow::bail!("no record") };
+    let key = RecordRef { actor: ActorId(author), collection: Collection::Post, rkey: op.rkey.clone() };
+    feed.group(&[event]).await?;
+    let row = store.view().await?.records(&[key]).await?.remove(0).context("the post isn't there")?;
+    match row.body {
+        RecordBody::Post { item, .. } => Ok(item),
+        _ => anyhow::bail!("no post"),
+    }
+}
+
+/// Reads timelines until stopped: milliseconds that each took.
+async fn read(
+    mut client: ServiceClient<Channel>,
+    readers: std::ops::Range<u32>,
+    stop: CancellationToken,
+) -> Result<Vec<f64>> {
+    let mut rng = Rng::new(12);
+    let mut took = Vec::new();
+    while !stop.is_cancelled() {
+        let reader = readers.start + rng.below(readers.end - readers.start);
+        let began = Instant::now();
+        let shown = page(&mut client, reader).await?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+        ensure!(shown.items.len() == PAGE, "a page of {} items", shown.items.len());
+        tokio::time::sleep_until(began + READ_EVERY).await;
+    }
+    Ok(took)
+}

@@ -1,0 +1,188 @@
+//! A crowd's store, timelines, writer and API at work, put together as the service puts them together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use skyweir_api::Api;
+use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
+use skyweir_graph::Graph;
+use skyweir_proto::bsky::service_client::ServiceClient;
+use skyweir_proto::bsky::{GetTimelineRequest, GetTimelineResponse};
+use skyweir_store::{Store as _, Timelines as _};
+use skyweir_types::{Clock, DrawKey, Tid};
+use skyweir_writer::{Deps, Handle, Writer};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::crowd::{Crowd, Shape};
+use crate::events::{Feed, did};
+use crate::load;
+use crate::machine::{Watch, resident};
+use crate::report::{Report, number};
+use crate::rng::Rng;
+
+/// How many items a page holds.
+pub(crate) const PAGE: usize = 50;
+/// How many random timelines are read back after each bar.
+const READ_BACK: usize = 200;
+/// As `skyweir serve`: how far the fan-out stands back behind reads.
+const FAN_OUT_NICE: i32 = 5;
+
+/// The service of a crowd.
+pub(crate) struct Served {
+    pub(crate) io: Runtime,
+    pub(crate) store: EmbeddedStore,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) handle: Handle,
+    pub(crate) feed: Feed,
+    pub(crate) crowd: Crowd,
+    pub(crate) client: ServiceClient<Channel>,
+    fan_out: Runtime,
+    stop: CancellationToken,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Served {
+    /// Loads the crowd and starts everything.
+    pub(crate) fn start(report: &mut Report, dir: &Path, shape: Shape) -> Result<Self> {
+        let cores = std::thread::available_parallelism()?.get();
+        let step_back = || {
+            // without it reads are slower, which is then what is measured
+            rustix::process::nice(FAN_OUT_NICE).ok();
+        };
+        let io = Builder::new_multi_thread().thread_name("io").worker_threads(cores).enable_all().build()?;
+        let fan_out = Builder::new_multi_thread()
+            .thread_name("fan-out")
+            .worker_threads(cores.div_ceil(2))
+            .global_queue_interval(1) // as `skyweir serve`
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()?;
+        report.bar(
+            "the crowd that the following bars share",
+            &format!("{shape:?}, enrolled as with enrol = \"all\""),
+        );
+        let watch = Watch::start()?;
+        let store = EmbeddedStore::open(Config { data_dir: dir.to_owned(), ..Config::default() })?;
+        let mut crowd = Crowd::draw(shape, 1);
+        io.block_on(load::records(&store, &mut crowd))?;
+        let config = RingsConfig { cap: shape.cap, ..RingsConfig::default() };
+        let rings = Rings::open(&store, &config, DrawKey::default())?;
+        io.block_on(load::timelines(&rings, &crowd))?;
+        let took = watch.took()?;
+        report.note(format!(
+            "{} follows and {} timelines loaded in {:.0} s; rings take {} MiB, the process {} MiB",
+            crowd.edge_count(),
+            rings.enrolled(),
+            took.wall,
+            rings.memory() >> 20,
+            resident()? >> 20
+        ));
+        let (graph, handle, tasks, stop, address) =
+            io.block_on(compose(&store, &rings, shape.cap, &fan_out))?;
+        let channel = Endpoint::from_shared(format!("http://{address}"))?;
+        let client = ServiceClient::new(io.block_on(channel.connect())?);
+        let feed = io.block_on(Feed::new(store.clone()))?;
+        Ok(Self { io, store, graph, handle, feed, crowd, client, fan_out, stop, tasks })
+    }
+
+    /// Waits until all tasks are done.
+    pub(crate) async fn caught_up(handle: &Handle, store: &EmbeddedStore) -> Result<()> {
+        let next = *store.next_task().borrow();
+        handle.done().wait_for(|done| *done >= next).await.context("the writer ended")?;
+        Ok(())
+    }
+
+    /// Reads random timelines over gRPC and compares them with what must be there.
+    pub(crate) fn read_back(&self, report: &mut Report) -> Result<()> {
+        let mut rng = Rng::new(self.crowd.items.iter().map(Vec::len).sum::<usize>() as u64);
+        let mut client = self.client.clone();
+        for n in 0..READ_BACK {
+            let among = if n % 2 == 0 { self.crowd.viewers() } else { self.crowd.readers() };
+            let viewer = among.start + rng.below(among.end - among.start);
+            let page = self.io.block_on(page(&mut client, viewer))?;
+            let expected: Vec<i64> =
+                self.crowd.timeline(viewer, PAGE).iter().map(|item| item.sort_at).collect();
+            let shown = sort_ats(&page)?;
+            ensure!(
+                shown == expected,
+                "the timeline of account {viewer} is wrong: {shown:?}, not {expected:?}"
+            );
+        }
+        report.note(format!("{READ_BACK} random timelines read back over gRPC: each holds what it must"));
+        Ok(())
+    }
+
+    /// Stops it in good order; the data directory is free then.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.stop.cancel();
+        let outcome = self.io.block_on(async {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended??;
+            }
+            Ok(())
+        });
+        drop((self.feed, self.handle, self.graph, self.store));
+        self.fan_out.shutdown_background();
+        outcome
+    }
+}
+
+type Composed = (Arc<Graph>, Handle, JoinSet<Result<()>>, CancellationToken, std::net::SocketAddr);
+
+async fn compose(store: &EmbeddedStore, rings: &Rings, cap: usize, fan_out: &Runtime) -> Result<Composed> {
+    let store: Arc<dyn skyweir_store::Store> = Arc::new(store.clone());
+    let timelines: Arc<dyn skyweir_store::Timelines> = Arc::new(rings.clone());
+    let graph = Graph::new(skyweir_graph::Config::default(), store.clone());
+    let (writer, handle) = Writer::new(
+        skyweir_writer::Config { cap, ..skyweir_writer::Config::default() },
+        Deps {
+            store: store.clone(),
+            timelines: timelines.clone(),
+            graph: graph.clone(),
+            clock: Clock::system(),
+        },
+    );
+    let deps = skyweir_api::Deps {
+        store,
+        timelines,
+        enrol: Arc::new(handle.clone()),
+        deliveries: Arc::new(handle.clone()),
+        draw: DrawKey::default(),
+    };
+    let api = Api::new(skyweir_api::Config { cap, ..skyweir_api::Config::default() }, deps);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    let (at_api, at_writer, at_graph) = (stop.clone(), stop.clone(), stop.clone());
+    let refreshed = graph.clone();
+    tasks.spawn(async move { Ok(api.serve(listener, at_api).await?) });
+    tasks.spawn_on(async move { Ok(writer.run(at_writer).await?) }, fan_out.handle());
+    tasks.spawn_on(async move { Ok(refreshed.run(at_graph).await?) }, fan_out.handle());
+    Ok((graph, handle, tasks, stop, address))
+}
+
+/// The first page of a timeline.
+pub(crate) async fn page(client: &mut ServiceClient<Channel>, viewer: u32) -> Result<GetTimelineResponse> {
+    let actor_did = did(viewer)?.as_str().to_owned();
+    let request = GetTimelineRequest { actor_did, limit: PAGE as i32, ..GetTimelineRequest::default() };
+    Ok(client.get_timeline(request).await?.into_inner())
+}
+
+/// The `sortAt` of each item of a page: record keys tell when they were made.
+fn sort_ats(page: &GetTimelineResponse) -> Result<Vec<i64>> {
+    let of = |uri: &str| {
+        let rkey = uri.rsplit('/').next().unwrap_or_default();
+        Ok(Tid::parse(rkey).context("a record key that is no TID")?.micros() as i64 / 1_000)
+    };
+    page.items.iter().map(|item| of(&item.uri)).collect()
+}
+
+/// How far to trust a figure on the wall.
+pub(crate) fn disturbed(others: f64) -> String {
+    format!("other processes kept {} cores busy meanwhile", number(others))
+}
