@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::run::{Table, now, root};
-use crate::{oracle, torture};
+use crate::{mutants, oracle, torture};
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,6 +63,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]))?;
     steps.step("arrows between crates", || arrows::check(&metadata(&["--no-deps"])?))?;
     steps.step("files", files::check)?;
+    steps.step("mutants apply", mutants::check)?;
     steps.step("licences", || licences::check(&metadata(&["--filter-platform", &host()?])?))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     steps.step("clippy", || cargo(&clippy, &[]))?;

@@ -30,14 +30,7 @@ enum Fate {
 
 /// Runs them; an error when one survives.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let mut patches: Vec<PathBuf> =
-        fs::read_dir(root().join("xtask/mutants"))?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    patches.retain(|path| {
-        let name = path.display().to_string();
-        name.ends_with(".patch") && options.name.as_ref().is_none_or(|part| name.contains(part))
-    });
-    patches.sort();
-    ensure!(!patches.is_empty(), "no mutants in xtask/mutants");
+    let patches = patches(options.name.as_deref())?;
     let temp = tempfile::Builder::new().prefix("skyweir-mutants-").tempdir()?;
     let tree = temp.path().join("tree");
     copy_tree(&tree)?;
@@ -61,6 +54,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     table.print();
     ensure!(bad == 0, "{bad} of {} mutants were not killed by a test", patches.len());
     Ok(())
+}
+
+/// Whether all mutants still apply to the workspace as it is.
+pub(crate) fn check() -> Result<()> {
+    for patch in patches(None)? {
+        let output =
+            Command::new("git").args(["apply", "--check"]).arg(&patch).current_dir(root()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} does not apply: {said}", patch.display());
+    }
+    Ok(())
+}
+
+/// The patches whose file names contain `part`, in order.
+fn patches(part: Option<&str>) -> Result<Vec<PathBuf>> {
+    let mut patches: Vec<PathBuf> =
+        fs::read_dir(root().join("xtask/mutants"))?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    patches.retain(|path| {
+        let name = path.display().to_string();
+        name.ends_with(".patch") && part.is_none_or(|part| name.contains(part))
+    });
+    patches.sort();
+    ensure!(!patches.is_empty(), "no mutants in xtask/mutants");
+    Ok(patches)
 }
 
 /// The command that has to fail.
