@@ -154,6 +154,29 @@ async fn damage_another_draw_or_the_command_drop_all_rings() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_now_is_not_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    with_actors(&store, 10).await;
+    let rings = Rings::open(&store, &config(4, 10), DrawKey::default()).unwrap();
+    enrol(&rings, ActorId(2), 1..3).await;
+    rings.checkpoint(TaskId(1)).await.unwrap();
+    drop((rings, store));
+    let file = dir.path().join("rings/1-2.ring");
+    let aside = dir.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // reading a folder fails for another reason than that it is missing
+    std::fs::create_dir(&file).unwrap();
+    let store = open(dir.path());
+    let refused = Rings::open(&store, &config(4, 10), DrawKey::default()).err().unwrap().to_string();
+    assert!(refused.contains("1-2.ring"), "{refused}");
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    let rings = Rings::open(&store, &config(4, 10), DrawKey::default()).unwrap();
+    assert_eq!((rings.restored(), items(&rings, ActorId(2)).await), (TaskId(1), vec![2, 1]));
+}
+
+#[tokio::test]
 async fn timelines_are_small() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

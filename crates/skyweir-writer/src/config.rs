@@ -54,8 +54,8 @@ pub struct Config {
     pub repair_seconds: u64,
     /// A timeline that nobody has read for this many hours hibernates (default 336: 14 days). Only with `enrol = "reads"`.
     pub hibernate_hours: u64,
-    /// One that was read only once hibernates after this many hours already (default 24), so that a crawler that reads
-    /// every timeline once doesn't keep them all.
+    /// One that was read at most once after it was enrolled hibernates after this many hours already (default 24), so
+    /// that a crawler that reads every timeline once doesn't keep them all.
     pub hibernate_once_hours: u64,
     /// How often idle timelines and rates are looked at, seconds, at least 1 (default 60).
     pub housekeeping_seconds: u64,

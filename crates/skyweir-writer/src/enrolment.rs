@@ -49,7 +49,15 @@ async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()>
                 context.retry.run("lower_rate", || context.timelines.lower_rate(viewer, rate)).await?;
                 metrics::rate_lowered();
             }
-            Wish::Enrol(why) => filling.extend(begin(context, &*before, viewer, why).await?),
+            Wish::Enrol(why) => match begin(context, &*before, viewer, why).await {
+                Ok(begun) => filling.extend(begun),
+                Err(error @ skyweir_store::Error::Corrupt(_)) => return Err(error),
+                Err(error) => {
+                    // not tried again here: unreadable rows of some would hold up all others
+                    tracing::warn!(%error, "a timeline could not be enrolled, its next read wishes again");
+                    metrics::generation(label(why), "failed");
+                }
+            },
         }
     }
     if filling.is_empty() {
@@ -70,9 +78,9 @@ async fn begin(
     viewer: ActorId,
     why: EnrolReason,
 ) -> Result<Option<Filling>> {
-    let infos = context.retry.run("accounts", || view.accounts(from_ref(&viewer))).await?;
+    let infos = view.accounts(from_ref(&viewer)).await?;
     let rate = rate_for(infos.first().map_or(0, |info| info.follows), context.config.reasonable_limit);
-    let cached = context.retry.run("read", || context.timelines.read(viewer, i64::MIN, 0)).await?;
+    let cached = context.timelines.read(viewer, i64::MIN, 0).await?;
     let now_us = context.clock.now_micros();
     let wanted = match (why, cached.state) {
         (EnrolReason::Read, CachedState::Out) => true,
@@ -91,9 +99,10 @@ async fn begin(
         return Ok(None);
     }
     let begun = Instant::now();
-    let did = context.retry.run("dids", || view.dids(from_ref(&viewer))).await?;
+    let did = view.dids(from_ref(&viewer)).await?;
     let did_hash = did.first().map(|did| DidHash::of(did.as_str())).unwrap_or_default();
     let enrolment = Enrolment { did_hash, rate, now_us };
+    // an answer that is lost would leave the timeline filling for ever
     let generation = context.retry.run("begin", || context.timelines.begin(viewer, enrolment)).await?;
     let sampling = Sampling { key: context.config.draw, viewer: did_hash, rate };
     Ok(Some(Filling { viewer, generation, sampling, why, begun }))

@@ -63,8 +63,11 @@ async fn follow_rates(
     taken: &HighFollows,
     before: &HashSet<ActorId>,
 ) -> Result<HashSet<ActorId>> {
-    for (viewer, follows) in taken.iter() {
+    for (step, (viewer, follows)) in taken.iter().enumerate() {
         upkeep::check_rate(context, viewer, follows).await?;
+        if step % 256 == 255 {
+            tokio::task::yield_now().await;
+        }
     }
     let gone: Vec<_> = before.iter().copied().filter(|viewer| taken.get(*viewer).is_none()).collect();
     for viewer in gone {

@@ -35,6 +35,24 @@ async fn a_post_in_the_middle_of_an_enrolment_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_account_that_cannot_be_read_holds_up_no_others() {
+    let mut world = World::new(50);
+    world.actors(4).await;
+    world.post(0, 10).await;
+    world.config.enrol_at_once = 1;
+    let refused =
+        Arc::new(Fault::refuse(|operation| matches!(operation, Operation::Ask(Ask::Dids))).times(1));
+    let writer = world.start_hooked(Arc::clone(&refused) as _);
+    for viewer in [1, 2] {
+        writer.handle.enrol(ActorId(viewer), EnrolReason::Read);
+    }
+    writer.until(async || world.cached(2).await.is_some()).await;
+    assert_eq!((refused.fired(), world.cached(1).await), (1, None));
+    writer.enrol(&world, 1).await;
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn follows_fill_and_unfollows_free_room() {
     let mut world = World::new(4);
     world.actors(4).await;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use skyweir_store::{Error, Result};
+use skyweir_store::Result;
 use skyweir_types::{DidHash, DrawKey, TaskId, UriHash};
 use tokio::time::Instant;
 
@@ -120,7 +120,7 @@ fn sweep(data_dir: &Path, manifest: Option<&meta::Manifest>) {
 /// Brings the last checkpoint's rings back. An error leaves `inner` to be thrown away.
 pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, threads: usize) -> Result<()> {
     if manifest.draw != fingerprint(&inner.draw) {
-        return Err(Error::Unavailable("the key of the draw is another one".into()));
+        return Err(corrupt("the key of the draw is another one"));
     }
     let files = files(&inner.data_dir, manifest);
     let same = manifest.files.len() == inner.slices.len();

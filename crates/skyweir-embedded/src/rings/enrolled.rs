@@ -1,7 +1,7 @@
 //! Which timelines are enrolled, one bit an account, read without a lock.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use skyweir_types::ActorId;
 
@@ -41,6 +41,15 @@ impl Enrolled {
         if words[word].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
+        // see `look`
+        fence(Ordering::SeqCst);
+    }
+
+    /// Call before [`Enrolled::has`] for the followers of an item: who enrols puts itself into the set and then takes
+    /// a view, who fans out has committed the item and then looks at the set. One of them sees the other.
+    pub(super) fn look(&self) -> &Self {
+        fence(Ordering::SeqCst);
+        self
     }
 
     /// Takes an account out of the set.

@@ -5,7 +5,7 @@
 //! entries of 12 bytes, rising; at the end the CRC-32 of all before. Numbers are big-endian.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use skyweir_store::Result;
@@ -70,7 +70,10 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Result<Contents> {
-    let bytes = std::fs::read(path).map_err(|e| io("cannot read", path, &e))?;
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => corrupt(format_args!("{} is missing", path.display())),
+        _ => io("cannot read", path, &error),
+    })?;
     let (body, _) = bytes
         .split_last_chunk::<4>()
         .filter(|(body, crc)| crc32fast::hash(body).to_be_bytes() == **crc)

@@ -48,7 +48,8 @@ impl Rings {
     /// draw has changed, all rings are dropped: they are derived data and fill again.
     ///
     /// # Errors
-    /// `Limit` for a setting out of its range; `Unavailable` or `Corrupt` when the records can't be read.
+    /// `Limit` for a setting out of its range; `Unavailable` or `Corrupt` when the records can't be read, `Unavailable`
+    /// too when a file of the checkpoint is there but can't be read.
     pub fn open(store: &EmbeddedStore, config: &RingsConfig, draw: DrawKey) -> Result<Self> {
         if !(1..=65_536).contains(&config.slices) || !(1..=65_536).contains(&config.cap) {
             return Err(Error::Limit("slices and cap of the rings go from 1 to 65536".into()));
@@ -83,6 +84,8 @@ impl Rings {
                     }
                     inner.last = Mutex::new(Some(manifest));
                 }
+                // files that can't be read now may be readable later
+                Err(error @ (Error::Unavailable(_) | Error::Limit(_))) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "checkpoint not usable; rings are dropped and will fill again");
                     ::metrics::counter!(crate::metrics::RINGS_DROPPED).increment(1);

@@ -49,7 +49,8 @@ impl Timelines for Rings {
     }
 
     fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
-        page.retain(|viewer| self.inner.enrolled.has(*viewer));
+        let enrolled = self.inner.enrolled.look();
+        page.retain(|viewer| enrolled.has(*viewer));
     }
 
     fn enrolled(&self) -> u64 {
