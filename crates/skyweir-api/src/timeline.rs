@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{CachedState, Enrol, EnrolReason, Sampling, Store, Timelines, View};
+use skyweir_store::{CachedState, Enrol, EnrolReason, RingInfo, Sampling, Store, Timelines, View};
 use skyweir_types::{ActorId, Did, DidHash, DrawKey, Position, rate_for, rate_is_off};
 
 use crate::page::{Page, Query, cut, page_limit};
@@ -68,6 +68,10 @@ impl TimelineReader {
         }
         let view = &*view;
         let plan = self.plan(view, viewer, cached.state).await?;
+        let cached_info = match cached.state {
+            CachedState::In(info) => Some(info),
+            _ => None,
+        };
         let sampling = Sampling { key: self.draw, viewer: DidHash::of(did.as_str()), rate: plan.rate };
         let mut walk = Walk::new(view, viewer, sampling, query.filters, from, (want, self.scan_limit));
         if plan.cache {
@@ -75,11 +79,7 @@ impl TimelineReader {
         } else {
             walk.by_merge().await?;
         }
-        if let Some((floor, met)) = walk.crossed
-            && query.cursor.is_empty()
-            && floor > i64::MIN
-            && met < self.cap / 2
-        {
+        if plan.cache && self.floor_is_high(cached_info, &query, walk.crossed) {
             self.enrol.enrol(viewer, EnrolReason::FloorHigh);
         }
         let cursor = cut(&mut walk.living, limit, walk.stopped);
@@ -94,6 +94,19 @@ impl TimelineReader {
         let rate = walk.rate();
         let items = render(view, walk.living).await?;
         Ok(Page { items, cursor, rate, from_cache, from_merge })
+    }
+
+    /// Whether fewer than half a cap of living references stand above a floor: the timeline holds fewer, or a first
+    /// page went through all of them and met fewer.
+    fn floor_is_high(
+        &self,
+        cached: Option<RingInfo>,
+        query: &Query<'_>,
+        crossed: Option<(i64, usize)>,
+    ) -> bool {
+        let half = self.cap / 2;
+        cached.is_some_and(|info| info.floor > i64::MIN && info.len < half)
+            || crossed.is_some_and(|(floor, met)| query.cursor.is_empty() && floor > i64::MIN && met < half)
     }
 
     /// Decides by state and rates, and tells the writer what follows from it.

@@ -1,6 +1,6 @@
 //! The walk down a timeline: through the cache as far as its floor, then on by the merge, under one view.
 
-use skyweir_store::{Cached, CachedState, Merge, Result, Sampling, Timelines, View};
+use skyweir_store::{Cached, CachedState, Merge, Merged, Result, Sampling, Timelines, View};
 use skyweir_types::{ActorId, Position};
 
 use crate::check::Check;
@@ -104,21 +104,26 @@ impl<'v> Walk<'v> {
         let mut merge = Merge::begin(self.view, self.viewer, self.sampling, self.from).await?;
         loop {
             let left = self.scan_limit.saturating_sub(self.scanned).max(1);
-            let step = cache_step(self.want - self.living.len()).min(MERGE_STEP).min(left);
-            let mut entries = Vec::with_capacity(step);
-            while entries.len() < step {
-                let Some(entry) = merge.next().await? else { break };
-                entries.push(entry);
+            let (step, missing) = (MERGE_STEP.min(left), cache_step(self.want - self.living.len()));
+            let (mut seen, mut last, mut ended) = (0, None, false);
+            let mut entries = Vec::with_capacity(missing.min(step));
+            while seen < step && entries.len() < missing && !ended {
+                match merge.next().await? {
+                    Some(Merged { author, entry, kept }) => {
+                        (seen, last) = (seen + 1, Some(entry.position));
+                        entries.extend(kept.then_some((author, entry)));
+                    }
+                    None => ended = true,
+                }
             }
-            let ended = entries.len() < step;
-            self.scanned += entries.len();
+            self.scanned += seen;
             let items = self.check.merged(&entries).await?;
             self.keep(items.into_iter().map(|item| Living::new(item, false)).collect()).await?;
             if ended || self.living.len() >= self.want {
                 return Ok(());
             }
             if self.scanned >= self.scan_limit {
-                self.stopped = entries.last().map(|(_, entry)| entry.position);
+                self.stopped = last;
                 return Ok(());
             }
             tokio::task::yield_now().await;

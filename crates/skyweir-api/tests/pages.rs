@@ -246,15 +246,40 @@ async fn a_read_tells_the_writer_what_it_needs() {
     let mut served = Served::world(&world).await;
     served.page("eve", 5, "").await.unwrap();
     assert_eq!(world.wishes.take(), [Wish::Enrol(eve, EnrolReason::Read)]);
+    // a timeline that holds less than half a cap above its floor
     let floor = *world.times().iter().nth_back(4).unwrap();
     world.enrol("eve", 1.0, floor).await;
-    served.page("eve", 1, "").await.unwrap();
-    assert_eq!(world.wishes.take(), [Wish::Touch(eve)]);
-    let page = served.page("eve", 50, "").await.unwrap();
+    let page = served.page("eve", 1, "").await.unwrap();
     assert_eq!(world.wishes.take(), [Wish::Touch(eve), Wish::Enrol(eve, EnrolReason::FloorHigh)]);
-    served.page("eve", 50, &page.cursor).await.unwrap();
-    assert_eq!(world.wishes.take(), [Wish::Touch(eve)]);
+    served.page("eve", 1, &page.cursor).await.unwrap();
+    assert_eq!(world.wishes.take(), [Wish::Touch(eve), Wish::Enrol(eve, EnrolReason::FloorHigh)]);
     world.enrol("eve", 0.5, i64::MIN).await;
     assert_eq!(served.walk_all("eve", &[100]).await, world.timeline("eve", 1.0).await);
     assert_eq!(world.wishes.take(), [Wish::Touch(eve), Wish::Enrol(eve, EnrolReason::RateRose)]);
+}
+
+#[tokio::test]
+async fn a_floor_above_dead_references_is_noticed() {
+    let mut world = World::new();
+    world.follow("eve", "ann", "f").await;
+    let mut flood = Vec::new();
+    for n in 0..30u8 {
+        flood.push(world.post("ann", &format!("p{n}"), n.into(), cid(n)).await);
+    }
+    let eve = world.actor("eve").await;
+    world.config.cap = 20;
+    world.enrol("eve", 1.0, 15).await;
+    let mut served = Served::world(&world).await;
+    served.page("eve", 50, "").await.unwrap();
+    assert_eq!(world.wishes.take(), [Wish::Touch(eve)]);
+    for id in &flood[20..] {
+        world.delete(*id).await;
+    }
+    // the cache still holds enough; only a page that goes through it sees that they are dead
+    served.page("eve", 1, "").await.unwrap();
+    assert_eq!(world.wishes.take(), [Wish::Touch(eve)]);
+    let page = served.page("eve", 10, "").await.unwrap();
+    assert_eq!(world.wishes.take(), [Wish::Touch(eve), Wish::Enrol(eve, EnrolReason::FloorHigh)]);
+    served.page("eve", 10, &page.cursor).await.unwrap();
+    assert_eq!(world.wishes.take(), [Wish::Touch(eve)]);
 }

@@ -47,6 +47,25 @@ async fn a_rate_too_high_is_lowered_for_the_read_at_once() {
 }
 
 #[tokio::test]
+async fn what_the_draw_leaves_out_counts_against_the_scan_limit() {
+    let mut world = World::new();
+    world.config.reasonable_limit = 1;
+    world.config.scan_limit = 40;
+    for n in 0..100 {
+        world.follow("eve", &format!("author{n}"), &format!("f{n}")).await;
+    }
+    for post in 0..200u8 {
+        world.post("author7", &format!("p{post}"), post.into(), cid(post)).await;
+    }
+    let expected = world.timeline("eve", 0.01).await;
+    assert!(expected.len() < 10, "{}", expected.len());
+    let mut served = Served::world(&world).await;
+    let page = served.page("eve", 50, "").await.unwrap();
+    assert!(page.items.len() < 5 && !page.cursor.is_empty(), "a short page with a cursor");
+    assert_eq!(served.walk_all("eve", &[50]).await, expected);
+}
+
+#[tokio::test]
 async fn a_rate_within_a_tenth_stays_the_generations() {
     let mut world = half().await;
     world.enrol("eve", 0.52, 13).await;

@@ -21,7 +21,7 @@ pub use enrol::{Enrol, EnrolReason};
 pub use error::Error;
 pub use hooks::{Ask, Fault, Hook, HookedStore, HookedTimelines, Operation};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
-pub use merge::{Merge, Sampling};
+pub use merge::{Merge, Merged, Sampling};
 pub use task::Task;
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, RingInfo, Timelines,

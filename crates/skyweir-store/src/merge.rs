@@ -29,6 +29,18 @@ pub struct Sampling {
     pub rate: f32,
 }
 
+/// What a merge comes past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// Whose item.
+    pub author: ActorId,
+    /// The item, and where it stands.
+    pub entry: FeedEntry,
+    /// Whether the timeline has it. What the draw leaves out is told all the same, so that a caller can tell what the
+    /// merge costs.
+    pub kept: bool,
+}
+
 /// A merge under way. It holds the heads of the feeds that it opened.
 pub struct Merge<'v> {
     view: &'v dyn View,
@@ -89,22 +101,19 @@ impl<'v> Merge<'v> {
         Ok(Self { view, viewer, sampling, from, waiting, heap, open: Vec::new(), open_next: OPEN_FIRST })
     }
 
-    /// The next entry, with its author; `None` at the end of the timeline.
+    /// The next entry, kept by the draw or not; `None` at the end of the timeline.
     ///
     /// # Errors
     /// Whatever the view answers; the merge is of no use after that.
-    pub async fn next(&mut self) -> Result<Option<(ActorId, FeedEntry)>> {
-        loop {
-            self.open_what_can_win().await?;
-            let Some(head) = self.heap.pop() else { return Ok(None) };
-            let author = self.open[head.feed].author;
-            self.advance(head.feed).await?;
-            let uri = UriHash(head.position.uri_hash);
-            if author == self.viewer || self.sampling.key.keeps(uri, self.sampling.viewer, self.sampling.rate)
-            {
-                return Ok(Some((author, FeedEntry { position: head.position, item: head.item })));
-            }
-        }
+    pub async fn next(&mut self) -> Result<Option<Merged>> {
+        self.open_what_can_win().await?;
+        let Some(head) = self.heap.pop() else { return Ok(None) };
+        let author = self.open[head.feed].author;
+        self.advance(head.feed).await?;
+        let uri = UriHash(head.position.uri_hash);
+        let kept =
+            author == self.viewer || self.sampling.key.keeps(uri, self.sampling.viewer, self.sampling.rate);
+        Ok(Some(Merged { author, entry: FeedEntry { position: head.position, item: head.item }, kept }))
     }
 
     async fn open_what_can_win(&mut self) -> Result<()> {

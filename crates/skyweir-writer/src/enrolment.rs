@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 use std::sync::Arc;
 
-use skyweir_store::{CachedState, EnrolReason, Enrolment, Merge, Result, Sampling, View};
+use skyweir_store::{CachedState, EnrolReason, Enrolment, Merge, Merged, Result, Sampling, View};
 use skyweir_types::{ActorId, DidHash, Generation, Position, Reference, UriHash, rate_for, rate_is_off};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -144,16 +144,21 @@ async fn merge(
 ) -> Result<(Vec<Reference>, i64)> {
     let mut merge = Merge::begin(view, viewer, sampling, Position::TOP).await?;
     let mut references = Vec::new();
-    while let Some((author, entry)) = merge.next().await? {
+    let mut seen = 0;
+    while let Some(Merged { author, entry, kept }) = merge.next().await? {
+        seen += 1;
+        if seen % 64 == 0 {
+            tokio::task::yield_now().await;
+        }
+        if !kept {
+            continue;
+        }
         let sort_at = entry.position.sort_at;
         if references.len() == context.config.cap {
             return Ok((references, sort_at));
         }
         let uri_hash = UriHash(entry.position.uri_hash);
         references.push(Reference { item: entry.item, sort_at, uri_hash, author });
-        if references.len() % 64 == 0 {
-            tokio::task::yield_now().await;
-        }
     }
     Ok((references, i64::MIN))
 }
