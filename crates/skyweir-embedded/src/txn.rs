@@ -1,5 +1,7 @@
 //! A transaction: an overlay that becomes one synced batch.
 
+mod edges;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::overlay::Overlay;
 use crate::store::{Inner, Numbers};
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, after_prefix, feeds, follows, items, meta, records, reposts, syncs, tasks, tombstones,
+    Table, actors, after_prefix, feeds, items, meta, records, reposts, syncs, tasks, tombstones,
 };
 
 /// What [`crate::EmbeddedStore`] answers to `begin`.
@@ -76,22 +78,6 @@ impl EmbeddedTxn {
                 self.overlay.put(Table::Tombstones, tombstones::key(at_ms, record), Vec::new());
             }
         }
-        Ok(())
-    }
-
-    fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Vec<RecordKey>> {
-        let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
-        stored.map_or(Ok(Vec::new()), |bytes| follows::decode(&bytes))
-    }
-
-    fn count_edge(&mut self, follower: ActorId, subject: ActorId, by: i32) -> Result<()> {
-        let short = || corrupt("more edges end than began");
-        let mut head = self.head(follower)?;
-        head.follows = head.follows.checked_add_signed(by).ok_or_else(short)?;
-        self.set_head(follower, head);
-        let mut head = self.head(subject)?;
-        head.followers = head.followers.checked_add_signed(by).ok_or_else(short)?;
-        self.set_head(subject, head);
         Ok(())
     }
 
@@ -306,33 +292,11 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn add_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        let mut rkeys = self.edge(follower, subject)?;
-        if rkeys.contains(rkey) {
-            return Ok(false);
-        }
-        rkeys.push(rkey.clone());
-        self.overlay.put(Table::Follows, follows::key(follower, subject).to_vec(), follows::encode(&rkeys));
-        if rkeys.len() > 1 {
-            return Ok(false);
-        }
-        self.overlay.put(Table::Followers, follows::key(subject, follower).to_vec(), Vec::new());
-        self.count_edge(follower, subject, 1)?;
-        Ok(true)
+        self.add_to_edge(follower, subject, rkey)
     }
 
     async fn remove_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        let mut rkeys = self.edge(follower, subject)?;
-        let Some(at) = rkeys.iter().position(|known| known == rkey) else { return Ok(false) };
-        rkeys.remove(at);
-        let key = follows::key(follower, subject).to_vec();
-        if !rkeys.is_empty() {
-            self.overlay.put(Table::Follows, key, follows::encode(&rkeys));
-            return Ok(false);
-        }
-        self.overlay.remove(Table::Follows, key);
-        self.overlay.remove(Table::Followers, follows::key(subject, follower).to_vec());
-        self.count_edge(follower, subject, -1)?;
-        Ok(true)
+        self.remove_from_edge(follower, subject, rkey)
     }
 
     async fn append(&mut self, task: Task) -> Result<TaskId> {

@@ -145,7 +145,7 @@ impl View for EmbeddedView {
     async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>> {
         self.each(pairs, |(follower, subject)| {
             let stored = self.moment.get(Table::Follows, &follows::key(*follower, *subject))?;
-            stored.map(|bytes| follows::decode_first(&bytes)).transpose()
+            stored.map(|bytes| Ok(follows::decode(&bytes)?.first)).transpose()
         })
         .await
     }

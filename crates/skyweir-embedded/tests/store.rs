@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "these are parts of tests")]
 
 use skyweir_embedded::{Config, EmbeddedStore, check};
-use skyweir_store::{NewItem, Store, Task};
-use skyweir_types::{ActorId, Cid, Did, ItemId, ItemKind, RecordKey, TaskId, UriHash};
+use skyweir_store::{NewItem, RecordBody, RecordRow, Store, Task};
+use skyweir_types::{
+    ActorId, Cid, Collection, Did, ItemId, ItemKind, RecordKey, RecordRef, TaskId, Tid, UriHash,
+};
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -77,4 +79,53 @@ fn a_trim_waits_on_a_thread_that_may_block() {
         trim.await.unwrap();
         assert_eq!(left().await, 1);
     });
+}
+
+/// An account that writes the same follow again and again: each record is rows of its own, and the oldest that is left
+/// names the edge.
+#[tokio::test]
+async fn thousands_of_records_of_one_edge() {
+    const RECORDS: u64 = 3_000;
+    let rkey = |n: u64| RecordKey::parse(&format!("r{n}")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(config(dir.path())).unwrap();
+    let (a, b) = (ActorId(0), ActorId(1));
+    let mut txn = store.begin().await.unwrap();
+    txn.intern(&did(0)).await.unwrap();
+    txn.intern(&did(1)).await.unwrap();
+    for n in 0..RECORDS {
+        assert_eq!(txn.add_follow(a, b, &rkey(n)).await.unwrap(), n == 0);
+        assert!(!txn.add_follow(a, b, &rkey(n / 2)).await.unwrap(), "known already");
+        let record = RecordRef { actor: a, collection: Collection::Follow, rkey: rkey(n) };
+        let body = RecordBody::Follow { subject: b };
+        txn.put_record(&record, RecordRow { rev: Tid(n), wiped: Tid::ZERO, body }).await.unwrap();
+    }
+    txn.commit().await.unwrap();
+    // from the middle, then from the oldest on
+    let mut left: Vec<u64> = (0..RECORDS).collect();
+    for round in 0..3 {
+        let mut txn = store.begin().await.unwrap();
+        for _ in 0..500 {
+            let at = if round == 0 { left.len() / 2 } else { 0 };
+            let n = left.remove(at);
+            assert!(!txn.remove_follow(a, b, &rkey(n)).await.unwrap());
+            assert!(!txn.remove_follow(a, b, &rkey(n)).await.unwrap(), "gone already");
+            let record = RecordRef { actor: a, collection: Collection::Follow, rkey: rkey(n) };
+            txn.remove_record(&record).await.unwrap();
+        }
+        txn.commit().await.unwrap();
+        let view = store.view().await.unwrap();
+        assert_eq!(view.edges(&[(a, b)]).await.unwrap(), [Some(rkey(left[0]))], "round {round}");
+        assert_eq!(view.follows(a, None, 10).await.unwrap(), [b]);
+    }
+    drop(store);
+    let report = check(dir.path()).unwrap();
+    assert!(report.is_sound(), "{report}");
+    let store = EmbeddedStore::open(config(dir.path())).unwrap();
+    let mut txn = store.begin().await.unwrap();
+    for (at, n) in left.iter().enumerate() {
+        assert_eq!(txn.remove_follow(a, b, &rkey(*n)).await.unwrap(), at + 1 == left.len());
+    }
+    txn.commit().await.unwrap();
+    assert_eq!(store.view().await.unwrap().edges(&[(a, b)]).await.unwrap(), [None]);
 }

@@ -3,11 +3,13 @@
 use std::ops::Bound;
 
 use skyweir_store::{RecordBody, RecordRow, Result};
-use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Item, ItemId, RecordKey, RecordRef, TaskId};
 
 use super::report::{Finding, Report};
 use crate::db::{Moment, Read, Visit};
 use crate::rings::checkpoint;
+use crate::table::duplicates::{self, Row};
+use crate::table::follows::Edge;
 use crate::table::heads::Head;
 use crate::table::{Table, actors, feeds, follows, items, meta, records, reposts, syncs, tasks, tombstones};
 
@@ -84,6 +86,17 @@ impl Tables<'_> {
         stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))
     }
 
+    fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
+        let stored = self.0.get(Table::Follows, &follows::key(follower, subject))?;
+        stored.map(|bytes| follows::decode(&bytes)).transpose()
+    }
+
+    /// Whether the record of this key is a living follow of the subject.
+    fn is_follow(&self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
+        let record = RecordRef { actor: follower, collection: Collection::Follow, rkey: rkey.clone() };
+        Ok(self.row(&record)?.map(|row| row.body) == Some(RecordBody::Follow { subject }))
+    }
+
     fn check_edges(&self, report: &mut Report) -> Result<()> {
         let mut sets = Finding::new("both edge sets hold the same edges");
         let mut recorded = Finding::new("every edge has its follow records");
@@ -102,13 +115,10 @@ impl Tables<'_> {
             report.holdings.edges += 1;
             let mirrored = self.has(Table::Followers, &follows::key(subject, follower))?;
             sets.expect(mirrored, || format!("{follower} follows {subject}, but isn't among its followers"));
-            let rkeys = follows::decode(value)?;
-            recorded.expect(!rkeys.is_empty(), || format!("{follower} follows {subject} without a record"));
-            for rkey in rkeys {
-                let record = RecordRef { actor: follower, collection: Collection::Follow, rkey };
-                let body = self.row(&record)?.map(|row| row.body);
-                recorded.expect(body == Some(RecordBody::Follow { subject }), || format!("{record:?}"));
-            }
+            let first = follows::decode(value)?.first;
+            recorded.expect(self.is_follow(follower, subject, &first)?, || {
+                format!("{follower} follows {subject} by record {first}")
+            });
             Ok(true)
         })?;
         self.all(Table::Followers, &mut |key, _| {
@@ -118,6 +128,27 @@ impl Tables<'_> {
             sets.expect(mirrored, || {
                 format!("{follower} is among the followers of {subject}, but doesn't follow it")
             });
+            Ok(true)
+        })?;
+        self.all(Table::Duplicates, &mut |key, value| {
+            let (follower, subject, row) = duplicates::read_key(key)?;
+            let (number, rkey, mirror) = match row {
+                Row::Arrival(number) => {
+                    let rkey = duplicates::decode_rkey(value)?;
+                    let mirror = duplicates::record_key(follower, subject, &rkey);
+                    (number, rkey, mirror)
+                }
+                Row::Record(rkey) => {
+                    let number = duplicates::decode_number(value)?;
+                    (number, rkey, duplicates::arrival_key(follower, subject, number))
+                }
+            };
+            let edge = self.edge(follower, subject)?;
+            let holds = edge
+                .is_some_and(|edge| edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number))
+                && self.has(Table::Duplicates, &mirror)?
+                && self.is_follow(follower, subject, &rkey)?;
+            recorded.expect(holds, || format!("{follower} follows {subject} by record {rkey} too"));
             Ok(true)
         })?;
         let mut with_head = 0;
@@ -159,8 +190,10 @@ impl Tables<'_> {
                 }
                 RecordBody::Repost { item: None, .. } => true,
                 RecordBody::Follow { subject } => {
-                    let edge = self.0.get(Table::Follows, &follows::key(record.actor, *subject))?;
-                    edge.map_or(Ok(Vec::new()), |bytes| follows::decode(&bytes))?.contains(&record.rkey)
+                    let first =
+                        self.edge(record.actor, *subject)?.is_some_and(|edge| edge.first == record.rkey);
+                    let further = duplicates::record_key(record.actor, *subject, &record.rkey);
+                    first || self.has(Table::Duplicates, &further)?
                 }
                 RecordBody::Tombstone { at_ms } => {
                     let indexed = self.has(Table::Tombstones, &tombstones::key(*at_ms, &record))?;

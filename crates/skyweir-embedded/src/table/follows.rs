@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `follows` | follower u32 BE, subject u32 BE | keys (packed) of the edge's living follow records, oldest arrival first |
+//! | `follows` | follower u32 BE, subject u32 BE | key (packed) of the edge's oldest living follow record; if there were ever more of them, which are in `duplicates`: the last one's number and the number up to which all are gone, as varints |
 //! | `followers` | subject u32 BE, follower u32 BE | nothing |
 //!
 //! An edge without records is in neither.
@@ -10,7 +10,7 @@
 use skyweir_store::Result;
 use skyweir_types::{ActorId, RecordKey};
 
-use crate::codec::{Reader, push_rkey};
+use crate::codec::{Reader, push_rkey, push_varint};
 
 /// The key of an edge in either table.
 pub(crate) fn key(from: ActorId, to: ActorId) -> [u8; 8] {
@@ -25,27 +25,34 @@ pub(crate) fn read_key(bytes: &[u8]) -> Result<(ActorId, ActorId)> {
 }
 
 /// The value of `follows`.
-pub(crate) fn encode(rkeys: &[RecordKey]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(9 * rkeys.len());
-    for rkey in rkeys {
-        push_rkey(&mut out, rkey);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    /// Key of the oldest living follow record, by arrival.
+    pub(crate) first: RecordKey,
+    /// The greatest number that a further record has got; 0 if there never was one.
+    pub(crate) last: u64,
+    /// No further record with this number or a lower one is left: nobody has to look there again.
+    pub(crate) gone: u64,
+}
+
+/// The bytes of a value.
+pub(crate) fn encode(edge: &Edge) -> Vec<u8> {
+    let mut out = Vec::with_capacity(9);
+    push_rkey(&mut out, &edge.first);
+    if edge.last > 0 {
+        push_varint(&mut out, edge.last);
+        push_varint(&mut out, edge.gone);
     }
     out
 }
 
 /// Back from [`encode`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<RecordKey>> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Edge> {
     let mut reader = Reader::new("follows", bytes);
-    let mut rkeys = Vec::with_capacity(1);
-    while !reader.is_empty() {
-        rkeys.push(reader.rkey()?);
-    }
-    Ok(rkeys)
-}
-
-/// The first record key of a value.
-pub(crate) fn decode_first(bytes: &[u8]) -> Result<RecordKey> {
-    Reader::new("follows", bytes).rkey()
+    let first = reader.rkey()?;
+    let (last, gone) = if reader.is_empty() { (0, 0) } else { (reader.varint()?, reader.varint()?) };
+    reader.end()?;
+    Ok(Edge { first, last, gone })
 }
 
 #[cfg(test)]
@@ -56,11 +63,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(a: u32, b: u32, rkeys in prop::collection::vec(arb::rkey(), 1..5)) {
+        fn round_trip(a: u32, b: u32, first in arb::rkey(), last in 1u64.., gone: u64) {
             prop_assert_eq!(read_key(&key(ActorId(a), ActorId(b))).unwrap(), (ActorId(a), ActorId(b)));
-            let value = encode(&rkeys);
-            prop_assert_eq!(&decode_first(&value).unwrap(), &rkeys[0]);
-            prop_assert_eq!(decode(&value).unwrap(), rkeys);
+            for edge in [Edge { first: first.clone(), last, gone }, Edge { first, last: 0, gone: 0 }] {
+                prop_assert_eq!(decode(&encode(&edge)).unwrap(), edge);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The tables: one file each, with its layout, its key and value codec and a round-trip property.
 
 pub(crate) mod actors;
+pub(crate) mod duplicates;
 pub(crate) mod feeds;
 pub(crate) mod follows;
 pub(crate) mod heads;
@@ -27,11 +28,12 @@ pub(crate) enum Table {
     Reposts,
     Follows,
     Followers,
+    Duplicates,
     Tasks,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Meta,
         Self::Dids,
         Self::Actors,
@@ -44,6 +46,7 @@ impl Table {
         Self::Reposts,
         Self::Follows,
         Self::Followers,
+        Self::Duplicates,
         Self::Tasks,
     ];
 
@@ -62,13 +65,23 @@ impl Table {
             Self::Reposts => "reposts",
             Self::Follows => "follows",
             Self::Followers => "followers",
+            Self::Duplicates => "duplicates",
             Self::Tasks => "tasks",
         }
     }
 
     /// Whether single keys are looked up, so that a filter pays; the others are only scanned.
     pub(crate) fn is_looked_up(self) -> bool {
-        matches!(self, Self::Dids | Self::Actors | Self::Heads | Self::Records | Self::Items | Self::Follows)
+        matches!(
+            self,
+            Self::Dids
+                | Self::Actors
+                | Self::Heads
+                | Self::Records
+                | Self::Items
+                | Self::Follows
+                | Self::Duplicates
+        )
     }
 }
 

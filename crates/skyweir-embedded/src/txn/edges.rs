@@ -1,0 +1,121 @@
+//! Follow edges in a transaction: an edge lives as long as one of its records, and its records may be very many.
+
+use std::ops::Bound;
+
+use skyweir_store::Result;
+use skyweir_types::{ActorId, RecordKey};
+
+use super::EmbeddedTxn;
+use crate::db::Read;
+use crate::error::corrupt;
+use crate::table::duplicates::Row;
+use crate::table::follows::Edge;
+use crate::table::{Table, after_prefix, duplicates, follows};
+
+impl EmbeddedTxn {
+    /// Adds a record. Returns whether the edge is new.
+    pub(super) fn add_to_edge(
+        &mut self,
+        follower: ActorId,
+        subject: ActorId,
+        rkey: &RecordKey,
+    ) -> Result<bool> {
+        let Some(mut edge) = self.edge(follower, subject)? else {
+            self.put_edge(follower, subject, &Edge { first: rkey.clone(), last: 0, gone: 0 });
+            self.overlay.put(Table::Followers, follows::key(subject, follower).to_vec(), Vec::new());
+            self.count_edge(follower, subject, 1)?;
+            return Ok(true);
+        };
+        if edge.first != *rkey && self.duplicate(follower, subject, rkey)?.is_none() {
+            edge.last += 1;
+            let (by_arrival, by_key) = (
+                duplicates::arrival_key(follower, subject, edge.last),
+                duplicates::record_key(follower, subject, rkey),
+            );
+            self.overlay.put(Table::Duplicates, by_arrival, duplicates::encode_rkey(rkey));
+            self.overlay.put(Table::Duplicates, by_key, edge.last.to_be_bytes().to_vec());
+            self.put_edge(follower, subject, &edge);
+        }
+        Ok(false)
+    }
+
+    /// Takes a record away. Returns whether the edge is gone with it.
+    pub(super) fn remove_from_edge(
+        &mut self,
+        follower: ActorId,
+        subject: ActorId,
+        rkey: &RecordKey,
+    ) -> Result<bool> {
+        let Some(mut edge) = self.edge(follower, subject)? else { return Ok(false) };
+        if edge.first != *rkey {
+            if let Some(number) = self.duplicate(follower, subject, rkey)? {
+                self.remove_duplicate(follower, subject, number, rkey);
+            }
+            return Ok(false);
+        }
+        let heir = self.oldest_duplicate(follower, subject, &edge)?;
+        if let Some((number, heir)) = heir {
+            self.remove_duplicate(follower, subject, number, &heir);
+            (edge.first, edge.gone) = (heir, number);
+            self.put_edge(follower, subject, &edge);
+            return Ok(false);
+        }
+        self.overlay.remove(Table::Follows, follows::key(follower, subject).to_vec());
+        self.overlay.remove(Table::Followers, follows::key(subject, follower).to_vec());
+        self.count_edge(follower, subject, -1)?;
+        Ok(true)
+    }
+
+    fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
+        let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
+        stored.map(|bytes| follows::decode(&bytes)).transpose()
+    }
+
+    fn put_edge(&mut self, follower: ActorId, subject: ActorId, edge: &Edge) {
+        self.overlay.put(Table::Follows, follows::key(follower, subject).to_vec(), follows::encode(edge));
+    }
+
+    /// The number of a further record of an edge; `None` if it is none.
+    fn duplicate(&self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<Option<u64>> {
+        let stored = self.overlay.get(Table::Duplicates, &duplicates::record_key(follower, subject, rkey))?;
+        stored.map(|bytes| duplicates::decode_number(&bytes)).transpose()
+    }
+
+    /// The oldest further record of an edge.
+    fn oldest_duplicate(
+        &self,
+        follower: ActorId,
+        subject: ActorId,
+        edge: &Edge,
+    ) -> Result<Option<(u64, RecordKey)>> {
+        if edge.gone >= edge.last {
+            return Ok(None);
+        }
+        let from = duplicates::arrival_key(follower, subject, edge.gone);
+        let mut oldest = None;
+        let to = after_prefix(&duplicates::prefix(follower, subject));
+        self.overlay.scan(Table::Duplicates, Bound::Excluded(&from), to.as_deref(), &mut |key, value| {
+            if let (_, _, Row::Arrival(number)) = duplicates::read_key(key)? {
+                oldest = Some((number, duplicates::decode_rkey(value)?));
+            }
+            Ok(false)
+        })?;
+        Ok(oldest)
+    }
+
+    fn remove_duplicate(&mut self, follower: ActorId, subject: ActorId, number: u64, rkey: &RecordKey) {
+        self.overlay.remove(Table::Duplicates, duplicates::arrival_key(follower, subject, number));
+        self.overlay.remove(Table::Duplicates, duplicates::record_key(follower, subject, rkey));
+    }
+
+    fn count_edge(&mut self, follower: ActorId, subject: ActorId, by: i32) -> Result<()> {
+        let short = || corrupt("more edges end than began");
+        let mut head = self.head(follower)?;
+        head.follows = head.follows.checked_add_signed(by).ok_or_else(short)?;
+        self.set_head(follower, head);
+        let mut head = self.head(subject)?;
+        head.followers = head.followers.checked_add_signed(by).ok_or_else(short)?;
+        self.set_head(subject, head);
+        Ok(())
+    }
+}
