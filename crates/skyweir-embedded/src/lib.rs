@@ -6,6 +6,7 @@
 
 mod accounts;
 mod blocking;
+mod bulk;
 mod check;
 mod codec;
 mod config;
@@ -20,6 +21,7 @@ mod table;
 mod txn;
 mod view;
 
+pub use bulk::{Bulk, BulkConfig, BulkProgress};
 pub use check::{Finding, Holdings, Report, check};
 pub use config::{Config, RingsConfig};
 pub use rings::Rings;
