@@ -20,7 +20,7 @@ fn did(n: u32) -> Did {
 type Follow = (u32, u16, u32, u64);
 
 fn rkey(n: u16) -> RecordKey {
-    let text = if n % 7 == 0 {
+    let text = if n.is_multiple_of(7) {
         format!("key-{n}")
     } else {
         Tid::from_parts(1_700_000_000_000_000 + u64::from(n), 3).to_string()
