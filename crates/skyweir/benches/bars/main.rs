@@ -20,6 +20,7 @@ mod report;
 mod rng;
 mod served;
 mod sustained;
+mod tenth;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,8 +33,8 @@ use crate::report::Report;
 use crate::served::Served;
 
 /// Names that can be asked for, in the order in which they run.
-const NAMES: [&str; 8] =
-    ["memory", "cold", "ingest", "pages", "post", "celebrity", "sustained", "hibernating"];
+const NAMES: [&str; 9] =
+    ["memory", "cold", "ingest", "pages", "post", "celebrity", "sustained", "hibernating", "tenth"];
 /// Those that share one crowd.
 const IN_THE_CROWD: [&str; 5] = ["pages", "post", "celebrity", "sustained", "hibernating"];
 
@@ -93,6 +94,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if IN_THE_CROWD.iter().any(|name| wanted(name)) {
         in_the_crowd(&mut report, &dir("crowd"), scale, &wanted)?;
+    }
+    if wanted("tenth") {
+        tenth::run(&mut report, &dir("tenth"), scale)?;
     }
     report.absent();
     report.table();
