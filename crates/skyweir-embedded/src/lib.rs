@@ -15,6 +15,7 @@ mod error;
 mod lock;
 pub mod metrics;
 mod overlay;
+mod packed;
 mod rings;
 mod store;
 mod table;

@@ -15,7 +15,7 @@ use crate::codec::Reader;
 use crate::db::Read;
 
 /// The format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const KEY_FORMAT: &[u8] = b"format";
 pub(crate) const KEY_ACTORS: &[u8] = b"actors";

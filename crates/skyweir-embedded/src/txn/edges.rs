@@ -10,7 +10,7 @@ use crate::db::Read;
 use crate::error::corrupt;
 use crate::table::duplicates::Row;
 use crate::table::follows::Edge;
-use crate::table::{Table, after_prefix, duplicates, follows};
+use crate::table::{Table, after_prefix, duplicates, followers, follows};
 
 impl EmbeddedTxn {
     /// Adds a record. Returns whether the edge is new.
@@ -22,7 +22,7 @@ impl EmbeddedTxn {
     ) -> Result<bool> {
         let Some(mut edge) = self.edge(follower, subject)? else {
             self.put_edge(follower, subject, &Edge { first: rkey.clone(), last: 0, gone: 0 });
-            self.overlay.put(Table::Followers, follows::key(subject, follower).to_vec(), Vec::new());
+            self.set_follower(subject, follower, true)?;
             self.count_edge(follower, subject, 1)?;
             return Ok(true);
         };
@@ -61,9 +61,24 @@ impl EmbeddedTxn {
             return Ok(false);
         }
         self.overlay.remove(Table::Follows, follows::key(follower, subject).to_vec());
-        self.overlay.remove(Table::Followers, follows::key(subject, follower).to_vec());
+        self.set_follower(subject, follower, false)?;
         self.count_edge(follower, subject, -1)?;
         Ok(true)
+    }
+
+    /// Writes the row that says whether somebody follows an author.
+    fn set_follower(&mut self, author: ActorId, follower: ActorId, there: bool) -> Result<()> {
+        let key = follows::key(author, follower).to_vec();
+        let mut head = self.head(author)?;
+        if let Some(packed) = &mut head.packed {
+            packed.rows = packed.rows.saturating_add(1);
+            self.set_head(author, head);
+        } else if !there {
+            self.overlay.remove(Table::Followers, key);
+            return Ok(());
+        }
+        self.overlay.put(Table::Followers, key, followers::encode_row(there));
+        Ok(())
     }
 
     fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
