@@ -110,6 +110,34 @@ proptest! {
 }
 
 #[tokio::test]
+async fn many_followers_are_in_blocks_that_grow_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
+    for n in 0..5_000 {
+        let name = format!("{n:05}").replace(|c: char| c == '0' || c == '1' || c == '8' || c == '9', "a");
+        bulk.actor(&Did::parse(&format!("did:plc:{name}{n:019}")).unwrap()).unwrap();
+    }
+    let key = |n: u32| {
+        RecordKey::parse(&Tid::from_parts(1_700_000_000_000_000 + u64::from(n), 3).to_string()).unwrap()
+    };
+    for follower in (1..5_000).step_by(2) {
+        bulk.follow(ActorId(follower), ActorId(0), &key(follower), Tid(9)).unwrap();
+    }
+    let store = bulk.finish(&mut |_| {}).await.unwrap();
+    let mut txn = store.begin().await.unwrap();
+    for follower in (2..200).step_by(2) {
+        assert!(txn.add_follow(ActorId(follower), ActorId(0), &key(follower)).await.unwrap());
+    }
+    assert!(txn.remove_follow(ActorId(1), ActorId(0), &key(1)).await.unwrap());
+    txn.commit().await.unwrap();
+    let view = store.view().await.unwrap();
+    let followers = view.followers(ActorId(0), None, 10_000).await.unwrap();
+    let wanted: Vec<_> = (2..5_000).filter(|n| n % 2 == 1 || *n < 200).map(ActorId).collect();
+    assert_eq!(followers, wanted);
+    assert_eq!(view.accounts(&[ActorId(0)]).await.unwrap()[0].followers as usize, wanted.len());
+}
+
+#[tokio::test]
 async fn what_was_cut_off_or_is_not_empty_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut bulk = Bulk::begin(config(&dir), BulkConfig::default()).unwrap();

@@ -10,8 +10,8 @@ use super::{BulkProgress, FollowRow, Other, Others};
 use crate::db::Db;
 use crate::error::corrupt;
 use crate::table::follows::Edge;
-use crate::table::heads::Head;
-use crate::table::{Table, actors, follows, meta, records};
+use crate::table::heads::{Head, Packed};
+use crate::table::{Table, actors, followers, follows, meta, records};
 
 /// Progress is told after so many rows.
 const STEP: u64 = 1 << 20;
@@ -21,6 +21,12 @@ type Tell<'a> = &'a mut (dyn FnMut(BulkProgress) + Send);
 /// An edge as it waits to be sorted by subject: subject and follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct EdgeRow(u64);
+
+impl EdgeRow {
+    fn author(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
 
 impl Row for EdgeRow {
     const BYTES: usize = 8;
@@ -93,7 +99,7 @@ pub(super) fn write(
     }
     by_key.finish()?;
     by_subject.finish()?;
-    followers(db, edges, &mut counts.followers, tell)?;
+    by_author(db, edges, &mut counts.followers, tell)?;
     Ok(counts)
 }
 
@@ -115,20 +121,42 @@ fn place(row: &FollowRow) -> Result<RecordRef> {
     Ok(RecordRef { actor: ActorId(row.follower), collection: Collection::Follow, rkey })
 }
 
-fn followers(db: &Db, edges: Sorter<EdgeRow>, counts: &mut [u32], tell: Tell<'_>) -> Result<()> {
+/// Writes who follows whom: blocks for authors with many followers, rows for the others.
+fn by_author(db: &Db, edges: Sorter<EdgeRow>, counts: &mut [u32], tell: Tell<'_>) -> Result<()> {
     let of = edges.pushed();
-    let mut table = db.ingest(Table::Followers)?;
+    let (mut rows, mut blocks) = (db.ingest(Table::Followers)?, db.ingest(Table::FollowerBlocks)?);
     let mut sorted = edges.sorted()?;
+    let mut next = sorted.next()?;
     let mut done = 0;
-    while let Some(EdgeRow(edge)) = sorted.next()? {
-        table.put(&edge.to_be_bytes(), &[])?;
-        counts[(edge >> 32) as usize] += 1;
-        done += 1;
-        if done % STEP == 0 {
-            tell(BulkProgress { stage: "followers", done, of });
+    let mut members = Vec::new();
+    while let Some(first) = next {
+        let author = ActorId(first.author());
+        members.clear();
+        while let Some(edge) = next.filter(|edge| edge.author() == author.0) {
+            members.push(edge.0 as u32);
+            next = sorted.next()?;
+            done += 1;
+            if done % STEP == 0 {
+                tell(BulkProgress { stage: "followers", done, of });
+            }
+        }
+        counts[author.0 as usize] = members.len() as u32;
+        if is_packed(members.len() as u32) {
+            followers::blocks(author, &members).try_for_each(|(key, block)| blocks.put(&key, &block))?;
+        } else {
+            let mut put = |member: &u32| {
+                rows.put(&follows::key(author, ActorId(*member)), &followers::encode_row(true))
+            };
+            members.iter().try_for_each(&mut put)?;
         }
     }
-    table.finish()
+    rows.finish()?;
+    blocks.finish()
+}
+
+/// Whether so many followers are in blocks.
+fn is_packed(followers: u32) -> bool {
+    followers > followers::FIRST
 }
 
 /// Writes the accounts: DIDs, numbers and counts.
@@ -141,7 +169,8 @@ pub(super) fn accounts(db: &Db, mut dids: Vec<Did>, counts: &Counts, tell: Tell<
         by_number.put(&key, did.as_str().as_bytes())?;
         let (follows, followers) = (counts.follows[number], counts.followers[number]);
         if follows.max(followers) > 0 {
-            heads.put(&key, &Head { follows, followers, ..Head::default() }.encode())?;
+            let packed = is_packed(followers).then(Packed::default);
+            heads.put(&key, &Head { follows, followers, packed, ..Head::default() }.encode())?;
         }
     }
     heads.finish()?;
