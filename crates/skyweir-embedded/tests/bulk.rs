@@ -114,8 +114,7 @@ async fn many_followers_are_in_blocks_that_grow_further() {
     let dir = tempfile::tempdir().unwrap();
     let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
     for n in 0..5_000 {
-        let name = format!("{n:05}").replace(|c: char| c == '0' || c == '1' || c == '8' || c == '9', "a");
-        bulk.actor(&Did::parse(&format!("did:plc:{name}{n:019}")).unwrap()).unwrap();
+        bulk.actor(&Did::parse(&format!("did:web:a{n}.example.com")).unwrap()).unwrap();
     }
     let key = |n: u32| {
         RecordKey::parse(&Tid::from_parts(1_700_000_000_000_000 + u64::from(n), 3).to_string()).unwrap()
