@@ -34,7 +34,7 @@ pub struct NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// The spec of a network whose history of an hour ends at this time, in microseconds since 1970.
+    /// The spec of a network whose history ends at about this time, in microseconds since 1970.
     pub(super) fn spec(&self, now_us: u64) -> NetworkSpec {
         let history = self.history.unwrap_or(self.actors.into());
         NetworkSpec {
@@ -47,7 +47,7 @@ impl NetworkOptions {
             celebrity_share: self.celebrity_share,
             start_us: now_us.saturating_sub(DAY_US),
             follows_per_second: 1e6,
-            events_per_second: (history as f64 / HOUR_SECONDS).clamp(0.001, 1e6),
+            events_per_second: (history as f64 / (HISTORY_SECONDS * 0.75)).clamp(0.001, 1e6),
             events: history,
         }
     }
@@ -55,8 +55,8 @@ impl NetworkOptions {
 
 /// The network began a day ago, which leaves room for 80 thousand million follows at a million a second.
 const DAY_US: u64 = 86_400_000_000;
-/// The history before the measurement took so long.
-pub(super) const HOUR_SECONDS: f64 = 3_600.0;
+/// The history before the measurement began so long ago, in seconds.
+pub(super) const HISTORY_SECONDS: f64 = 3_600.0;
 
 /// A load run.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use super::measure::Times;
 use super::observe::now_us;
-use super::options::{HOUR_SECONDS, RunOptions};
+use super::options::{HISTORY_SECONDS, RunOptions};
 use super::screen::Screen;
 use super::shared::{Shared, lock};
 use super::visibility::Visibility;
@@ -76,7 +76,7 @@ impl<'a> Pump<'a> {
     pub(super) async fn history(&mut self, screen: &Screen) -> anyhow::Result<Speed> {
         let count = self.network.spec().events;
         let (start, bar) = (Instant::now(), screen.bar(count, "events"));
-        self.events.skip_to(now_us() - (HOUR_SECONDS * 1e6) as u64);
+        self.events.skip_to(now_us() - (HISTORY_SECONDS * 1e6) as u64);
         for sent in 0..count {
             let event = self.events.next_of_traffic();
             self.send(event);
@@ -98,9 +98,9 @@ impl<'a> Pump<'a> {
         end: Instant,
         visibility: &Arc<Visibility>,
     ) -> anyhow::Result<Speed> {
-        let base = now_us();
         self.events.set_pace(pace);
-        self.events.skip_to(base);
+        // ahead of the time of day, if chance has drawn out the history
+        let base = self.events.skip_to(now_us());
         let every = Duration::from_secs_f64(self.options.celebrity_posts_every);
         let mut celebrity_due = start + every / 2;
         let (mut count, mut late) = (0, Times::default());

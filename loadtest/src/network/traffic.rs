@@ -141,9 +141,11 @@ impl<'a> NetworkEvents<'a> {
         event.unwrap_or_else(|| self.post())
     }
 
-    /// Sets the network's clock forward; a time that has passed changes nothing.
-    pub fn skip_to(&mut self, time_us: u64) {
+    /// Sets the network's clock forward and returns what it shows, in microseconds since 1970: this time, or a later
+    /// one if that has passed.
+    pub fn skip_to(&mut self, time_us: u64) -> u64 {
         self.now_us = self.now_us.max(time_us as f64);
+        self.now_us as u64
     }
 
     /// Changes the mean pace of the traffic, in events a second of network time; above 0.
