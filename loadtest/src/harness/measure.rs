@@ -63,6 +63,8 @@ pub(super) struct Latencies {
     pub(super) first: Times,
     /// The same since the last sample.
     pub(super) window: Times,
+    /// First pages, from the moment that they were sent: what a closed loop would have measured.
+    pub(super) sent: Times,
     /// Further pages, from the moment that the page before was there.
     pub(super) deeper: Times,
     /// How late this program itself sent reads that didn't have to wait for others.

@@ -156,12 +156,14 @@ impl Reads {
         let (mut cursor, mut since) = (String::new(), due);
         for page in 0..=more {
             let first = self.shared.settled();
+            let sent = Instant::now();
             let answer = self.client.page(&reader.did, self.options.page, &cursor).await;
-            let took = since.elapsed();
+            let (took, answered) = (since.elapsed(), sent.elapsed());
             {
                 let mut latencies = lock(&self.shared.latencies);
                 if page == 0 {
                     latencies.first.record(took);
+                    latencies.sent.record(answered);
                     latencies.window.record(took);
                 } else {
                     latencies.deeper.record(took);

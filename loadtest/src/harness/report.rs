@@ -130,6 +130,7 @@ impl Step {
         };
         let mut rows = vec![
             row("first page, since due", &self.reads),
+            row("first page, since sent", &self.reads_sent),
             row("further page", &self.deeper),
             row("own delay, reads", &self.reads_late),
             row("own delay, events", &self.events_late),
@@ -144,6 +145,11 @@ impl Step {
         let never = self.celebrity.never + self.ordinary.never;
         if never > 0 {
             screen.say(format_args!("NEVER seen within the time limit: {never}"))?;
+        }
+        if self.reads_late.p99 > self.reads_sent.p99 {
+            screen.say(
+                "the first pages' delay is more this program's own than the service's: the machine is busy",
+            )?;
         }
         if self.reads_unsent > 0 {
             screen.say(format_args!("{} reads were due and could not be sent", self.reads_unsent))?;

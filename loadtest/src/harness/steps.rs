@@ -20,6 +20,8 @@ pub(super) struct Step {
     pub(super) sent: Speed,
     /// First pages, from the moment that they were due; milliseconds.
     pub(super) reads: Summary,
+    /// The same from the moment that they were sent: without what a closed loop hides.
+    pub(super) reads_sent: Summary,
     /// Further pages.
     pub(super) deeper: Summary,
     /// How late this program sent reads that had to wait for no other.
@@ -79,6 +81,7 @@ impl Step {
             pace,
             sent,
             reads: latencies.first.summary(),
+            reads_sent: latencies.sent.summary(),
             deeper: latencies.deeper.summary(),
             reads_late: latencies.late.summary(),
             events_late: latencies.events_late.summary(),

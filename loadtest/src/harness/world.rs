@@ -157,3 +157,6 @@ impl World {
 fn some(spans: &[Span], states: States) -> bool {
     spans.iter().any(|span| span.in_some(states))
 }
+
+#[cfg(test)]
+mod tests;

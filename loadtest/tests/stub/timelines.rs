@@ -78,7 +78,7 @@ impl Timelines {
         let (ours, others): (Vec<_>, Vec<_>) = active.partition(|(author, _)| authors.contains(author));
         let sorted = |items: Vec<&(String, TimelineItem)>| {
             let mut items: Vec<TimelineItem> = items.into_iter().map(|(_, item)| item.clone()).collect();
-            items.sort_by(|a, b| place(b).cmp(&place(a)));
+            items.sort_by_key(|item| std::cmp::Reverse(place(item)));
             items
         };
         let (mut items, others) = (sorted(ours), sorted(others));

@@ -5,6 +5,7 @@ use crate::time;
 use serde_json::Value;
 use std::collections::HashMap;
 
+/// The index of no item.
 const NONE: u32 = u32::MAX;
 
 /// One version of a post or repost.
@@ -79,16 +80,14 @@ impl Items {
         self.newest.contains_key(&record)
     }
 
+    pub(super) fn newest(&self, record: Record) -> Option<&Item> {
+        self.newest.get(&record).map(|index| &self.all[*index as usize])
+    }
+
     pub(super) fn version(&self, record: Record, cid: Cid) -> Option<&Item> {
-        let mut index = *self.newest.get(&record)?;
-        while index != NONE {
-            let item = &self.all[index as usize];
-            if item.place.cid == cid {
-                return Some(item);
-            }
-            index = item.older;
-        }
-        None
+        let mut versions =
+            std::iter::successors(self.newest(record), |item| self.all.get(item.older as usize));
+        versions.find(|item| item.place.cid == cid)
     }
 
     /// An author's items below one place, down to another one.
