@@ -90,6 +90,10 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()?[0])
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.array()?))
     }
@@ -132,7 +136,7 @@ impl<'a> Reader<'a> {
         let text = match self.u8()? {
             RKEY_TID => Tid(self.u64()?).to_string(),
             RKEY_TEXT => {
-                let len = u16::from_be_bytes(self.array()?);
+                let len = self.u16()?;
                 std::str::from_utf8(self.take(len.into())?).map_err(|_| self.bad())?.to_owned()
             }
             _ => return Err(self.bad()),

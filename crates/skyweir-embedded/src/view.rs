@@ -140,7 +140,7 @@ impl View for EmbeddedView {
     }
 
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        followers::page(&self.moment, author, after, n)
+        followers::page(&self.moment, author, self.head(author)?.packed, after, n)
     }
 
     async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>> {

@@ -114,6 +114,6 @@ mod tests {
     fn another_format_is_refused_by_name() {
         check_format(&FORMAT.to_be_bytes()).unwrap();
         let text = check_format(&9u32.to_be_bytes()).unwrap_err().to_string();
-        assert!(text.contains("format 9") && text.contains("format 1"), "{text}");
+        assert!(text.contains("format 9") && text.contains("format 2"), "{text}");
     }
 }

@@ -68,8 +68,9 @@ impl EmbeddedTxn {
 
     /// Writes the row that says whether somebody follows an author.
     fn set_follower(&mut self, author: ActorId, follower: ActorId, there: bool) -> Result<()> {
-        let key = follows::key(author, follower).to_vec();
         let mut head = self.head(author)?;
+        let layer = head.packed.map_or(0, |packed| packed.layer);
+        let key = followers::row_key(author, layer, follower.0);
         if let Some(packed) = &mut head.packed {
             packed.rows = packed.rows.saturating_add(1);
             self.set_head(author, head);

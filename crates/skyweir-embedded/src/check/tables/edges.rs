@@ -7,7 +7,7 @@ use super::{Finding, Report, Tables};
 use crate::db::Read;
 use crate::table::duplicates::{self, Row};
 use crate::table::follows::Edge;
-use crate::table::heads::Head;
+use crate::table::heads::{Head, Packed};
 use crate::table::{Table, actors, followers, follows};
 
 /// How many followers are compared at a time.
@@ -23,7 +23,6 @@ struct Counted {
     listed: bool,
     /// How many followers these list.
     list: u32,
-    blocks: bool,
 }
 
 #[derive(Default)]
@@ -99,7 +98,7 @@ impl Tables<'_> {
 
     /// Blocks of one author follow each other; it knows that it has them.
     fn check_blocks(&self, counts: &mut Counts) -> Result<Finding> {
-        let mut blocks = Finding::new("blocks of followers are in order, and their authors know of them");
+        let mut blocks = Finding::new("blocks and rows of followers are as their authors' heads say");
         let mut before = None;
         let mut members = Vec::new();
         self.all(Table::FollowerBlocks, &mut |key, value| {
@@ -111,17 +110,23 @@ impl Tables<'_> {
             let holds = (is_first || above) && known && members.len() <= followers::MOST;
             blocks.expect(holds, || format!("account {author}, up to {:?}", members.last()));
             before = members.last().map(|greatest| (author, *greatest));
-            let counted = counts.of(author);
-            (counted.listed, counted.blocks) = (true, true);
+            counts.of(author).listed = true;
             Ok(true)
         })?;
         self.all(Table::Followers, &mut |key, value| {
-            let (author, follower) = follows::read_key(key)?;
-            let counted = counts.of(author);
-            counted.listed = true;
+            let (author, layer, follower) = followers::read_row_key(key)?;
+            counts.of(author).listed = true;
             let there = followers::decode_row(value)?;
-            blocks.expect(there || counted.blocks, || {
-                format!("account {author}: no block to take {follower} from")
+            let packed = self.head(author)?.packed;
+            let holds = match packed {
+                None => layer == 0 && there,
+                Some(Packed { layer: written, folding, .. }) => {
+                    let below = layer == written.wrapping_sub(1);
+                    layer == written || folding.is_some_and(|next| below && follower >= next)
+                }
+            };
+            blocks.expect(holds, || {
+                format!("account {author}, {packed:?}: row of {follower} in layer {layer}")
             });
             Ok(true)
         })?;
@@ -132,9 +137,10 @@ impl Tables<'_> {
     fn check_followers(&self, counts: &mut Counts) -> Result<Finding> {
         let mut sets = Finding::new("both edge sets hold the same edges");
         for (author, counted) in (0..).map(ActorId).zip(&mut counts.0) {
+            let packed = self.head(author)?.packed;
             let mut after = None;
             while counted.listed {
-                let page = followers::page(self.0, author, after, PAGE)?;
+                let page = followers::page(self.0, author, packed, after, PAGE)?;
                 for follower in &page {
                     let mirrored = self.has(Table::Follows, &follows::key(*follower, author))?;
                     sets.expect(mirrored, || {
