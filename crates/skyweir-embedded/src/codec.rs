@@ -37,12 +37,17 @@ pub(crate) fn rkey_tid(rkey: &RecordKey) -> Option<Tid> {
     Tid::parse(text).ok().filter(|tid| tid.to_string() == text)
 }
 
+/// Appends the record key that a TID is.
+pub(crate) fn push_tid(out: &mut Vec<u8>, tid: Tid) {
+    out.push(RKEY_TID);
+    out.extend_from_slice(&tid.0.to_be_bytes());
+}
+
 /// Appends a record key: a canonical TID as tag 0 and its 8 bytes, any other as tag 1, length (u16) and text. Tells
 /// its own end, so that more can follow in a key.
 pub(crate) fn push_rkey(out: &mut Vec<u8>, rkey: &RecordKey) {
     if let Some(tid) = rkey_tid(rkey) {
-        out.push(RKEY_TID);
-        out.extend_from_slice(&tid.0.to_be_bytes());
+        push_tid(out, tid);
     } else {
         let text = rkey.as_str().as_bytes();
         out.push(RKEY_TEXT);
@@ -130,6 +135,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn cid(&mut self) -> Result<Cid> {
         Ok(Cid::from_digest(self.array()?))
+    }
+
+    /// What [`push_tid`] wrote; `None` for any other record key, of which the rest stays.
+    pub(crate) fn tid_key(&mut self) -> Result<Option<Tid>> {
+        Ok(if self.u8()? == RKEY_TID { Some(Tid(self.u64()?)) } else { None })
     }
 
     pub(crate) fn rkey(&mut self) -> Result<RecordKey> {

@@ -5,6 +5,7 @@ use skyweir_types::{ActorId, Collection, RecordKey, RecordRef};
 
 use super::{Finding, Report, Tables};
 use crate::db::Read;
+use crate::hinted;
 use crate::table::duplicates::{self, Row};
 use crate::table::follows::Edge;
 use crate::table::heads::{Head, Packed};
@@ -50,6 +51,20 @@ impl Tables<'_> {
         Ok(self.row(&record)?.map(|row| row.body) == Some(RecordBody::Follow { subject }))
     }
 
+    /// Whether an edge's record is there; the only one, if there is a hint at it.
+    fn has_record(&self, follower: ActorId, subject: ActorId, edge: &Edge) -> Result<bool> {
+        let hint = match edge {
+            Edge::Keyed(edge) => return self.is_follow(follower, subject, &edge.first),
+            Edge::Hinted(hint) => *hint,
+        };
+        let mut found = 0;
+        hinted::visit(self.0, follower, hint, &mut |_, other| {
+            found += u32::from(other == subject);
+            Ok(true)
+        })?;
+        Ok(found == 1)
+    }
+
     pub(super) fn check_edges(&self, report: &mut Report) -> Result<()> {
         let mut counts = Counts::default();
         let mut recorded = Finding::new("every edge has its follow records");
@@ -58,9 +73,9 @@ impl Tables<'_> {
             counts.of(follower).follows += 1;
             counts.of(subject).followers += 1;
             report.holdings.edges += 1;
-            let first = follows::decode(value)?.first;
-            recorded.expect(self.is_follow(follower, subject, &first)?, || {
-                format!("{follower} follows {subject} by record {first}")
+            let edge = follows::decode(value)?;
+            recorded.expect(self.has_record(follower, subject, &edge)?, || {
+                format!("{follower} follows {subject} by record {edge:?}")
             });
             Ok(true)
         })?;
@@ -87,8 +102,13 @@ impl Tables<'_> {
                 }
             };
             let edge = self.edge(follower, subject)?;
-            let holds = edge
-                .is_some_and(|edge| edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number))
+            let numbered = match edge {
+                Some(Edge::Keyed(edge)) => {
+                    edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number)
+                }
+                _ => false,
+            };
+            let holds = numbered
                 && self.has(Table::Duplicates, &mirror)?
                 && self.is_follow(follower, subject, &rkey)?;
             recorded.expect(holds, || format!("{follower} follows {subject} by record {rkey} too"));
