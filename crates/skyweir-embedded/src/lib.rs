@@ -12,6 +12,7 @@ mod codec;
 mod config;
 mod db;
 mod error;
+mod hinted;
 mod lock;
 pub mod metrics;
 mod overlay;

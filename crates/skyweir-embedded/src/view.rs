@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 
 use crate::db::{Moment, Read};
 use crate::error::corrupt;
+use crate::hinted;
 use crate::store::Inner;
 use crate::table::heads::Head;
 use crate::table::{
@@ -140,13 +141,16 @@ impl View for EmbeddedView {
     }
 
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        followers::page(&self.moment, author, after, n)
+        followers::page(&self.moment, author, self.head(author)?.packed, after, n)
     }
 
     async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>> {
+        hinted::edges(&self.moment, pairs).await
+    }
+
+    async fn has_edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
         self.each(pairs, |(follower, subject)| {
-            let stored = self.moment.get(Table::Follows, &follows::key(*follower, *subject))?;
-            stored.map(|bytes| Ok(follows::decode(&bytes)?.first)).transpose()
+            Ok(self.moment.get(Table::Follows, &follows::key(*follower, *subject))?.is_some())
         })
         .await
     }

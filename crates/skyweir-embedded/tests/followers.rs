@@ -58,7 +58,9 @@ impl World {
 
     async fn apply(&mut self, step: &Step) {
         let (author, set) = (ActorId(step.author), &mut self.followers[step.author as usize]);
-        let rkey = RecordKey::parse(&Tid(u64::from(step.author) << 20).to_string()).unwrap();
+        // one moment for all that an account follows
+        let tid = Tid::from_parts(1_700_000_000_000_000, step.author as u16);
+        let rkey = RecordKey::parse(&tid.to_string()).unwrap();
         let mut txn = self.store.begin().await.unwrap();
         for n in 0..step.count {
             let follower = ActorId(step.first + n * step.stride);
@@ -68,8 +70,8 @@ impl World {
                 txn.put_record(&record, RecordRow { rev: Tid(1), wiped: Tid::ZERO, body }).await.unwrap();
                 assert_eq!(txn.add_follow(follower, author, &rkey).await.unwrap(), set.insert(follower));
             } else {
-                txn.remove_record(&record).await.unwrap();
                 assert_eq!(txn.remove_follow(follower, author, &rkey).await.unwrap(), set.remove(&follower));
+                txn.remove_record(&record).await.unwrap();
             }
         }
         txn.commit().await.unwrap();

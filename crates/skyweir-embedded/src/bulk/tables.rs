@@ -81,19 +81,20 @@ pub(super) fn write(
         }
         of_one.extend(held);
         keep_one_each(&mut of_one, others)?;
-        for row in &of_one {
+        let mut edges_of_one = Vec::with_capacity(of_one.len());
+        for (follows, row) in of_one.iter().enumerate() {
             let place = place(row)?;
             let body = RecordBody::Follow { subject: ActorId(row.subject) };
             let value =
                 records::encode(&place.rkey, &RecordRow { rev: Tid(row.rev), wiped: Tid::ZERO, body });
             by_key.put(&records::key(&place), &value)?;
+            edges_of_one.push((row.subject, Edge::new(&place.rkey, follows as u32)));
         }
-        of_one.sort_unstable_by_key(|row| row.subject);
-        for row in &of_one {
-            let edge = Edge { first: place(row)?.rkey, last: 0, gone: 0 };
-            let key = follows::key(ActorId(row.follower), ActorId(row.subject));
-            by_subject.put(&key, &follows::encode(&edge))?;
-            edges.push(EdgeRow(u64::from(row.subject) << 32 | u64::from(row.follower)))?;
+        edges_of_one.sort_unstable_by_key(|(subject, _)| *subject);
+        for (subject, edge) in &edges_of_one {
+            by_subject
+                .put(&follows::key(ActorId(first.follower), ActorId(*subject)), &follows::encode(edge))?;
+            edges.push(EdgeRow(u64::from(*subject) << 32 | u64::from(first.follower)))?;
         }
         counts.follows[first.follower as usize] = of_one.len() as u32;
     }
@@ -145,7 +146,7 @@ fn by_author(db: &Db, edges: Sorter<EdgeRow>, counts: &mut [u32], tell: Tell<'_>
             followers::blocks(author, &members).try_for_each(|(key, block)| blocks.put(&key, &block))?;
         } else {
             let mut put = |member: &u32| {
-                rows.put(&follows::key(author, ActorId(*member)), &followers::encode_row(true))
+                rows.put(&followers::row_key(author, 0, *member), &followers::encode_row(true))
             };
             members.iter().try_for_each(&mut put)?;
         }

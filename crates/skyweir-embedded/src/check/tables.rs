@@ -10,6 +10,7 @@ use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId};
 use super::report::{Finding, Report};
 use crate::db::{Moment, Read, Visit};
 use crate::rings::checkpoint;
+use crate::table::follows::Edge;
 use crate::table::heads::Head;
 use crate::table::{
     Table, actors, duplicates, feeds, items, meta, records, reposts, syncs, tasks, tombstones,
@@ -108,8 +109,11 @@ impl Tables<'_> {
                 }
                 RecordBody::Repost { item: None, .. } => true,
                 RecordBody::Follow { subject } => {
-                    let first =
-                        self.edge(record.actor, *subject)?.is_some_and(|edge| edge.first == record.rkey);
+                    let first = match self.edge(record.actor, *subject)? {
+                        Some(Edge::Keyed(edge)) => edge.first == record.rkey,
+                        Some(Edge::Hinted(hint)) => hint.fits(&record.rkey),
+                        None => false,
+                    };
                     let further = duplicates::record_key(record.actor, *subject, &record.rkey);
                     first || self.has(Table::Duplicates, &further)?
                 }

@@ -1,18 +1,20 @@
-//! Who follows an author: packed blocks, and over them the rows written since.
+//! Who follows an author: packed blocks, and over them layers of rows.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `followers` | subject u32 BE, follower u32 BE | nothing: follows; one byte 0: doesn't, whatever a block says |
+//! | `followers` | subject u32 BE, layer u16 BE, follower u32 BE | nothing: follows; one byte 0: doesn't, whatever a block says |
 //! | `follower_blocks` | subject u32 BE, the block's greatest follower u32 BE | its followers ([`crate::packed`]) |
 //!
-//! A block reaches from above the one before it up to its own greatest. An author without blocks has no rows of the
-//! second kind; its head says whether it has blocks.
+//! A block reaches from above the one before it up to its own greatest. An author without blocks has rows of the first
+//! kind in layer 0 alone. Once it has blocks, its head names the layer that is written; folding begins the next layer
+//! and brings the one before into the blocks, stretch by stretch, so that no page ever walks over rows that were removed.
 
 use std::ops::Bound;
 
 use skyweir_store::Result;
 use skyweir_types::ActorId;
 
+use super::heads::Packed;
 use super::{Table, actors, after_prefix, follows};
 use crate::codec::Reader;
 use crate::db::Read;
@@ -25,6 +27,22 @@ pub(crate) const MOST: usize = 2_048;
 pub(crate) const FIRST: u32 = 128;
 
 const GONE: u8 = 0;
+
+/// The key of a row.
+pub(crate) fn row_key(author: ActorId, layer: u16, follower: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(10);
+    out.extend_from_slice(&author.0.to_be_bytes());
+    out.extend_from_slice(&layer.to_be_bytes());
+    out.extend_from_slice(&follower.to_be_bytes());
+    out
+}
+
+/// Back from [`row_key`].
+pub(crate) fn read_row_key(bytes: &[u8]) -> Result<(ActorId, u16, u32)> {
+    let mut reader = Reader::new("followers", bytes);
+    let row = (ActorId(reader.u32()?), reader.u16()?, reader.u32()?);
+    reader.end().map(|()| row)
+}
 
 /// The value of a row.
 pub(crate) fn encode_row(there: bool) -> Vec<u8> {
@@ -57,23 +75,24 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8], out: &mut Vec<u32>) -> Resu
     Ok(author)
 }
 
-/// The rows of an author from `from` up to but without `to`, until so many of them say that somebody follows.
+/// A layer's rows from `from` up to but without `to`, until so many of them say that somebody follows.
 pub(crate) fn rows(
     read: &impl Read,
     author: ActorId,
+    layer: u16,
     from: u32,
     to: Option<u32>,
     most: usize,
 ) -> Result<Vec<(u32, bool)>> {
     let mut rows = Vec::new();
     let mut there = 0;
-    let from = follows::key(author, ActorId(from));
     let to = match to {
-        Some(to) => Some(follows::key(author, ActorId(to)).to_vec()),
-        None => after_prefix(&actors::number(author)),
+        Some(to) => Some(row_key(author, layer, to)),
+        None => after_prefix(&row_key(author, layer, 0)[..6]),
     };
+    let from = row_key(author, layer, from);
     read.scan(Table::Followers, Bound::Included(&from), to.as_deref(), &mut |key, value| {
-        let row = (follows::read_key(key)?.1.0, decode_row(value)?);
+        let row = (read_row_key(key)?.2, decode_row(value)?);
         there += usize::from(row.1);
         rows.push(row);
         Ok(there < most)
@@ -81,10 +100,11 @@ pub(crate) fn rows(
     Ok(rows)
 }
 
-/// At most `n` followers of an author after `after`, by rising number.
+/// At most `n` followers of an author after `after`, by rising number. `packed` is what its head says.
 pub(crate) fn page(
     read: &impl Read,
     author: ActorId,
+    packed: Option<Packed>,
     after: Option<ActorId>,
     n: usize,
 ) -> Result<Vec<ActorId>> {
@@ -92,16 +112,33 @@ pub(crate) fn page(
     let mut from = after.map_or(Some(0), |after| after.0.checked_add(1));
     while let Some(low) = from.filter(|_| page.len() < n) {
         let want = n - page.len();
-        let (members, end) = members(read, author, low, want)?;
-        let rows = rows(read, author, low, end, want)?;
+        let (members, end) = match packed {
+            None => (Vec::new(), None),
+            Some(_) => members(read, author, low, want)?,
+        };
+        let Packed { layer, folding, .. } = packed.unwrap_or_default();
+        let mut above = rows(read, author, layer, low, end, want)?;
+        if let Some(next) = folding {
+            let below = rows(read, author, layer.wrapping_sub(1), low.max(next), end, usize::MAX)?;
+            above = newer_first(&above, &below);
+        }
         let members = &members[members.partition_point(|member| *member < low)..];
-        merge(members, &rows, |stretch| {
+        merge(members, &above, |stretch| {
             let stretch = &stretch[..stretch.len().min(n - page.len())];
             page.extend(stretch.iter().map(|member| ActorId(*member)));
         });
         from = end;
     }
     Ok(page)
+}
+
+/// Two layers as one: where both have a row, the upper one's.
+fn newer_first(above: &[(u32, bool)], below: &[(u32, bool)]) -> Vec<(u32, bool)> {
+    let mut rows = [above, below].concat();
+    // stable: of two with one number the upper one's stays first
+    rows.sort_by_key(|(follower, _)| *follower);
+    rows.dedup_by_key(|(follower, _)| *follower);
+    rows
 }
 
 /// What the blocks say from `low` on (and of the first block what is below), until there are so many; and where

@@ -3,7 +3,7 @@
 //! Table `heads`: key: number, u32 BE. Value: flags (bits 0–1 status, 2 a resync is under way, 3 has a newest,
 //! 4 was deleted once, 5 has blocks of followers), varints `follows` and `followers`, signed varint `status_us`, then
 //! by flags: `gone` u64 BE; `newest` as signed varint; the resync's rev u64 BE and stream time as signed varint; of
-//! the followers the rows over the blocks and where the next fold begins, as varints. An account without a value is
+//! the followers the layer and its rows as varints, then nothing or how far the layer before is folded as varint. An account without a value is
 //! active and has nothing.
 
 use skyweir_store::{AccountInfo, AccountRow, Result, SyncMark};
@@ -16,13 +16,15 @@ const HAS_NEWEST: u8 = 8;
 const GONE: u8 = 16;
 const PACKED: u8 = 32;
 
-/// What folding knows of an author whose followers are in blocks.
+/// Where the followers of an author with blocks are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packed {
-    /// There are no more rows than this over the blocks.
+    /// The number of the layer of rows that is written now; it wraps.
+    pub(crate) layer: u16,
+    /// There are no more rows than this in it.
     pub(crate) rows: u32,
-    /// Where the next fold begins.
-    pub(crate) next: u32,
+    /// The layer before is being folded into the blocks, and is so below this follower.
+    pub(crate) folding: Option<u32>,
 }
 
 /// The value of one account.
@@ -79,8 +81,11 @@ impl Head {
             push_signed(&mut out, sync.since_ms);
         }
         if let Some(packed) = self.packed {
+            push_varint(&mut out, packed.layer.into());
             push_varint(&mut out, packed.rows.into());
-            push_varint(&mut out, packed.next.into());
+            if let Some(next) = packed.folding {
+                push_varint(&mut out, next.into());
+            }
         }
         out
     }
@@ -103,7 +108,11 @@ impl Head {
         };
         let packed = match flags & PACKED {
             0 => None,
-            _ => Some(Packed { rows: reader.small()?, next: reader.small()? }),
+            _ => Some(Packed {
+                layer: u16::try_from(reader.small()?).map_err(|_| reader.bad())?,
+                rows: reader.small()?,
+                folding: if reader.is_empty() { None } else { Some(reader.small()?) },
+            }),
         };
         reader.end()?;
         Ok(Self { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest, packed })
@@ -120,11 +129,11 @@ mod tests {
         #[test]
         fn round_trip(
             status in 0..3usize, status_us: i64, gone in arb::tid(), sync in prop::option::of((arb::tid(), any::<i64>())),
-            follows: u32, followers: u32, newest: i64, packed in prop::option::of((any::<u32>(), any::<u32>())),
+            follows: u32, followers: u32, newest: i64, packed in prop::option::of(any::<(u16, u32, Option<u32>)>()),
         ) {
             let status = [AccountStatus::Active, AccountStatus::Hidden, AccountStatus::Deleted][status];
             let sync = sync.map(|(rev, since_ms)| SyncMark { rev, since_ms });
-            let packed = packed.map(|(rows, next)| Packed { rows, next });
+            let packed = packed.map(|(layer, rows, folding)| Packed { layer, rows, folding });
             let head = Head { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest, packed };
             prop_assert_eq!(Head::decode(&head.encode()).unwrap(), head);
         }

@@ -9,7 +9,9 @@
 use skyweir_store::{RecordBody, RecordRow, Result};
 use skyweir_types::{ActorId, Collection, ItemId, RecordKey, RecordRef, Tid};
 
-use crate::codec::{Reader, push_rkey, push_signed, push_varint, rkey_tid};
+use crate::codec::{Reader, push_rkey, push_signed, push_tid, push_varint, rkey_tid};
+
+const FOLLOW: u8 = 2;
 
 const WIPED: u8 = 8;
 const HAS_ITEM: u8 = 16;
@@ -21,7 +23,7 @@ pub(crate) fn push_ref(out: &mut Vec<u8>, key: &RecordRef) {
     out.push(match key.collection {
         Collection::Post => 0,
         Collection::Repost => 1,
-        Collection::Follow => 2,
+        Collection::Follow => FOLLOW,
     });
     push_rkey(out, &key.rkey);
 }
@@ -45,6 +47,29 @@ pub(crate) fn read_key(bytes: &[u8]) -> Result<RecordRef> {
     let mut reader = Reader::new("records", bytes);
     let record = read_ref(&mut reader)?;
     reader.end().map(|()| record)
+}
+
+/// The key of a follow record that is named by a TID.
+pub(crate) fn follow_key(actor: ActorId, tid: Tid) -> Vec<u8> {
+    let mut out = Vec::with_capacity(14);
+    out.extend_from_slice(&actor.0.to_be_bytes());
+    out.push(FOLLOW);
+    push_tid(&mut out, tid);
+    out
+}
+
+/// Back from [`follow_key`], with the subject; `None` if it is a tombstone or another record.
+pub(crate) fn read_follow(key: &[u8], value: &[u8]) -> Result<Option<(Tid, ActorId)>> {
+    let mut reader = Reader::new("records", key);
+    reader.take(4)?;
+    let is_follow = reader.u8()? == FOLLOW;
+    let Some(tid) = reader.tid_key()?.filter(|_| is_follow) else { return Ok(None) };
+    reader.end()?;
+    // the subject doesn't need the distance of the revs
+    match decode_from(0, value)?.body {
+        RecordBody::Follow { subject } => Ok(Some((tid, subject))),
+        _ => Ok(None),
+    }
 }
 
 fn base(rkey: &RecordKey) -> u64 {
@@ -92,9 +117,13 @@ pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
 
 /// Back from [`encode`].
 pub(crate) fn decode(rkey: &RecordKey, bytes: &[u8]) -> Result<RecordRow> {
+    decode_from(base(rkey), bytes)
+}
+
+fn decode_from(base: u64, bytes: &[u8]) -> Result<RecordRow> {
     let mut reader = Reader::new("records", bytes);
     let tag = reader.u8()?;
-    let rev = Tid(base(rkey).wrapping_add(reader.signed()? as u64));
+    let rev = Tid(base.wrapping_add(reader.signed()? as u64));
     let wiped = if tag & WIPED != 0 { Tid(reader.u64()?) } else { Tid::ZERO };
     let body = match tag & 7 {
         0 => RecordBody::Post { item: ItemId(reader.varint()?), cid: reader.cid()? },

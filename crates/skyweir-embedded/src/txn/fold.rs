@@ -1,7 +1,7 @@
-//! Folding rows of followers into packed blocks, in the transaction that made them too many.
+//! Folding rows of followers into packed blocks, in the transactions that make them too many.
 //!
-//! What one transaction folds is bounded: an author with thousands of blocks is folded stretch by stretch, each
-//! from where the one before ended, by the transactions that change its followers.
+//! An author with too many rows begins a new layer, and the one before is folded. What one transaction folds is
+//! bounded: for an author with thousands of blocks those that change its followers next go on where it ended.
 
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use skyweir_types::ActorId;
 use super::EmbeddedTxn;
 use crate::error::db as db_error;
 use crate::table::followers::{self, FIRST};
-use crate::table::heads::{Head, Packed};
+use crate::table::heads::Head;
 use crate::table::{Table, actors, after_prefix, follows};
 
 /// So many rows over blocks are never worth a fold.
@@ -51,7 +51,7 @@ impl Stretch {
 fn is_due(head: &Head) -> bool {
     match head.packed {
         None => head.followers > FIRST,
-        Some(packed) => packed.rows > FEW.max(head.followers / SHARE),
+        Some(packed) => packed.folding.is_some() || packed.rows > FEW.max(head.followers / SHARE),
     }
 }
 
@@ -70,39 +70,21 @@ impl EmbeddedTxn {
     }
 
     fn fold(&mut self, author: ActorId, mut head: Head, budget: &mut Budget) -> Result<()> {
-        let mut packed = head.packed.unwrap_or(Packed { rows: head.followers, next: 0 });
-        let start = packed.next;
-        let mut from_start = start == 0;
-        let done = loop {
-            if budget.rows == 0 || budget.blocks == 0 {
-                break false;
-            }
-            let first = followers::rows(&self.overlay, author, packed.next, None, 1)?;
-            let Some((row, _)) = first.first().copied() else {
-                if from_start {
-                    break true;
-                }
-                (from_start, packed.next) = (true, 0);
-                continue;
-            };
-            let stretch = self.stretch(author, row)?;
-            // around once: the blocks from here on were written anew, and the moment doesn't know
-            if from_start && start > 0 && stretch.end.is_none_or(|end| end > start) {
-                packed.rows = 0;
-                break false;
-            }
-            let end = self.fold_stretch(author, row, stretch, &mut packed, budget)?;
-            match end {
-                Some(next) => packed.next = next,
-                None if from_start => break true,
-                None => (from_start, packed.next) = (true, 0),
-            }
-        };
-        if done {
-            packed = Packed::default();
+        let mut packed = head.packed.unwrap_or_default();
+        let mut next = packed.folding;
+        if next.is_none() {
+            (packed.layer, packed.rows, next) = (packed.layer.wrapping_add(1), 0, Some(0));
         }
-        // then no block is left
-        head.packed = (!done || head.followers > 0).then_some(packed);
+        let layer = packed.layer.wrapping_sub(1);
+        while let Some(from) = next.filter(|_| budget.rows > 0 && budget.blocks > 0) {
+            let first = followers::rows(&self.overlay, author, layer, from, None, 1)?;
+            next = match first.first() {
+                Some((row, _)) => self.fold_stretch(author, layer, *row, budget)?,
+                None => None,
+            };
+        }
+        packed.folding = next;
+        head.packed = Some(packed);
         self.set_head(author, head);
         Ok(())
     }
@@ -134,16 +116,16 @@ impl EmbeddedTxn {
         Ok(stretch)
     }
 
-    /// Writes a stretch's blocks anew with the rows from `row` on. Returns where to go on: `None` at the end.
+    /// Writes blocks anew with the rows from `row` on. Returns where to go on: `None` at the end.
     fn fold_stretch(
         &mut self,
         author: ActorId,
+        layer: u16,
         row: u32,
-        stretch: Stretch,
-        packed: &mut Packed,
         budget: &mut Budget,
     ) -> Result<Option<u32>> {
-        let mut rows = followers::rows(&self.overlay, author, row, stretch.end, budget.rows)?;
+        let stretch = self.stretch(author, row)?;
+        let mut rows = followers::rows(&self.overlay, author, layer, row, stretch.end, budget.rows)?;
         rows.truncate(budget.rows);
         let end = match rows.last() {
             Some((last, _)) if rows.len() == budget.rows => last.checked_add(1),
@@ -152,7 +134,7 @@ impl EmbeddedTxn {
         let mut members = Vec::with_capacity(stretch.members.len() + rows.len());
         followers::merge(&stretch.members, &rows, |some| members.extend_from_slice(some));
         for (row, _) in &rows {
-            self.overlay.remove(Table::Followers, follows::key(author, ActorId(*row)).to_vec());
+            self.overlay.remove(Table::Followers, followers::row_key(author, layer, *row));
         }
         let taken = stretch.keys.len();
         for key in stretch.keys {
@@ -163,7 +145,6 @@ impl EmbeddedTxn {
             self.overlay.put(Table::FollowerBlocks, key.to_vec(), block);
             blocks += 1;
         }
-        packed.rows = packed.rows.saturating_sub(rows.len() as u32);
         budget.rows -= rows.len();
         budget.blocks = budget.blocks.saturating_sub(taken.max(blocks).max(1));
         Ok(end)

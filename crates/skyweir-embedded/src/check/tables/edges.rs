@@ -5,9 +5,10 @@ use skyweir_types::{ActorId, Collection, RecordKey, RecordRef};
 
 use super::{Finding, Report, Tables};
 use crate::db::Read;
+use crate::hinted;
 use crate::table::duplicates::{self, Row};
 use crate::table::follows::Edge;
-use crate::table::heads::Head;
+use crate::table::heads::{Head, Packed};
 use crate::table::{Table, actors, followers, follows};
 
 /// How many followers are compared at a time.
@@ -23,7 +24,6 @@ struct Counted {
     listed: bool,
     /// How many followers these list.
     list: u32,
-    blocks: bool,
 }
 
 #[derive(Default)]
@@ -51,6 +51,20 @@ impl Tables<'_> {
         Ok(self.row(&record)?.map(|row| row.body) == Some(RecordBody::Follow { subject }))
     }
 
+    /// Whether an edge's record is there; the only one, if there is a hint at it.
+    fn has_record(&self, follower: ActorId, subject: ActorId, edge: &Edge) -> Result<bool> {
+        let hint = match edge {
+            Edge::Keyed(edge) => return self.is_follow(follower, subject, &edge.first),
+            Edge::Hinted(hint) => *hint,
+        };
+        let mut found = 0;
+        hinted::visit(self.0, follower, hint, &mut |_, other| {
+            found += u32::from(other == subject);
+            Ok(true)
+        })?;
+        Ok(found == 1)
+    }
+
     pub(super) fn check_edges(&self, report: &mut Report) -> Result<()> {
         let mut counts = Counts::default();
         let mut recorded = Finding::new("every edge has its follow records");
@@ -59,9 +73,9 @@ impl Tables<'_> {
             counts.of(follower).follows += 1;
             counts.of(subject).followers += 1;
             report.holdings.edges += 1;
-            let first = follows::decode(value)?.first;
-            recorded.expect(self.is_follow(follower, subject, &first)?, || {
-                format!("{follower} follows {subject} by record {first}")
+            let edge = follows::decode(value)?;
+            recorded.expect(self.has_record(follower, subject, &edge)?, || {
+                format!("{follower} follows {subject} by record {edge:?}")
             });
             Ok(true)
         })?;
@@ -88,8 +102,13 @@ impl Tables<'_> {
                 }
             };
             let edge = self.edge(follower, subject)?;
-            let holds = edge
-                .is_some_and(|edge| edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number))
+            let numbered = match edge {
+                Some(Edge::Keyed(edge)) => {
+                    edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number)
+                }
+                _ => false,
+            };
+            let holds = numbered
                 && self.has(Table::Duplicates, &mirror)?
                 && self.is_follow(follower, subject, &rkey)?;
             recorded.expect(holds, || format!("{follower} follows {subject} by record {rkey} too"));
@@ -99,7 +118,7 @@ impl Tables<'_> {
 
     /// Blocks of one author follow each other; it knows that it has them.
     fn check_blocks(&self, counts: &mut Counts) -> Result<Finding> {
-        let mut blocks = Finding::new("blocks of followers are in order, and their authors know of them");
+        let mut blocks = Finding::new("blocks and rows of followers are as their authors' heads say");
         let mut before = None;
         let mut members = Vec::new();
         self.all(Table::FollowerBlocks, &mut |key, value| {
@@ -111,17 +130,23 @@ impl Tables<'_> {
             let holds = (is_first || above) && known && members.len() <= followers::MOST;
             blocks.expect(holds, || format!("account {author}, up to {:?}", members.last()));
             before = members.last().map(|greatest| (author, *greatest));
-            let counted = counts.of(author);
-            (counted.listed, counted.blocks) = (true, true);
+            counts.of(author).listed = true;
             Ok(true)
         })?;
         self.all(Table::Followers, &mut |key, value| {
-            let (author, follower) = follows::read_key(key)?;
-            let counted = counts.of(author);
-            counted.listed = true;
+            let (author, layer, follower) = followers::read_row_key(key)?;
+            counts.of(author).listed = true;
             let there = followers::decode_row(value)?;
-            blocks.expect(there || counted.blocks, || {
-                format!("account {author}: no block to take {follower} from")
+            let packed = self.head(author)?.packed;
+            let holds = match packed {
+                None => layer == 0 && there,
+                Some(Packed { layer: written, folding, .. }) => {
+                    let below = layer == written.wrapping_sub(1);
+                    layer == written || folding.is_some_and(|next| below && follower >= next)
+                }
+            };
+            blocks.expect(holds, || {
+                format!("account {author}, {packed:?}: row of {follower} in layer {layer}")
             });
             Ok(true)
         })?;
@@ -132,9 +157,10 @@ impl Tables<'_> {
     fn check_followers(&self, counts: &mut Counts) -> Result<Finding> {
         let mut sets = Finding::new("both edge sets hold the same edges");
         for (author, counted) in (0..).map(ActorId).zip(&mut counts.0) {
+            let packed = self.head(author)?.packed;
             let mut after = None;
             while counted.listed {
-                let page = followers::page(self.0, author, after, PAGE)?;
+                let page = followers::page(self.0, author, packed, after, PAGE)?;
                 for follower in &page {
                     let mirrored = self.has(Table::Follows, &follows::key(*follower, author))?;
                     sets.expect(mirrored, || {
