@@ -1,16 +1,18 @@
 //! A tenth of the network: its accounts and follows loaded, then served.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
 use skyweir_embedded::{Bulk, BulkConfig, Config, EmbeddedStore};
-use skyweir_loadtest::{Network, NetworkSpec};
+use skyweir_loadtest::{Network, NetworkSpec, RunOptions};
 use skyweir_types::{ActorId, Did, Tid};
 
 use crate::events::rkey;
 use crate::machine::Watch;
-use crate::report::{Report, number};
+use crate::report::{Claim, Limit, Report, number};
 use crate::rng::Rng;
 
 /// How many accounts' follows are drawn at a time.
@@ -86,9 +88,64 @@ pub(crate) fn load(report: &mut Report, dir: &Path, network: &Network) -> Result
     Ok(())
 }
 
-/// Loads it.
+/// What the harness is told, beside the network and where things are.
+const LOAD: &str = "--reads-per-second 100 --events-per-second 200 --history 100000 --duration 120";
+
+#[derive(Parser)]
+struct Harness {
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+/// Loads it, has it served by a process of its own, and reads as 10,000 readers do.
 pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
-    let network = Network::new(spec(scale))?;
-    report.bar("a tenth of the network", &format!("{:?}", network.spec()));
-    load(report, dir, &network).context("loading")
+    let spec = spec(scale);
+    let network = Network::new(spec.clone())?;
+    report.bar(
+        "a tenth of the network, enrolled by reads: 4 M actors, 240 M follows, 10,000 readers with 100 reads/s, 200 events/s",
+        &format!("{spec:?}; then the load harness, against `skyweir serve`: {LOAD}"),
+    );
+    load(report, dir, &network).context("loading")?;
+    let json = dir.with_extension("json");
+    let readers = (10_000.0 * scale).max(50.0) as u32;
+    let program = Path::new(env!("CARGO_BIN_EXE_skyweir"));
+    let mut args: Vec<OsString> = std::iter::once("tenth").chain(LOAD.split(' ')).map(Into::into).collect();
+    let mut set =
+        |flag: &str, value: &dyn AsRef<OsStr>| args.extend([flag.into(), value.as_ref().to_owned()]);
+    set("--readers", &((10_000.0 * scale).max(50.0) as u32).to_string());
+    set("--actors", &spec.actors.to_string());
+    set("--seed", &spec.seed.to_string());
+    set("--mean-follows", &spec.mean_follows.to_string());
+    set("--celebrities", &spec.celebrities.to_string());
+    set("--celebrity-share", &spec.celebrity_share.to_string());
+    set("--mass-followers", &spec.mass_followers.to_string());
+    set("--mass-follow-share", &spec.mass_follow_share.to_string());
+    set("--skyweir", &program);
+    set("--loaded", &dir);
+    set("--json", &json);
+    let options = Harness::try_parse_from(args)?.run;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let right = runtime.block_on(skyweir_loadtest::run(options))?;
+    ensure!(right, "the harness read wrong pages");
+    let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    let step = &said["steps"][0];
+    let figure = |name: &str| step[name].as_f64().with_context(|| format!("the harness has no {name}"));
+    report.note(format!(
+        "reads p50 {} ms, p99 {} ms; greatest lag {} s; what bent: {}",
+        step["reads"]["p50"], step["reads"]["p99"], step["lag_seconds"], step["bent"]
+    ));
+    let advised =
+        "48 cores and 256 GB advised for an open AppView of the full network, all its parts (published)";
+    let mut claim = |what, value, unit, most| {
+        let limit = Limit::AtMost(most);
+        report.claim(Claim { what, value, unit, limit, compared: advised.into() });
+    };
+    claim(
+        "a tenth of the network: resident memory",
+        figure("resident_bytes")? / f64::from(1 << 30),
+        "GiB",
+        2.0,
+    );
+    claim("a tenth of the network: processor", figure("cores")? * 100.0, "% of a core", 10.0);
+    Ok(())
 }
