@@ -72,7 +72,7 @@ pub(crate) const CROWD: OnDisk = OnDisk {
 };
 
 const SIXTY: OnDisk = OnDisk {
-    conditions: "edges of accounts that follow sixty, spread over four million, in groups of 500 as they come",
+    conditions: "edges of accounts that follow sixty of each other, of numbers up to four million, in groups of 500 as they come",
     what: [
         "bytes on disk an edge, sixty follows each, the follows' set",
         "bytes on disk an edge, sixty follows each, the followers' set",
@@ -82,16 +82,16 @@ const SIXTY: OnDisk = OnDisk {
 
 /// Measures the edges of accounts like those of the real network, each follow an event of its own.
 pub(crate) fn like_the_network(report: &mut Report, served_from: &Path, scale: f64) -> Result<()> {
-    const ACCOUNTS: f64 = 4e6;
-    let followers = ((20_000.0 * scale) as u32).max(1_000);
+    let accounts = ((20_000.0 * scale) as u32).max(1_000);
+    // numbers as far apart as in a network of four million
+    let number = |account: u32| account * (4_000_000 / accounts);
     let mut rng = Rng::new(60);
     let mut edges = Vec::new();
-    for _ in 0..followers {
-        let follower = (rng.any() % ACCOUNTS as u64) as u32;
+    for follower in 0..accounts {
         edges.extend((0..60).map(|_| {
             // half of the edges end at one account of sixteen
             let at = (rng.any() % 1_000_000) as f64 / 1e6;
-            (follower, (at.powi(4) * ACCOUNTS) as u32)
+            (number(follower), number((at.powi(4) * f64::from(accounts)) as u32))
         }));
     }
     edges.sort_unstable();
