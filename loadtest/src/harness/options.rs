@@ -189,6 +189,7 @@ impl RunOptions {
         ensure!((1..=100_000).contains(&self.in_flight), "--in-flight: 1 to 100,000");
         ensure!((1..=1_000).contains(&self.connections), "--connections: 1 to 1,000");
         ensure!((1..=self.network.actors).contains(&self.readers), "--readers: 1 to --actors");
+        ensure!(self.checked_readers > 0, "--checked-readers: at least 1");
         ensure!((1.0..=1e6).contains(&self.polls_per_second), "--polls-per-second: 1 to 1e6");
         ensure!((0.1..=3_600.0).contains(&self.visible_timeout), "--visible-timeout: 0.1 to 3,600");
         ensure!((1.0..=1e6).contains(&self.patience), "--patience: 1 to 1e6");

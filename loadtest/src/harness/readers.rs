@@ -56,6 +56,7 @@ impl Crowd {
         let wanted = options.readers as usize;
         let mass = spec.celebrities..spec.celebrities + spec.mass_followers.min(2);
         let mut actors: Vec<u32> = mass.take(wanted).collect();
+        let mass = actors.len();
         let mut known: std::collections::HashSet<u32> = actors.iter().copied().collect();
         while actors.len() < wanted {
             let actor = prng.below(spec.actors.into()) as u32;
@@ -69,7 +70,9 @@ impl Crowd {
             .enumerate()
             .map(|(at, actor)| {
                 let did = network.did(*actor);
-                let checked = if at < options.checked_readers as usize { Account::of(&did) } else { None };
+                // who reads often comes last; the mass followers are the sampled ones, and checked too
+                let often = at + options.checked_readers as usize >= wanted;
+                let checked = if often || at < mass { Account::of(&did) } else { None };
                 Reader { lossy: network.followees(*actor).len() > limit, checked, did }
             })
             .collect();
@@ -91,7 +94,7 @@ impl Crowd {
         Some(&self.readers[*self.by_account.get(&account)?])
     }
 
-    /// Someone, by how often they read. The first ranks are those of the mass followers: turned, so that they don't.
+    /// Someone, by how often they read: the last most, the first, among them the mass followers, least.
     fn pick(&self, prng: &mut Prng) -> usize {
         let total = self.cumulated.last().copied().unwrap_or(0.0);
         let at = prng.unit() * total;
