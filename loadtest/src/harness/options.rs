@@ -109,7 +109,7 @@ pub struct RunOptions {
           default_missing_value = "1,10,100", require_equals = true)]
     pub rate_ladder: Vec<f64>,
     /// Says at the end whether memory, lag and latency were flat; what is more, it is a long --duration.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rate_ladder")]
     pub soak: bool,
 
     /// How many accounts read, some of them often.

@@ -231,3 +231,36 @@ fn schedule(sender: &mpsc::Sender<Instant>, start: Instant, end: Instant, rate: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::NetworkSpec;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    #[test]
+    fn some_read_often_and_those_are_checked() {
+        let line = ["loadtest", "--readers", "200", "--checked-readers", "50", "--reasonable-limit", "100"];
+        let options = Line::parse_from(line).options;
+        let network =
+            Network::new(NetworkSpec { actors: 500, mean_follows: 5.0, ..NetworkSpec::default() }).unwrap();
+        let crowd = Crowd::draw(&network, &options);
+        assert!(crowd.readers[0].lossy && crowd.readers[0].did == network.did(1), "the mass follower");
+        assert_eq!(crowd.checked().count(), 51);
+        let distinct: std::collections::HashSet<_> = crowd.readers.iter().map(|reader| &reader.did).collect();
+        assert_eq!(distinct.len(), 200);
+        let (mut prng, mut reads) = (Prng::new(1, 1, 1), vec![0; 200]);
+        (0..20_000).for_each(|_| reads[crowd.pick(&mut prng)] += 1);
+        let often: u32 = reads[180..].iter().sum();
+        assert!((8_000..13_000).contains(&often), "a tenth of them read {often} of 20,000");
+        assert!(reads.iter().all(|count| *count > 0));
+        let known = crowd.checked().filter(|account| crowd.of(*account).is_some()).count();
+        assert_eq!(known, 51);
+    }
+}
