@@ -225,3 +225,53 @@ impl RunOptions {
         Ok(program)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    /// The options of a command line.
+    pub(in crate::harness) fn parse(args: &[&str]) -> RunOptions {
+        Line::parse_from([&["loadtest"], args].concat()).options
+    }
+
+    #[test]
+    fn a_ladder_has_steps() {
+        assert_eq!(parse(&[]).steps(), [1.0]);
+        assert_eq!(parse(&["--rate-ladder"]).steps(), [1.0, 10.0, 100.0]);
+        assert_eq!(parse(&["--rate-ladder=2,4"]).steps(), [2.0, 4.0]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert!(parse(&[]).check().is_ok());
+        for args in [
+            &["--readers", "0"][..],
+            &["--readers", "11", "--actors", "10"],
+            &["--page", "101"],
+            &["--deeper", "1"],
+            &["--checked-readers", "0"],
+            &["--events-per-second", "20000", "--rate-ladder"],
+            &["--events-per-second", "100000", "--duration", "1000"],
+        ] {
+            assert!(parse(args).check().is_err(), "{args:?}");
+        }
+        assert!(Line::try_parse_from(["loadtest", "--api", "127.0.0.1:1"]).is_err(), "without --admin");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = parse(&["--skyweir", "no-such-file"]).program().unwrap_err().to_string();
+        assert!(
+            error.contains("no-such-file") && error.contains("cargo build --release -p skyweir"),
+            "{error}"
+        );
+    }
+}

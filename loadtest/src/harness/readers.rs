@@ -235,19 +235,13 @@ fn schedule(sender: &mpsc::Sender<Instant>, start: Instant, end: Instant, rate: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::harness::options::tests::parse;
     use crate::network::NetworkSpec;
-    use clap::Parser;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: RunOptions,
-    }
 
     #[test]
     fn some_read_often_and_those_are_checked() {
-        let line = ["loadtest", "--readers", "200", "--checked-readers", "50", "--reasonable-limit", "100"];
-        let options = Line::parse_from(line).options;
+        let line = ["--readers", "200", "--checked-readers", "50", "--reasonable-limit", "100"];
+        let options = parse(&line);
         let network =
             Network::new(NetworkSpec { actors: 500, mean_follows: 5.0, ..NetworkSpec::default() }).unwrap();
         let crowd = Crowd::draw(&network, &options);

@@ -187,13 +187,7 @@ pub(super) fn flatness(samples: &[Sample]) -> Vec<Flatness> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: RunOptions,
-    }
+    use crate::harness::options::tests::parse;
 
     fn samples(lag: impl Fn(usize) -> f64, p99: impl Fn(usize) -> f64) -> Vec<Sample> {
         let sample = |at| Sample {
@@ -208,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_bends_first_is_named() {
-        let options = Line::parse_from(["loadtest"]).options;
+        let options = parse(&[]);
         let sent = Speed { events: 1_000, seconds: 10.0, per_second: 100.0, held_seconds: 0.0 };
         let bent =
             |samples: &[Sample], pace| bent(pace, sent, samples, &options).map(|bent| (bent.what, bent.at));
