@@ -163,30 +163,13 @@ async fn phases(
     begin("readers");
     reads.come().await?;
     let mut steps = Vec::new();
-    let mut drained = true;
-    for (number, factor) in options.steps().into_iter().enumerate() {
-        let pace = factor * options.events_per_second;
-        let name =
-            if options.rate_ladder.is_empty() { "live".to_owned() } else { format!("live ×{factor}") };
-        begin(&name);
-        screen.say(format_args!(
-            "{name}: {pace} events and {} reads a second for {} s …",
-            options.reads_per_second, options.duration
-        ))?;
-        let step = live(&mut pump, pace, number as u64, reads, screen).await?;
-        begin("drain");
-        let settled = pump.settled().await;
-        let bent = step.bent.is_some();
-        steps.push(step);
-        if bent {
-            // what doesn't drain in time after too much has been told by the step already
-            drained = settled.is_ok();
-            break;
-        }
-        settled?;
-    }
-    begin("comparing");
-    let timelines = if drained { finale::compare(reads).await? } else { 0 };
+    // what was measured until something failed is worth telling all the same
+    let ended = async {
+        climb(&mut pump, reads, screen, &mut steps).await?;
+        begin("comparing");
+        finale::compare(reads).await
+    };
+    let ended = ended.await;
     let samples = lock(&shared.series).clone();
     let live: Vec<_> = samples.iter().filter(|sample| sample.phase.starts_with("live")).cloned().collect();
     Ok(Report {
@@ -198,9 +181,39 @@ async fn phases(
         history,
         steps,
         flatness: if options.soak { steps::flatness(&live) } else { Vec::new() },
-        correctness: Correctness::new(shared.faults(), timelines),
+        correctness: Correctness::new(shared.faults(), ended.as_ref().copied().unwrap_or(0)),
         samples,
+        failure: ended.err().map(|error| format!("{error:#}")),
     })
+}
+
+/// The live phases, until one bends; then waits until what they left is delivered.
+async fn climb(
+    pump: &mut Pump<'_>,
+    reads: &Reads,
+    screen: &Screen,
+    steps: &mut Vec<Step>,
+) -> anyhow::Result<()> {
+    let (shared, options) = (&reads.shared, &reads.options);
+    for (number, factor) in options.steps().into_iter().enumerate() {
+        let pace = factor * options.events_per_second;
+        let name =
+            if options.rate_ladder.is_empty() { "live".to_owned() } else { format!("live ×{factor}") };
+        screen.say(format_args!(
+            "{name}: {pace} events and {} reads a second for {} s …",
+            options.reads_per_second, options.duration
+        ))?;
+        *lock(&shared.phase) = name;
+        let step = live(pump, pace, number as u64, reads, screen).await?;
+        let bent = step.bent.is_some();
+        steps.push(step);
+        "drain".clone_into(&mut lock(&shared.phase));
+        pump.settled().await?;
+        if bent {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// One live phase: traffic, reads and questions side by side.

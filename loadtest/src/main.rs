@@ -16,6 +16,7 @@ struct Cli {
 enum Command {
     /// Sends a network to a service, reads from it, measures, and compares every page with what was sent. Exits with 1
     /// if one was wrong, or something failed.
+    #[command(args_override_self = true)]
     Run(Box<RunOptions>),
     /// Makes a network with nobody listening, and says how fast that was.
     Generate(GenerateOptions),

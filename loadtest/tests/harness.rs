@@ -42,10 +42,10 @@ const SMALL: &[&str] = &[
 ];
 
 /// Runs the harness against a stub; true if it was content, and all that it said.
-async fn against(mischief: Mischief) -> (bool, String) {
+async fn against(mischief: Mischief, more: &[&str]) -> (bool, String) {
     let mut stub = Stub::start(mischief).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    command.args(SMALL).args(["--api", &stub.api, "--admin", &stub.admin]);
+    command.args(SMALL).args(more).args(["--api", &stub.api, "--admin", &stub.admin]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let run = async {
         let mut child = command.spawn().unwrap();
@@ -63,11 +63,11 @@ async fn against(mischief: Mischief) -> (bool, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn right_pages_pass_and_planted_faults_are_found() {
     let (right, doubled, missing, swapped, slipped) = tokio::join!(
-        against(Mischief::None),
-        against(Mischief::Doubles),
-        against(Mischief::Omits),
-        against(Mischief::Swaps),
-        against(Mischief::Slips),
+        against(Mischief::None, &[]),
+        against(Mischief::Doubles, &[]),
+        against(Mischief::Omits, &[]),
+        against(Mischief::Swaps, &[]),
+        against(Mischief::Slips, &[]),
     );
     assert!(right.0, "{}", right.1);
     assert!(!right.1.contains("WRONG"), "{}", right.1);
@@ -80,6 +80,24 @@ async fn right_pages_pass_and_planted_faults_are_found() {
         assert!(!content, "{reason} was not minded: {said}");
         assert!(said.contains("WRONG") && said.contains(reason), "no word of {reason}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    // twice as many reads are due as one at a time can be
+    let more = ["--in-flight", "1", "--reads-per-second", "20", "--deeper", "0", "--watch-one-in", "0"];
+    let file = ["--celebrity-posts-every", "0", "--json", json.to_str().unwrap()];
+    let overriding: Vec<&str> = more.into_iter().chain(file).collect();
+    let (content, said) = against(Mischief::Dawdles, &overriding).await;
+    assert!(content, "{said}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let step = &report["steps"][0];
+    let figure = |name: &str, which: &str| step[name][which].as_f64().unwrap();
+    assert!(figure("reads", "count") > 25.0, "{said}");
+    assert!(figure("reads_sent", "p50") >= 100.0, "{said}");
+    assert!(figure("reads", "p50") > 3.0 * figure("reads_sent", "p50"), "{said}");
 }
 
 /// The service's program, beside the harness or built for release.

@@ -113,7 +113,7 @@ pub struct RunOptions {
           default_missing_value = "1,10,100", require_equals = true)]
     pub rate_ladder: Vec<f64>,
     /// Says at the end whether memory, lag and latency were flat; what is more, it is a long --duration.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rate_ladder")]
     pub soak: bool,
 
     /// How many accounts read, some of them often.
@@ -193,6 +193,7 @@ impl RunOptions {
         ensure!((1..=100_000).contains(&self.in_flight), "--in-flight: 1 to 100,000");
         ensure!((1..=1_000).contains(&self.connections), "--connections: 1 to 1,000");
         ensure!((1..=self.network.actors).contains(&self.readers), "--readers: 1 to --actors");
+        ensure!(self.checked_readers > 0, "--checked-readers: at least 1");
         ensure!((1.0..=1e6).contains(&self.polls_per_second), "--polls-per-second: 1 to 1e6");
         ensure!((0.1..=3_600.0).contains(&self.visible_timeout), "--visible-timeout: 0.1 to 3,600");
         ensure!((1.0..=1e6).contains(&self.patience), "--patience: 1 to 1e6");
@@ -226,5 +227,55 @@ impl RunOptions {
             program.display()
         );
         Ok(program)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    /// The options of a command line.
+    pub(in crate::harness) fn parse(args: &[&str]) -> RunOptions {
+        Line::parse_from([&["loadtest"], args].concat()).options
+    }
+
+    #[test]
+    fn a_ladder_has_steps() {
+        assert_eq!(parse(&[]).steps(), [1.0]);
+        assert_eq!(parse(&["--rate-ladder"]).steps(), [1.0, 10.0, 100.0]);
+        assert_eq!(parse(&["--rate-ladder=2,4"]).steps(), [2.0, 4.0]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert!(parse(&[]).check().is_ok());
+        for args in [
+            &["--readers", "0"][..],
+            &["--readers", "11", "--actors", "10"],
+            &["--page", "101"],
+            &["--deeper", "1"],
+            &["--checked-readers", "0"],
+            &["--events-per-second", "20000", "--rate-ladder"],
+            &["--events-per-second", "100000", "--duration", "1000"],
+        ] {
+            assert!(parse(args).check().is_err(), "{args:?}");
+        }
+        assert!(Line::try_parse_from(["loadtest", "--api", "127.0.0.1:1"]).is_err(), "without --admin");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = parse(&["--skyweir", "no-such-file"]).program().unwrap_err().to_string();
+        assert!(
+            error.contains("no-such-file") && error.contains("cargo build --release -p skyweir"),
+            "{error}"
+        );
     }
 }

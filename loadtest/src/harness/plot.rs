@@ -109,14 +109,18 @@ fn draw(out: &mut String, panel: &Panel, samples: &[Sample], top: f64, x: &impl 
             y(value) + 4.0,
         );
     }
-    for pair in samples.windows(2).filter(|pair| pair[0].phase != pair[1].phase) {
+    let starts = samples.windows(2).filter(|pair| pair[0].phase != pair[1].phase);
+    for (number, pair) in starts.enumerate() {
         let at = x(pair[1].at);
+        let (anchor, beside) = if at > right - 60.0 { ("end", -3.0) } else { ("start", 3.0) };
+        // phases may be short: their names take turns in height
+        let name = top + 10.0 + 11.0 * (number % 3) as f64;
         let _ = write!(
             out,
             "<path d=\"M{at:.1} {top:.1}v{PANEL}\" stroke=\"#999\" stroke-dasharray=\"3 3\"/>\n\
-             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"#777\" font-size=\"10\">{}</text>\n",
-            at + 3.0,
-            top + 10.0,
+             <text x=\"{:.1}\" y=\"{:.1}\" fill=\"#777\" font-size=\"10\" text-anchor=\"{anchor}\">{}</text>\n",
+            at + beside,
+            name,
             pair[1].phase,
         );
     }

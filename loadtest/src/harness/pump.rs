@@ -36,12 +36,14 @@ pub(super) struct Speed {
     pub(super) events: u64,
     pub(super) seconds: f64,
     pub(super) per_second: f64,
+    /// How long of that the service took nothing more, though a whole retention was waiting for it.
+    pub(super) held_seconds: f64,
 }
 
 impl Speed {
     pub(super) fn since(start: Instant, events: u64) -> Self {
         let seconds = start.elapsed().as_secs_f64();
-        Self { events, seconds, per_second: events as f64 / seconds.max(1e-9) }
+        Self { events, seconds, per_second: events as f64 / seconds.max(1e-9), held_seconds: 0.0 }
     }
 }
 
@@ -103,7 +105,7 @@ impl<'a> Pump<'a> {
         let base = self.events.skip_to(now_us());
         let every = Duration::from_secs_f64(self.options.celebrity_posts_every);
         let mut celebrity_due = start + every / 2;
-        let (mut count, mut late) = (0, Times::default());
+        let (mut count, mut late, mut held) = (0, Times::default(), Duration::ZERO);
         loop {
             let event = match self.pending.take() {
                 Some(event) => event,
@@ -130,13 +132,15 @@ impl<'a> Pump<'a> {
                 count += 1;
             }
             if count % 64 == 0 {
+                let asked = Instant::now();
                 self.taken().await?;
+                held += asked.elapsed();
                 lock(&self.shared.latencies).events_late.add(&late);
                 late.clear();
             }
         }
         lock(&self.shared.latencies).events_late.add(&late);
-        Ok(Speed::since(start, count))
+        Ok(Speed { held_seconds: held.as_secs_f64(), ..Speed::since(start, count) })
     }
 
     fn watched(&self, event: Event, celebrity: bool, visibility: &Arc<Visibility>) {

@@ -57,6 +57,7 @@ impl Crowd {
         let wanted = options.readers as usize;
         let mass = spec.celebrities..spec.celebrities + spec.mass_followers.min(2);
         let mut actors: Vec<u32> = mass.take(wanted).collect();
+        let mass = actors.len();
         let mut known: std::collections::HashSet<u32> = actors.iter().copied().collect();
         while actors.len() < wanted {
             let actor = prng.below(spec.actors.into()) as u32;
@@ -70,7 +71,9 @@ impl Crowd {
             .enumerate()
             .map(|(at, actor)| {
                 let did = network.did(*actor);
-                let checked = if at < options.checked_readers as usize { Account::of(&did) } else { None };
+                // who reads often comes last; the mass followers are the sampled ones, and checked too
+                let often = at + options.checked_readers as usize >= wanted;
+                let checked = if often || at < mass { Account::of(&did) } else { None };
                 let lossy = network.followees(*actor).len() > limit;
                 Reader { lossy, checked, did, actor: *actor }
             })
@@ -105,7 +108,7 @@ impl Crowd {
         Some(&self.readers[*self.by_account.get(&account)?])
     }
 
-    /// Someone, by how often they read. The first ranks are those of the mass followers: turned, so that they don't.
+    /// Someone, by how often they read: the last most, the first, among them the mass followers, least.
     fn pick(&self, prng: &mut Prng) -> usize {
         let total = self.cumulated.last().copied().unwrap_or(0.0);
         let at = prng.unit() * total;
@@ -240,5 +243,32 @@ fn schedule(sender: &mpsc::Sender<Instant>, start: Instant, end: Instant, rate: 
         if sender.blocking_send(due).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::options::tests::parse;
+    use crate::network::NetworkSpec;
+
+    #[test]
+    fn some_read_often_and_those_are_checked() {
+        let line = ["--readers", "200", "--checked-readers", "50", "--reasonable-limit", "100"];
+        let options = parse(&line);
+        let network =
+            Network::new(NetworkSpec { actors: 500, mean_follows: 5.0, ..NetworkSpec::default() }).unwrap();
+        let crowd = Crowd::draw(&network, &options);
+        assert!(crowd.readers[0].lossy && crowd.readers[0].did == network.did(1), "the mass follower");
+        assert_eq!(crowd.checked().count(), 51);
+        let distinct: std::collections::HashSet<_> = crowd.readers.iter().map(|reader| &reader.did).collect();
+        assert_eq!(distinct.len(), 200);
+        let (mut prng, mut reads) = (Prng::new(1, 1, 1), vec![0; 200]);
+        (0..20_000).for_each(|_| reads[crowd.pick(&mut prng)] += 1);
+        let often: u32 = reads[180..].iter().sum();
+        assert!((8_000..13_000).contains(&often), "a tenth of them read {often} of 20,000");
+        assert!(reads.iter().all(|count| *count > 0));
+        let known = crowd.checked().filter(|account| crowd.of(*account).is_some()).count();
+        assert_eq!(known, 51);
     }
 }

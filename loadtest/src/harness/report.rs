@@ -26,6 +26,8 @@ pub(super) struct Report {
     pub(super) flatness: Vec<Flatness>,
     pub(super) correctness: Correctness,
     pub(super) samples: Vec<Sample>,
+    /// Why the run ended before its time, if it did.
+    pub(super) failure: Option<String>,
 }
 
 /// Whether what was read is right.
@@ -54,7 +56,8 @@ impl Report {
     pub(super) fn good(&self) -> bool {
         let read_errors = |step: &Step| step.errors.keys().any(|status| status != "Unavailable");
         let never = |step: &Step| step.celebrity.never + step.ordinary.never > 0;
-        self.correctness.pages_wrong == 0
+        self.failure.is_none()
+            && self.correctness.pages_wrong == 0
             && self.correctness.pages_checked > 0
             && !self.steps.iter().any(|step| read_errors(step) || (step.bent.is_none() && never(step)))
     }
@@ -101,6 +104,9 @@ impl Report {
                 .collect();
             screen
                 .say(format_args!("{}\n", table(&["course", "first quarter", "last quarter", ""], &rows)))?;
+        }
+        if let Some(failure) = &self.failure {
+            screen.say(format_args!("FAILED {failure}"))?;
         }
         let Correctness { pages_checked, pages_wrong, timelines, faults } = &self.correctness;
         for fault in faults {

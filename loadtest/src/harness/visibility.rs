@@ -136,7 +136,7 @@ impl Visibility {
     /// The time after which it was on the follower's page; nothing if it needn't be there any more.
     async fn until_seen(&self, item: &Watched, follower: Account, reader: &Reader) -> Option<Duration> {
         let shared = &self.reads.shared;
-        let mut pause = PAUSE.0;
+        let (mut pause, mut judged) = (PAUSE.0, false);
         loop {
             self.budget.slot().await;
             let first = shared.settled();
@@ -148,8 +148,9 @@ impl Visibility {
                 }
                 let world = shared.world();
                 let states = shared.states_since(first, &world);
+                // one page of each question is compared: all of them would take from what is measured
                 let mut walk = Walk::new(follower, self.reads.options.reasonable_limit as usize);
-                let faults = walk.page(&world, states, &page);
+                let faults = (!judged).then(|| walk.page(&world, states, &page));
                 let now = States { first: states.last, last: states.last };
                 let known = world.version(item.record, item.cid);
                 let wanted = known.is_some_and(|known| world.may_show(follower, known, now).is_ok());
@@ -160,7 +161,10 @@ impl Visibility {
                         .zip(known)
                         .is_some_and(|(last, known)| last.sort_at > known.place.sort_at);
                 drop(world);
-                shared.judged(&reader.did, &faults);
+                if let Some(faults) = faults {
+                    shared.judged(&reader.did, &faults);
+                    judged = true;
+                }
                 if !wanted || passed {
                     return None;
                 }

@@ -31,7 +31,12 @@ pub(crate) enum Mischief {
     Swaps,
     /// An item whose author isn't followed, in its right place.
     Slips,
+    /// Right pages, after a while.
+    Dawdles,
 }
+
+/// How long a page takes then.
+const DAWDLE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The running stub; ends when dropped.
 pub(crate) struct Stub {
@@ -107,6 +112,9 @@ impl TimelineService for Answers {
         request: Request<GetTimelineRequest>,
     ) -> Result<Response<GetTimelineResponse>, Status> {
         let request = request.into_inner();
+        if self.mischief == Mischief::Dawdles {
+            tokio::time::sleep(DAWDLE).await;
+        }
         let state = self.state.lock().unwrap();
         Ok(Response::new(state.page(&request, self.mischief)))
     }
