@@ -82,8 +82,19 @@ async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference>
 
 /// Enrols one timeline with these references, newest first; `floor`: none is missing above it.
 pub(crate) async fn enrol(rings: &Rings, viewer: u32, references: &[Reference], floor: i64) -> Result<()> {
+    enrol_at(rings, viewer, references, floor, 1.0).await
+}
+
+/// Enrols one at a rate.
+pub(crate) async fn enrol_at(
+    rings: &Rings,
+    viewer: u32,
+    references: &[Reference],
+    floor: i64,
+    rate: f32,
+) -> Result<()> {
     let now_us = Clock::system().now_micros();
-    let enrolment = Enrolment { did_hash: DidHash::of(did(viewer)?.as_str()), rate: 1.0, now_us };
+    let enrolment = Enrolment { did_hash: DidHash::of(did(viewer)?.as_str()), rate, now_us };
     let viewer = ActorId(viewer);
     let generation = rings.begin(viewer, enrolment).await?;
     ensure!(
