@@ -79,12 +79,12 @@ pub(crate) fn run(report: &mut Report, served: &mut Served, scale: f64) -> Resul
         50.0,
         Compared::published("Twitter, p99", 300_000.0),
     );
-    // `cargo xtask bench` puts the official data plane of the same run in Twitter's place where it can run that
-    for (what, share, most, twitter) in [
-        ("GetTimeline, 50 items, over gRPC, while that runs, p50", 0.5, 0.3, 5.0),
-        ("GetTimeline, 50 items, over gRPC, while that runs, p99", 0.99, 3.0, 100.0),
+    for (what, quantile_name, share, most, twitter) in [
+        ("GetTimeline, 50 items, over gRPC, while that runs, p50", "p50", 0.5, 0.3, 5.0),
+        ("GetTimeline, 50 items, over gRPC, while that runs, p99", "p99", 0.99, 3.0, 100.0),
     ] {
-        claim(what, quantile(&mut reads, share), most, Compared::published("Twitter", twitter));
+        let twitter = Compared::published("Twitter", twitter).or_official(quantile_name);
+        claim(what, quantile(&mut reads, share), most, twitter);
     }
     Ok(())
 }
