@@ -1,7 +1,6 @@
 //! Cache misses a reference by stage. Virtual machines count none, so callgrind simulates the caches.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,7 +9,7 @@ use super::data::Rows;
 use super::program::Program;
 use crate::run::skip;
 
-/// The simulated last level: so much smaller than a real one as the crowd is smaller than the bars'.
+/// The simulated last level: smaller than a real one, as the crowd is smaller than the bars'.
 const LAST_LEVEL: &str = "--LL=1048576,16,64";
 /// Functions of the benchmark, and the stages that they are.
 const STAGES: [(&str, &str); 4] = [
@@ -19,8 +18,8 @@ const STAGES: [(&str, &str); 4] = [
     ("stage_write", "look-up and push"),
     ("stage_draw", "the draw"),
 ];
-/// How the benchmark begins the line that tells how many references a crowd's stages handle.
-const REFERENCES: &str = "references: ";
+/// Functions that call each stage once, and how the benchmark names their crowd.
+const CROWDS: [(&str, &str); 2] = [("under_celebrity", "celebrity"), ("under_small", "small authors")];
 
 /// Runs the stages once under valgrind; a table for the celebrity and one for small authors.
 pub(super) fn count(program: &Program) -> Result<Vec<Rows>> {
@@ -34,7 +33,7 @@ pub(super) fn count(program: &Program) -> Result<Vec<Rows>> {
     let mut command = Command::new("valgrind");
     command
         .args(["--tool=callgrind", "--cache-sim=yes", LAST_LEVEL, "--collect-atstart=no"])
-        .args(["--toggle-collect=*stages::stage_*", "--dump-after=*stages::stage_*"])
+        .args(["--toggle-collect=*stages::stage_*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(&program.file)
         .args(["stages", "--under-callgrind", "--scale", "0.01", "--dir"])
@@ -43,65 +42,82 @@ pub(super) fn count(program: &Program) -> Result<Vec<Rows>> {
     if !output.status.success() {
         bail!("callgrind failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    let counted = dumps(temp.path())?;
+    let counted = calls(&std::fs::read_to_string(&out)?);
     let text = String::from_utf8(output.stdout)?;
-    let mut references =
-        text.lines().filter_map(|line| line.trim().strip_prefix(REFERENCES)?.parse::<f64>().ok());
-    let bar = text.lines().find_map(|line| line.strip_prefix("== where")).map(|rest| format!("where{rest}"));
-    let bar = bar.context("the benchmark named no bar")?;
-    let mut tables = Vec::new();
-    for (crowd, at) in [("the celebrity's page", 0), ("small authors' pages", 1)] {
-        let references = references.next().context("the benchmark told no number of references")?;
-        tables.push(table(&bar, crowd, at, references, &counted)?);
-    }
-    Ok(tables)
+    let bar = text.lines().find_map(|line| line.strip_prefix("== ")).context("the benchmark named no bar")?;
+    CROWDS
+        .iter()
+        .map(|(caller, crowd)| {
+            let prefix = format!("references of {crowd}: ");
+            let references = text.lines().find_map(|line| line.trim().strip_prefix(&prefix)?.parse().ok());
+            let references = references.context("the benchmark told no number of references")?;
+            table(bar, caller, crowd, references, &counted)
+        })
+        .collect()
 }
 
-/// Events of one call, by their names.
+/// Events, by their names.
 type Events = BTreeMap<String, f64>;
 
-/// One dump a call, in their order: function, what was counted.
-fn dumps(folder: &Path) -> Result<Vec<(String, Events)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let part = path.extension().and_then(|part| part.to_str()).and_then(|part| part.parse::<u32>().ok());
-        if let Some(part) = part {
-            files.push((part, path));
+/// What each stage cost each of the callers, all that it called counted.
+fn calls(text: &str) -> BTreeMap<(&'static str, &'static str), Events> {
+    let mut names: Vec<&str> = Vec::new();
+    // a name is told once, with its number, then by its number alone
+    let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+    let (mut caller, mut callee) = (None, None);
+    let mut all = BTreeMap::<_, Events>::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(events) = line.strip_prefix("events: ") {
+            names = events.split_whitespace().collect();
+        } else if let Some(name) = line.strip_prefix("fn=") {
+            let name = resolve(&mut known, name);
+            caller = CROWDS.iter().map(|(caller, _)| *caller).find(|caller| name.contains(caller));
+        } else if let Some(name) = line.strip_prefix("cfn=") {
+            let name = resolve(&mut known, name);
+            callee = STAGES.iter().map(|(stage, _)| *stage).find(|stage| name.contains(stage));
+        } else if line.starts_with("calls=")
+            && let Some(costs) = lines.next()
+            && let (Some(caller), Some(stage)) = (caller, callee)
+        {
+            let events = all.entry((caller, stage)).or_default();
+            for (name, count) in names.iter().zip(costs.split_whitespace().skip(1)) {
+                *events.entry((*name).to_owned()).or_default() += count.parse().unwrap_or(0.0);
+            }
         }
     }
-    files.sort_unstable();
-    let mut all = Vec::new();
-    for (_, file) in files {
-        all.extend(dump(&std::fs::read_to_string(file)?));
+    all
+}
+
+/// The name behind `(number) name` or `(number)`.
+fn resolve<'a>(known: &mut BTreeMap<&'a str, &'a str>, told: &'a str) -> &'a str {
+    match told.split_once(' ') {
+        Some((number, name)) => {
+            known.insert(number, name);
+            name
+        }
+        None => known.get(told).copied().unwrap_or(told),
     }
-    Ok(all)
 }
 
-/// What one dump tells, if one of the stages triggered it.
-fn dump(text: &str) -> Option<(String, Events)> {
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let trigger = field("desc: Trigger:")?;
-    let (function, _) = STAGES.iter().find(|(function, _)| trigger.contains(function))?;
-    let names = field("events:")?.split_whitespace();
-    let numbers = field("totals:").or_else(|| field("summary:"))?.split_whitespace();
-    let events = names.zip(numbers).filter_map(|(name, n)| Some((name.to_owned(), n.parse().ok()?)));
-    Some(((*function).to_owned(), events.collect()))
-}
-
-fn table(bar: &str, crowd: &str, at: usize, references: f64, counted: &[(String, Events)]) -> Result<Rows> {
+fn table(
+    bar: &str,
+    caller: &'static str,
+    crowd: &str,
+    references: f64,
+    counted: &BTreeMap<(&'static str, &'static str), Events>,
+) -> Result<Rows> {
     let head = ["instructions", "L1 misses, data", "last-level misses, data", "L1 misses, instructions"];
-    let first = format!("a reference of {crowd}, by callgrind");
+    let first = format!("a reference, {crowd}, by callgrind: a crowd of 20,000, last level 1 MiB");
     let head = std::iter::once(first).chain(head.map(str::to_owned)).collect();
     let mut rows = Vec::new();
-    for (function, name) in STAGES {
-        let events = counted.iter().filter(|(of, _)| of == function).nth(at);
-        let (_, events) = events.with_context(|| format!("callgrind has counted nothing in {function}"))?;
-        let sum = |names: &[&str]| {
-            names.iter().filter_map(|name| events.get(*name)).sum::<f64>() / references.max(1.0)
-        };
+    for (stage, name) in STAGES {
+        let events = counted.get(&(caller, stage));
+        let events = events.with_context(|| format!("callgrind has counted nothing in {stage}"))?;
+        let sum =
+            |names: &[&str]| names.iter().filter_map(|name| events.get(*name)).sum::<f64>() / references;
         let cells = vec![sum(&["Ir"]), sum(&["D1mr", "D1mw"]), sum(&["DLmr", "DLmw"]), sum(&["I1mr"])];
-        ensure!(cells[0] > 0.0, "callgrind has counted no instruction in {function}");
+        ensure!(cells[0] > 0.0, "callgrind has counted no instruction in {stage}");
         rows.push((name.to_owned(), cells));
     }
     Ok(Rows { bar: bar.to_owned(), head, rows })
@@ -112,12 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dump_is_read() {
-        let text = "version: 1\ndesc: Trigger: --dump-after=bars::stages::stage_split\nevents: Ir D1mr DLmr\n\
-                    totals: 100 20 3\n";
-        let (function, events) = dump(text).unwrap();
-        assert_eq!(function, "stage_split");
-        assert_eq!((events["Ir"], events["D1mr"], events["DLmr"]), (100.0, 20.0, 3.0));
-        assert!(dump(&text.replace("stage_split", "other")).is_none());
+    fn what_stages_cost_their_callers_is_read() {
+        let text = "events: Ir D1mr D1mw\nfn=(1) bars::stages::under_celebrity\n12 5\ncfn=(2) bars::stages::stage_split\n\
+                    calls=1 200\n* 100 20 3\ncfn=(3) other\ncalls=1 1\n7 7 7\n\nfn=(4) bars::stages::under_small\n\
+                    cfn=(2)\ncalls=1 200\n+4 50\n\nfn=(2)\n1 1\n";
+        let counted = calls(text);
+        assert_eq!(counted.len(), 2, "{counted:?}");
+        let of = |caller: &'static str| &counted[&(caller, "stage_split")];
+        assert_eq!((of("under_celebrity")["Ir"], of("under_celebrity")["D1mw"]), (100.0, 3.0));
+        assert_eq!(of("under_small").len(), 1, "zeros at the end are not told");
+        let rows = table("bar", "under_small", "small authors", 10.0, &counted);
+        assert!(rows.is_err(), "stages are missing");
     }
 }

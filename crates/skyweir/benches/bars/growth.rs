@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use skyweir_store::Timelines as _;
 
 use crate::crowd::{CELEBRITY, Shape};
 use crate::machine::{Took, median};
@@ -54,9 +55,10 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
             let setting = Setting { fan_out_threads: threads, ..Setting::new()? };
             let mut served = Served::with(report, &folder, shape(*viewers), &setting)?;
             let cost = of_small_authors(&mut served)?;
-            small.push((threads, f64::from(*viewers), cost));
+            let timelines = served.rings.enrolled() as f64;
+            small.push((threads, timelines, cost));
             if threads == 1 {
-                by_timelines.push((f64::from(*viewers), cost));
+                by_timelines.push((timelines, cost));
             }
             if *viewers == crowd {
                 for author in (1..=GRADED.len() as u32).chain([CELEBRITY]) {
@@ -76,15 +78,9 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
 }
 
 fn shape(viewers: u32) -> Shape {
-    Shape {
-        viewers,
-        authors: 1_500,
-        readers: LEAST / 5,
-        sleepers: 1,
-        cap: 100,
-        graded: GRADED,
-        mass_followers: 0,
-    }
+    // authors have timelines, too: in a small crowd they are few
+    let authors = (viewers / 4).clamp(100, 1_500);
+    Shape { viewers, authors, readers: LEAST / 5, sleepers: 1, cap: 100, graded: GRADED, mass_followers: 0 }
 }
 
 fn cost(rounds: &mut [(Took, u64)]) -> Cost {

@@ -9,6 +9,8 @@ use crate::crowd::Crowd;
 use crate::events::{cid, did, rkey};
 use crate::rng::Rng;
 
+/// Later than any item: a floor here lets nothing in. The year 2286, milliseconds.
+pub(crate) const NEVER_MS: i64 = 10_000_000_000_000;
 /// How many rows are one transaction.
 const TOGETHER: usize = 20_000;
 /// 2023-01-01, microseconds, and three years: when the follows were made.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::shards::{Model, SlowShards};
 use crate::celebrity::apply;
 use crate::crowd::{CELEBRITY, Shape};
-use crate::load;
+use crate::load::{self, NEVER_MS};
 use crate::machine::quantile;
 use crate::report::{Plot, Report};
 use crate::rng::Rng;
@@ -135,12 +135,10 @@ fn measure(served: &mut Served, slow: &Arc<SlowShards>, variant: Variant, lasts:
     slow.begin(Model::of(&served.rings, costly, variant.rate(), served.crowd.viewers().start)?);
     let fan_outs = if variant.barrier { barrier::post(served, slow, lasts)? } else { post(served, lasts)? };
     let (pages, writes) = slow.seen();
-    // the definition holds for a timeline at its rate: those that follow all are whole again for the next variant
+    // they held only what came since, and a sample of that: with a floor above everything, reads merge what they follow
     served.io.block_on(async {
         for viewer in mass {
-            let references = served.crowd.timeline(viewer, served.crowd.shape.cap);
-            let floor = references.last().map_or(i64::MIN, |last| last.sort_at - 1);
-            load::enrol(&served.rings, viewer, &references, floor).await?;
+            load::enrol(&served.rings, viewer, &[], NEVER_MS).await?;
         }
         anyhow::Ok(())
     })?;

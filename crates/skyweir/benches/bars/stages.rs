@@ -9,6 +9,7 @@ use skyweir_types::{ActorId, DidHash, DrawKey, ItemId, Reference, UriHash};
 
 use crate::crowd::{CELEBRITY, Shape};
 use crate::events::did;
+use crate::load::NEVER_MS;
 use crate::machine::{Watch, median};
 use crate::report::Report;
 use crate::rng::Rng;
@@ -20,8 +21,6 @@ const ROUNDS: usize = 5;
 const ROUND: f64 = 0.3;
 /// How many small authors' posts are measured together.
 const SMALL: usize = 3_000;
-/// Later than any item: a floor here lets nothing in. The year 2286.
-const NEVER_MS: i64 = 10_000_000_000_000;
 
 /// Followers in pages, as one fan-out meets them after the other.
 type Pages = Vec<Vec<ActorId>>;
@@ -58,7 +57,9 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64, under_callgrind: 
         (0..posts).map(|_| authors.start + rng.below(authors.end - authors.start)).collect();
     let of_celebrity = [CELEBRITY];
     if under_callgrind {
-        return under(report, &served, [&of_celebrity, &small]);
+        under_celebrity(report, &served)?;
+        under_small(report, &served, &small)?;
+        return served.stop();
     }
     let mut columns = Vec::new();
     for authors in [&of_celebrity[..], &small] {
@@ -166,15 +167,25 @@ fn whole(served: &mut Served, authors: &[u32], references: usize) -> Result<f64>
     Ok(median(&mut rounds))
 }
 
-/// Each stage once, for callgrind, which counts inside the functions of these names.
-fn under(report: &mut Report, served: &Served, authors: [&[u32]; 2]) -> Result<()> {
-    for authors in authors {
-        let all = stage_pages(served, authors)?;
-        let mut pieces = stage_split(served, &all);
-        stage_write(served, &mut pieces, NEVER_MS)?;
-        black_box(stage_draw(&hashes(&all)?));
-        report.note(format!("references: {}", count(&all)));
-    }
+/// Each stage once on the celebrity's pages, for callgrind, which tells what the functions of these names cost their callers.
+#[inline(never)]
+fn under_celebrity(report: &mut Report, served: &Served) -> Result<()> {
+    once(report, served, "celebrity", &[CELEBRITY])
+}
+
+/// The same on small authors' pages.
+#[inline(never)]
+fn under_small(report: &mut Report, served: &Served, authors: &[u32]) -> Result<()> {
+    once(report, served, "small authors", authors)
+}
+
+#[inline(always)]
+fn once(report: &mut Report, served: &Served, crowd: &str, authors: &[u32]) -> Result<()> {
+    let all = stage_pages(served, authors)?;
+    let mut pieces = stage_split(served, &all);
+    stage_write(served, &mut pieces, NEVER_MS)?;
+    black_box(stage_draw(&hashes(&all)?));
+    report.note(format!("references of {crowd}: {}", count(&all)));
     Ok(())
 }
 
