@@ -75,31 +75,37 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (bars, studies) = wanted(options, &program)?;
     let mut data = Data::default();
     if !bars.is_empty() {
-        data.parts.insert(BARS.to_owned(), measure_bars(options, &program, &bars)?);
+        let part = measure_bars(options, &program, &bars)?;
+        keep(options, &mut data, BARS, part)?;
     }
     for study in studies {
         println!("\n== study: {study}");
         let mut part = part(options)?;
-        let found = program.run(options, std::slice::from_ref(&study), &[])?;
-        part.take(found);
+        part.take(program.run(options, std::slice::from_ref(&study))?);
         if study == "stages" && !options.no_misses {
             part.tables.extend(misses::count(&program)?);
         }
-        data.parts.insert(study, part);
+        keep(options, &mut data, &study, part)?;
     }
     for part in data.parts.values() {
         figures::print(&part.figures);
     }
-    if let Some(file) = &options.json {
-        data.save(file)?;
-    }
+    Ok(())
+}
+
+/// Keeps a part as soon as it is there: a later one may fail, and all take long.
+fn keep(options: &Options, data: &mut Data, name: &str, part: Part) -> Result<()> {
     if options.write {
         let mut kept = Data::load(&page::data_file())?;
-        kept.parts.append(&mut data.parts);
+        kept.parts.insert(name.to_owned(), part.clone());
         kept.save(&page::data_file())?;
         page::write(&kept)?;
     }
-    Ok(())
+    data.parts.insert(name.to_owned(), part);
+    match &options.json {
+        Some(file) => data.save(file),
+        None => Ok(()),
+    }
 }
 
 /// The bars and the studies that are asked for, in their order.
@@ -122,7 +128,7 @@ fn measure_bars(options: &Options, program: &Program, bars: &[String]) -> Result
     let mut part = part(options)?;
     for run in 1..=options.runs {
         println!("\n== run {run} of {}", options.runs);
-        part.take(program.run(options, bars, &[])?);
+        part.take(program.run(options, bars)?);
     }
     if bars.iter().any(|name| name == "ingest") {
         println!("\n== decoding of recorded messages");

@@ -17,7 +17,7 @@ pub(super) struct Data {
 }
 
 /// What one command found for the bars or for a study.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 pub(super) struct Part {
     pub(super) command: String,
     pub(super) date: String,
@@ -46,14 +46,14 @@ pub(super) struct Found {
 }
 
 /// A bar's words, its conditions and what else was said of it.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Bar {
     pub(super) words: String,
     pub(super) notes: Vec<String>,
 }
 
 /// A table of figures that no bar judges.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Rows {
     pub(super) bar: String,
     pub(super) head: Vec<String>,
@@ -61,7 +61,7 @@ pub(super) struct Rows {
 }
 
 /// A plot.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Lines {
     pub(super) bar: String,
     /// Of its file, without `.svg`.
@@ -76,7 +76,7 @@ pub(super) struct Lines {
 }
 
 /// A bar that isn't measured, and why.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Absent {
     pub(super) what: String,
     pub(super) why: String,

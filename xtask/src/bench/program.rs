@@ -39,11 +39,11 @@ impl Program {
     }
 
     /// Runs these benchmarks in a process of their own; what they found.
-    pub(super) fn run(&self, options: &Options, names: &[String], more: &[&str]) -> Result<Found> {
+    pub(super) fn run(&self, options: &Options, names: &[String]) -> Result<Found> {
         let temp = tempfile::Builder::new().prefix("skyweir-bench-").tempdir()?;
         let json = temp.path().join("figures.json");
         let mut command = Command::new(&self.file);
-        command.current_dir(root()).args(names).args(more).arg("--json").arg(&json);
+        command.current_dir(root()).args(names).arg("--json").arg(&json);
         for (flag, value) in
             [("--scale", options.scale), ("--minutes", options.minutes), ("--share", options.share)]
         {
