@@ -10,7 +10,9 @@ use plotters::prelude::*;
 use super::data::Lines;
 use super::figures::number;
 
-const SIZE: (u32, u32) = (860, 460);
+const SIZE: (u32, u32) = (980, 460);
+/// The chart's width; what is left is the legend's, which would hide lines inside.
+const CHART: u32 = 710;
 const INK: RGBColor = RGBColor(31, 35, 40);
 const FAINT: RGBColor = RGBColor(208, 215, 222);
 const LEVEL: RGBColor = RGBColor(130, 80, 223);
@@ -60,8 +62,9 @@ where
 {
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
+    let (chart, aside) = root.split_horizontally(CHART);
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(&chart)
         .caption(&plot.title, text(19))
         .margin(14)
         .x_label_area_size(46)
@@ -79,29 +82,28 @@ where
         .x_label_formatter(&|value| short(*value))
         .y_label_formatter(&|value| short(*value))
         .draw()?;
+    let mut legend = Vec::new();
     for ((name, points), colour) in plot.lines.iter().zip(COLOURS.iter().cycle()) {
-        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(2);
-        chart.draw_series(line)?.label(name).legend(|(x, y)| legend(x, y, *colour));
+        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(2))?;
+        legend.push((name, *colour));
     }
     if let Some((name, level)) = &plot.level {
         let xs = plot.lines.iter().flat_map(|(_, points)| points).map(|(x, _)| *x);
         let (least, most) = xs.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
-        let dashed = DashedLineSeries::new([(least, *level), (most, *level)], 7, 5, LEVEL.stroke_width(2));
-        chart.draw_series(dashed)?.label(name).legend(|(x, y)| legend(x, y, LEVEL));
+        chart.draw_series(DashedLineSeries::new(
+            [(least, *level), (most, *level)],
+            7,
+            5,
+            LEVEL.stroke_width(2),
+        ))?;
+        legend.push((name, LEVEL));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(FAINT)
-        .label_font(text(13))
-        .draw()?;
+    for ((name, colour), y) in legend.into_iter().zip((60..).step_by(24)) {
+        aside.draw(&PathElement::new([(0, y), (18, y)], colour.stroke_width(3)))?;
+        aside.draw(&Text::new(name.as_str(), (25, y - 7), text(12)))?;
+    }
     root.present()?;
     Ok(())
-}
-
-fn legend(x: i32, y: i32, colour: RGBColor) -> PathElement<(i32, i32)> {
-    PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(3))
 }
 
 /// A label of an axis: 10 k, 2 M.
