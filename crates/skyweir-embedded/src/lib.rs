@@ -14,6 +14,7 @@ mod error;
 mod lock;
 pub mod metrics;
 mod overlay;
+mod remembered;
 mod rings;
 mod store;
 mod table;

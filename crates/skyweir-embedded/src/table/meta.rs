@@ -11,7 +11,7 @@ use skyweir_types::TaskId;
 use crate::codec::Reader;
 
 /// The format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const KEY_FORMAT: &[u8] = b"format";
 pub(crate) const KEY_ACTORS: &[u8] = b"actors";
@@ -114,6 +114,6 @@ mod tests {
     fn another_format_is_refused_by_name() {
         check_format(&FORMAT.to_be_bytes()).unwrap();
         let text = check_format(&9u32.to_be_bytes()).unwrap_err().to_string();
-        assert!(text.contains("format 9") && text.contains("format 1"), "{text}");
+        assert!(text.contains("format 9") && text.contains(&format!("format {FORMAT}")), "{text}");
     }
 }
