@@ -150,11 +150,11 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    pub(crate) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    pub(crate) fn put(&mut self, table: Table, key: impl Into<Slice>, value: impl Into<Slice>) {
         self.batch.insert(self.db.space(table), key, value);
     }
 
-    pub(crate) fn remove(&mut self, table: Table, key: &[u8]) {
+    pub(crate) fn remove(&mut self, table: Table, key: impl Into<Slice>) {
         self.batch.remove(self.db.space(table), key);
     }
 

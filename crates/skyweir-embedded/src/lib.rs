@@ -17,6 +17,7 @@ mod lock;
 pub mod metrics;
 mod overlay;
 mod packed;
+mod remembered;
 mod rings;
 mod store;
 mod table;

@@ -107,7 +107,7 @@ impl Bulk {
             )));
         }
         let mut mark = db.synced_batch(1);
-        mark.put(Table::Meta, meta::KEY_LOADING, &[]);
+        mark.put(Table::Meta, meta::KEY_LOADING, []);
         mark.commit()?;
         let folder = config.data_dir.join("loading");
         std::fs::create_dir_all(&folder).map_err(|e| io("cannot make", &folder, &e))?;

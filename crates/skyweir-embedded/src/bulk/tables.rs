@@ -186,7 +186,7 @@ pub(super) fn accounts(db: &Db, mut dids: Vec<Did>, counts: &Counts, tell: Tell<
     by_did.finish()?;
     dids.clear();
     let mut batch = db.synced_batch(1);
-    batch.put(Table::Meta, meta::KEY_ACTORS, &of.to_be_bytes());
+    batch.put(Table::Meta, meta::KEY_ACTORS, of.to_be_bytes());
     batch.commit()?;
     tell(BulkProgress { stage: "accounts", done: of, of });
     Ok(())
