@@ -98,6 +98,7 @@ fn serve_spec(options: &RunOptions, upstream: &Upstream) -> anyhow::Result<Serve
         program: options.program()?,
         source: upstream.url_v2(),
         data_dir: options.data_dir.clone(),
+        loaded: options.loaded.as_deref().map(std::path::absolute).transpose()?,
         enrol: options.enrol.clone(),
         reasonable_limit: options.reasonable_limit,
         cap: options.cap,
@@ -145,8 +146,13 @@ async fn phases(
     let begin = |phase: &str| phase.clone_into(&mut lock(&shared.phase));
     let mut pump = Pump::new(network, upstream, shared.clone(), options.clone());
     begin("graph");
-    screen.say(format_args!("the follows of {} accounts …", network.actors()))?;
-    let graph = pump.graph(screen).await?;
+    let graph = if options.loaded.is_some() {
+        reads.crowd.follows_of_checked(network, &mut shared.world());
+        pump::Speed::default()
+    } else {
+        screen.say(format_args!("the follows of {} accounts …", network.actors()))?;
+        pump.graph(screen).await?
+    };
     begin("history");
     screen.say(format_args!(
         "{} follows are applied; {} events of history …",

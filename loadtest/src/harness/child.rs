@@ -21,6 +21,8 @@ pub(super) struct ServeSpec {
     pub(super) program: PathBuf,
     pub(super) source: String,
     pub(super) data_dir: Option<PathBuf>,
+    /// Its data directory, if it has one already.
+    pub(super) loaded: Option<PathBuf>,
     pub(super) enrol: String,
     pub(super) reasonable_limit: u32,
     pub(super) cap: u32,
@@ -121,7 +123,7 @@ fn log(dir: &TempDir) -> PathBuf {
 fn settings(spec: &ServeSpec, dir: &Path) -> String {
     // JSON strings are TOML strings too
     let text = |text: &str| serde_json::Value::from(text).to_string();
-    let data = dir.join("data");
+    let data = spec.loaded.clone().unwrap_or_else(|| dir.join("data"));
     format!(
         "data_dir = {}\nsource = {}\ncursor = 0\ngrpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
          log_format = \"json\"\n[timeline]\nreasonable_limit = {}\ncap = {}\n[writer]\nenrol = {}\n",

@@ -82,6 +82,10 @@ pub struct RunOptions {
     /// A folder on the disk that the started service is to keep its data on; by default that of temporary files.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    /// A data directory that the started service is to use, which holds the accounts and follows of this very network
+    /// already: the graph isn't sent then. The run changes it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["api", "admin", "data_dir"])]
+    pub loaded: Option<PathBuf>,
     /// Whose timelines the started service writes: `reads` or `all`.
     #[arg(long, default_value = "reads")]
     pub enrol: String,

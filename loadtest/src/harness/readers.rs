@@ -4,7 +4,7 @@ use super::check::Walk;
 use super::client::Client;
 use super::options::RunOptions;
 use super::shared::{Shared, lock};
-use super::world::Account;
+use super::world::{Account, World};
 use crate::network::Network;
 use crate::prng::Prng;
 use anyhow::Context;
@@ -34,6 +34,7 @@ mod purpose {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) did: String,
+    actor: u32,
     /// Set if its pages are compared with what was sent.
     pub(super) checked: Option<Account>,
     /// It follows more than the reasonable limit, as far as the graph says.
@@ -73,7 +74,8 @@ impl Crowd {
                 // who reads often comes last; the mass followers are the sampled ones, and checked too
                 let often = at + options.checked_readers as usize >= wanted;
                 let checked = if often || at < mass { Account::of(&did) } else { None };
-                Reader { lossy: network.followees(*actor).len() > limit, checked, did }
+                let lossy = network.followees(*actor).len() > limit;
+                Reader { lossy, checked, did, actor: *actor }
             })
             .collect();
         let by_account = readers.iter().enumerate().filter_map(|(at, reader)| Some((reader.checked?, at)));
@@ -88,6 +90,18 @@ impl Crowd {
     /// The accounts whose pages are compared.
     pub(super) fn checked(&self) -> impl Iterator<Item = Account> + '_ {
         self.readers.iter().filter_map(|reader| reader.checked)
+    }
+
+    /// Tells whom these accounts follow by the graph, if no event is going to.
+    pub(super) fn follows_of_checked(&self, network: &Network, world: &mut World) {
+        for reader in &self.readers {
+            let Some(account) = reader.checked else { continue };
+            for (number, followee) in (0..).zip(network.followees(reader.actor)) {
+                if let Some(followee) = Account::of(&network.did(followee)) {
+                    world.follows_already(account, followee, number);
+                }
+            }
+        }
     }
 
     pub(super) fn of(&self, account: Account) -> Option<&Reader> {

@@ -7,6 +7,7 @@ mod names;
 mod viewers;
 
 use crate::event::{Body, Event, Operation};
+use crate::time;
 use items::Items;
 pub(super) use names::{Account, Cid, Kind, Place, Record, States};
 use names::{FOLLOW, POST, REPOST, Span};
@@ -63,6 +64,12 @@ impl World {
             Body::Account { active, .. } => self.account(account, *active),
             Body::Identity { .. } | Body::Sync { .. } => {}
         }
+    }
+
+    /// Notes a follow that was there before the first event; the account's follows are numbered.
+    pub(super) fn follows_already(&mut self, account: Account, subject: Account, number: u64) {
+        // a key that no event has: the first microseconds of 1970
+        self.viewers.follow(account, &time::tid(number, 0), Some(subject), self.noted);
     }
 
     fn account(&mut self, account: Account, active: bool) {
