@@ -9,14 +9,15 @@ mod viewers;
 use crate::event::{Body, Event, Operation};
 use crate::time;
 use items::Items;
-pub(super) use names::{Account, Cid, FOLLOW, Kind, Place, Record, Span, States};
+pub(super) use names::{Account, Cid, Kind, Place, Record, States};
+use names::{FOLLOW, POST, REPOST, Span};
 use std::collections::{HashMap, VecDeque};
 use viewers::Viewers;
 
 /// The world after each event so far.
 #[derive(Debug, Default)]
 pub(super) struct World {
-    /// How many events were noted: the number of the newest state.
+    /// How many events that matter were noted: the number of the newest state.
     noted: u64,
     /// When events were witnessed that aren't known to be applied: (time in microseconds since 1970, number).
     unapplied: VecDeque<(u64, u64)>,
@@ -31,8 +32,17 @@ impl World {
         Self { viewers: Viewers::new(viewers), ..Self::default() }
     }
 
-    /// Notes an event that is about to be sent.
+    /// Notes an event that is about to be sent. What says nothing of timelines makes no state: a service may filter it
+    /// out, and would never tell that it has applied it.
     pub(super) fn note(&mut self, event: &Event) {
+        let matters = match &event.body {
+            Body::Commit { collection, .. } => [POST, REPOST, FOLLOW].contains(&collection.as_str()),
+            Body::Account { .. } => true,
+            Body::Identity { .. } | Body::Sync { .. } => false,
+        };
+        if !matters {
+            return;
+        }
         self.noted += 1;
         self.unapplied.push_back((event.time_us, self.noted));
         let Some(account) = Account::of(&event.did) else { return };

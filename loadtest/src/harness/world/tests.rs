@@ -7,8 +7,6 @@ use serde_json::json;
 const VIEWER: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 const AUTHOR: &str = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb";
 const OTHER: &str = "did:plc:cccccccccccccccccccccccc";
-const POST: &str = names::POST;
-const REPOST: &str = names::REPOST;
 const START: u64 = 1_767_225_600_000_000;
 
 /// A world in which things happen a second apart.
@@ -143,6 +141,10 @@ fn an_update_is_a_new_version_in_a_new_place() {
 fn states_are_found_by_their_time() {
     let mut story = Story::new();
     (1..=3).for_each(|key| story.post(AUTHOR, key));
+    let block = json!({"subject": OTHER});
+    story.tell(|at| Event::create(VIEWER, at, "app.bsky.graph.block", &time::tid(4, 0), block));
+    story.tell(|at| Event::identity(VIEWER, at, None));
+    assert_eq!(story.world.newest(), 3, "what says nothing of timelines makes no state");
     let world = &mut story.world;
     assert_eq!(world.witnessed_by(START as f64), None);
     assert_eq!(world.witnessed_by((START + 2_500_000) as f64), Some(2));
