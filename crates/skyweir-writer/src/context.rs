@@ -9,6 +9,7 @@ use skyweir_types::Clock;
 use tokio::sync::Semaphore;
 
 use crate::accounting::Accounting;
+use crate::candidates::Candidates;
 use crate::progress::Progress;
 use crate::retry::Retry;
 use crate::shard::ShardQueue;
@@ -29,6 +30,7 @@ pub(crate) struct Context {
     pub(crate) accounting: Accounting,
     pub(crate) progress: Progress,
     pub(crate) wishes: Wishes,
+    pub(crate) candidates: Candidates,
     /// Nanoseconds spent on what a replay would do again: pages, writes, fills and purges.
     pub(crate) work: Arc<AtomicU64>,
 }
@@ -38,6 +40,7 @@ impl Context {
         let Deps { store, timelines, graph, clock } = deps;
         Self {
             retry: Retry::of(&config),
+            candidates: Candidates::new(config.candidates),
             shards: (0..timelines.shards()).map(|_| Arc::new(ShardQueue::new(config.shard_queue))).collect(),
             turns: Semaphore::new(config.pages_at_once.clamp(1, Semaphore::MAX_PERMITS)),
             accounting: Accounting::new(config.deliveries),

@@ -41,7 +41,9 @@ impl Handle {
 
     /// Sets the gauges that tell how the writer stands. Call before metrics are read.
     pub fn record_gauges(&self) {
-        metrics::gauges(self.lag(), self.context.timelines.enrolled(), self.context.wishes.len());
+        let timelines = &self.context.timelines;
+        metrics::gauges(self.lag(), timelines.enrolled(), self.context.wishes.len());
+        metrics::memory(timelines.memory());
     }
 }
 

@@ -5,6 +5,7 @@
 //! one call. [`Handle`] is how reads ask for enrolment and see what became of an item.
 
 mod accounting;
+mod candidates;
 mod checkpoint;
 mod config;
 mod context;
@@ -14,6 +15,7 @@ mod fan_out;
 mod handle;
 mod hibernation;
 mod job;
+mod memory;
 pub mod metrics;
 mod progress;
 mod retry;

@@ -3,7 +3,7 @@
 use metrics::{
     Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use skyweir_store::Counts;
+use skyweir_store::{Counts, MemoryUse};
 
 use crate::progress::Lag;
 
@@ -22,6 +22,8 @@ const GENERATIONS: &str = "skyweir_writer_generations_total";
 const FILL_SECONDS: &str = "skyweir_writer_enrol_seconds";
 const RATES_LOWERED: &str = "skyweir_writer_rates_lowered_total";
 const HIBERNATED: &str = "skyweir_writer_hibernated_total";
+const MEMORY: &str = "skyweir_writer_timelines_bytes";
+const BUDGET: &str = "skyweir_writer_timelines_budget_bytes";
 const PURGED: &str = "skyweir_writer_purged_references_total";
 
 /// Tells the recorder what each metric means. Call once, after the recorder is installed.
@@ -61,7 +63,7 @@ pub fn describe() {
     describe_counter!(
         GENERATIONS,
         Unit::Count,
-        "Generations begun, by reason (read, rate_rose, floor_high) and outcome (published, superseded, failed, refused)"
+        "Generations begun, by reason (read, rate_rose, floor_high) and outcome (published, superseded, failed; refused: no memory for it)"
     );
     describe_histogram!(
         FILL_SECONDS,
@@ -69,7 +71,13 @@ pub fn describe() {
         "Time from the beginning of a generation to its publication"
     );
     describe_counter!(RATES_LOWERED, Unit::Count, "Timelines whose rate was lowered");
-    describe_counter!(HIBERNATED, Unit::Count, "Timelines that left for want of readers");
+    describe_counter!(
+        HIBERNATED,
+        Unit::Count,
+        "Timelines that left, by reason: idle (nobody reads them) or memory (the least useful ones over the budget)"
+    );
+    describe_gauge!(MEMORY, Unit::Bytes, "Memory that all timelines take");
+    describe_gauge!(BUDGET, Unit::Bytes, "Memory that all timelines may take");
     describe_counter!(PURGED, Unit::Count, "References that purges took out of timelines");
 }
 
@@ -146,8 +154,13 @@ pub(crate) fn rate_lowered() {
     counter!(RATES_LOWERED).increment(1);
 }
 
-pub(crate) fn hibernated(timelines: u64) {
-    counter!(HIBERNATED).increment(timelines);
+pub(crate) fn hibernated(reason: &'static str, timelines: u64) {
+    counter!(HIBERNATED, "reason" => reason).increment(timelines);
+}
+
+pub(crate) fn memory(memory: MemoryUse) {
+    gauge!(MEMORY).set(memory.bytes as f64);
+    gauge!(BUDGET).set(memory.budget as f64);
 }
 
 pub(crate) fn purged(references: u64) {
