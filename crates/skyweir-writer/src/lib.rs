@@ -14,6 +14,7 @@ mod enrolment;
 mod fan_out;
 mod handle;
 mod hibernation;
+mod hot;
 mod job;
 mod memory;
 pub mod metrics;
@@ -27,5 +28,6 @@ mod writer;
 
 pub use config::{Config, EnrolMode};
 pub use handle::Handle;
+pub use hot::{HotReport, HotShard, HotTimeline};
 pub use progress::Lag;
 pub use writer::{Deps, Error, Writer};

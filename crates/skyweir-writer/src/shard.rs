@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use skyweir_graph::HighFollows;
 use skyweir_store::{Counts, Delivery, Error, Result, Timelines};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::hot::Hot;
 use crate::metrics;
 use crate::retry::Retry;
 use crate::tally::{Range, Tally};
@@ -93,6 +95,8 @@ pub(crate) struct ShardWorker {
     pub(crate) timelines: Arc<dyn Timelines>,
     /// Nanoseconds that all workers spent writing.
     pub(crate) work: Arc<AtomicU64>,
+    pub(crate) hot: Arc<Hot>,
+    pub(crate) high_follows: watch::Receiver<Arc<HighFollows>>,
     pub(crate) batch: usize,
     pub(crate) retry: Retry,
 }
@@ -114,6 +118,7 @@ impl ShardWorker {
             self.work.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
             writes.record(took.as_secs_f64(), &counts);
             self.queue.written(&deliveries);
+            self.hot.wrote(self.shard, &deliveries, &counts, || Arc::clone(&self.high_follows.borrow()));
             for ((tally, range), counts) in tallies.iter().zip(&counts) {
                 tally.applied(*range, *counts);
             }

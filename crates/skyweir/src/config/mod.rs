@@ -157,13 +157,14 @@ impl Config {
         take("log", "--log", put(&mut self.log, options.log.clone()));
         take("log_format", "--log-format", put(&mut self.log_format, options.log_format));
         take("writer.enrol", "--enrol", put(&mut self.writer.enrol, options.enrol.map(Into::into)));
-        let Timeline { reasonable_limit, cap, .. } = &mut self.timeline;
+        let Timeline { reasonable_limit, cap, memory_mb, .. } = &mut self.timeline;
         take(
             "timeline.reasonable_limit",
             "--reasonable-limit",
             put(reasonable_limit, options.reasonable_limit),
         );
         take("timeline.cap", "--cap", put(cap, options.cap));
+        take("timeline.memory_mb", "--memory-mb", put(memory_mb, options.memory_mb));
         let rate = &mut self.indexer.source.file_rate;
         take("indexer.source.file_rate", "--replay-rate", put(rate, options.replay_rate));
         set
