@@ -50,18 +50,8 @@ impl Served {
     /// Loads the crowd and starts everything.
     pub(crate) fn start(report: &mut Report, dir: &Path, shape: Shape) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
-        let step_back = || {
-            // without it reads are slower, which is then what is measured
-            rustix::process::nice(FAN_OUT_NICE).ok();
-        };
         let io = Builder::new_multi_thread().thread_name("io").worker_threads(cores).enable_all().build()?;
-        let fan_out = Builder::new_multi_thread()
-            .thread_name("fan-out")
-            .worker_threads(cores.div_ceil(2))
-            .global_queue_interval(1) // as `skyweir serve`
-            .on_thread_start(step_back)
-            .enable_all()
-            .build()?;
+        let fan_out = fan_out_runtime()?;
         report.bar(
             "the crowd that the following bars share",
             &format!("{shape:?}, enrolled as with enrol = \"all\""),
@@ -132,9 +122,31 @@ impl Served {
     }
 }
 
+/// The runtime of the fan-out, as `skyweir serve` makes it.
+pub(crate) fn fan_out_runtime() -> Result<Runtime> {
+    let step_back = || {
+        // without it reads are slower, which is then what is measured
+        rustix::process::nice(FAN_OUT_NICE).ok();
+    };
+    let cores = std::thread::available_parallelism()?.get();
+    Ok(Builder::new_multi_thread()
+        .thread_name("fan-out")
+        .worker_threads(cores.div_ceil(2))
+        .global_queue_interval(1) // as `skyweir serve`
+        .on_thread_start(step_back)
+        .enable_all()
+        .build()?)
+}
+
 type Composed = (Arc<Graph>, Handle, JoinSet<Result<()>>, CancellationToken, std::net::SocketAddr);
 
-async fn compose(store: &EmbeddedStore, rings: &Rings, cap: usize, fan_out: &Runtime) -> Result<Composed> {
+/// Graph, writer and API over these.
+pub(crate) async fn compose(
+    store: &EmbeddedStore,
+    rings: &Rings,
+    cap: usize,
+    fan_out: &Runtime,
+) -> Result<Composed> {
     let store: Arc<dyn skyweir_store::Store> = Arc::new(store.clone());
     let timelines: Arc<dyn skyweir_store::Timelines> = Arc::new(rings.clone());
     let graph = Graph::new(skyweir_graph::Config::default(), store.clone());
