@@ -242,6 +242,12 @@ async fn the_budget_holds_while_references_are_written() {
     let rings = Rings::open(&store, &small, DrawKey::default()).unwrap();
     let off = bytes(&rings).abs_diff(before);
     assert!(off < 100_000, "{before}, then {}", bytes(&rings));
+    // a smaller budget holds from the start, but for the last ring that came back
+    let all = rings.enrolled();
+    drop(rings);
+    let smaller = RingsConfig { memory_bytes: budget / 2, ..config(4, 800) };
+    let rings = Rings::open(&store, &smaller, DrawKey::default()).unwrap();
+    assert!(bytes(&rings) <= budget / 2 + 10_000 && (1..all).contains(&rings.enrolled()));
 }
 
 #[tokio::test]

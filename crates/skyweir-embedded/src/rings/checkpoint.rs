@@ -128,7 +128,8 @@ fn sweep(data_dir: &Path, manifest: Option<&meta::Manifest>) {
     }
 }
 
-/// Brings the last checkpoint's rings back. An error leaves `inner` to be thrown away.
+/// Brings the last checkpoint's rings back, as many as the budget has room for: the others hibernate. An error leaves
+/// `inner` to be thrown away.
 pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, threads: usize) -> Result<()> {
     if manifest.draw != fingerprint(&inner.draw) {
         return Err(corrupt("the key of the draw is another one"));
@@ -145,6 +146,9 @@ pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, thr
             for (mut ring, entries) in contents.rings {
                 if ring.viewer.0 >= actors {
                     return Err(corrupt(format_args!("a ring of account {}, never interned", ring.viewer)));
+                }
+                if inner.memory.bytes() >= inner.memory.budget() {
+                    continue;
                 }
                 let floor = ring.floor;
                 ring.replace(&entries, floor, inner.cap, &inner.memory);

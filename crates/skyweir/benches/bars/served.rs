@@ -60,7 +60,7 @@ impl Served {
         let store = EmbeddedStore::open(Config { data_dir: dir.to_owned(), ..Config::default() })?;
         let mut crowd = Crowd::draw(shape, 1);
         io.block_on(load::records(&store, &mut crowd))?;
-        let config = RingsConfig { cap: shape.cap, ..RingsConfig::default() };
+        let config = RingsConfig { cap: shape.cap, memory_bytes: u64::MAX, ..RingsConfig::default() };
         let rings = Rings::open(&store, &config, DrawKey::default())?;
         io.block_on(load::timelines(&rings, &crowd))?;
         let took = watch.took()?;
