@@ -42,7 +42,7 @@ impl Context {
         let Deps { store, timelines, graph, clock } = deps;
         Self {
             retry: Retry::of(&config),
-            hot: Arc::new(Hot::new(timelines.shards(), config.reasonable_limit)),
+            hot: Arc::new(Hot::new(timelines.shards(), config.reasonable_limit, graph.high_follows())),
             candidates: Candidates::new(config.candidates),
             shards: (0..timelines.shards()).map(|_| Arc::new(ShardQueue::new(config.shard_queue))).collect(),
             turns: Semaphore::new(config.pages_at_once.clamp(1, Semaphore::MAX_PERMITS)),

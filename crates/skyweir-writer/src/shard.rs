@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skyweir_graph::HighFollows;
 use skyweir_store::{Counts, Delivery, Error, Result, Timelines};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::hot::Hot;
@@ -96,7 +95,6 @@ pub(crate) struct ShardWorker {
     /// Nanoseconds that all workers spent writing.
     pub(crate) work: Arc<AtomicU64>,
     pub(crate) hot: Arc<Hot>,
-    pub(crate) high_follows: watch::Receiver<Arc<HighFollows>>,
     pub(crate) batch: usize,
     pub(crate) retry: Retry,
 }
@@ -118,7 +116,7 @@ impl ShardWorker {
             self.work.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
             writes.record(took.as_secs_f64(), &counts);
             self.queue.written(&deliveries);
-            self.hot.wrote(self.shard, &deliveries, &counts, || Arc::clone(&self.high_follows.borrow()));
+            self.hot.wrote(self.shard, &deliveries, &counts);
             for ((tally, range), counts) in tallies.iter().zip(&counts) {
                 tally.applied(*range, *counts);
             }

@@ -86,7 +86,6 @@ fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_
             timelines: Arc::clone(&context.timelines),
             work: Arc::clone(&context.work),
             hot: Arc::clone(&context.hot),
-            high_follows: context.graph.high_follows(),
             batch: context.config.shard_batch.max(1),
             retry: context.retry,
         };

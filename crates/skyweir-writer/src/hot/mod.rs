@@ -4,12 +4,13 @@ mod report;
 mod sketch;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skyweir_graph::HighFollows;
 use skyweir_store::{Counts, Delivery};
 use skyweir_types::{ActorId, rate_for};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use self::report::Distribution;
@@ -36,6 +37,8 @@ pub(crate) struct Hot {
     /// References until the next sample.
     left: AtomicI64,
     state: Mutex<State>,
+    /// Whose references are sampled out, and by how much.
+    high_follows: watch::Receiver<Arc<HighFollows>>,
     reasonable_limit: u32,
 }
 
@@ -57,7 +60,11 @@ struct State {
 }
 
 impl Hot {
-    pub(crate) fn new(shards: u32, reasonable_limit: u32) -> Self {
+    pub(crate) fn new(
+        shards: u32,
+        reasonable_limit: u32,
+        high_follows: watch::Receiver<Arc<HighFollows>>,
+    ) -> Self {
         let now = Instant::now();
         let state = State {
             timelines: Sketch::new(COUNTERS),
@@ -71,21 +78,15 @@ impl Hot {
             since: now,
             random: 0x9e37_79b9_7f4a_7c15,
         };
-        Self { left: AtomicI64::new(1), state: Mutex::new(state), reasonable_limit }
+        Self { left: AtomicI64::new(1), state: Mutex::new(state), high_follows, reasonable_limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a sample of what was written to a shard. `high_follows` is asked only when one is due.
-    pub(crate) fn wrote<H: std::ops::Deref<Target = HighFollows>>(
-        &self,
-        shard: u32,
-        deliveries: &[Delivery],
-        counts: &[Counts],
-        high_follows: impl FnOnce() -> H,
-    ) {
+    /// Takes a sample of what was written to a shard.
+    pub(crate) fn wrote(&self, shard: u32, deliveries: &[Delivery], counts: &[Counts]) {
         let references: i64 = deliveries.iter().map(|delivery| delivery.viewers.len() as i64).sum();
         let next = self.left.fetch_sub(references, Ordering::Relaxed);
         // below 1: another thread is at its sample, and this one can do without
@@ -93,7 +94,7 @@ impl Hot {
             return;
         }
         let mut state = self.state();
-        let (now, high_follows) = (Instant::now(), high_follows());
+        let (now, high_follows) = (Instant::now(), self.high_follows.borrow());
         // counted from the first reference of this delivery on, beginning with 1
         let (mut next, mut gaps) = (next, 0);
         for (delivery, counts) in deliveries.iter().zip(counts) {

@@ -1,12 +1,14 @@
 //! The sample is fair, keeps to its rate and forgets.
 
-use std::sync::Arc;
-
 use skyweir_types::{ItemId, Reference, UriHash};
 
 use super::*;
 
 const AUTHOR: ActorId = ActorId(9_000_000);
+
+fn hot() -> Hot {
+    Hot::new(2, 2_000, watch::channel(Arc::default()).1)
+}
 
 fn delivery(viewers: Vec<ActorId>) -> (Delivery, Counts) {
     let reference = Reference { item: ItemId(1), sort_at: 1, uri_hash: UriHash(1), author: AUTHOR };
@@ -16,7 +18,7 @@ fn delivery(viewers: Vec<ActorId>) -> (Delivery, Counts) {
 
 fn wrote(hot: &Hot, shard: u32, viewers: Vec<ActorId>) {
     let (delivery, counts) = delivery(viewers);
-    hot.wrote(shard, &[delivery], &[counts], Arc::<HighFollows>::default);
+    hot.wrote(shard, &[delivery], &[counts]);
 }
 
 fn share(hot: &Hot, viewer: u32) -> f64 {
@@ -42,7 +44,7 @@ async fn stream(hot: &Hot, calls: u32, pause: Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_hot_timeline_is_found_at_any_rate() {
     for micros in [10, 100, 10_000] {
-        let hot = Hot::new(2, 2_000);
+        let hot = hot();
         let pause = Duration::from_micros(micros);
         stream(&hot, 5_000, pause).await;
         let (report, top, per_second) = hot.figures(2);
@@ -62,7 +64,7 @@ async fn a_hot_timeline_is_found_at_any_rate() {
 
 #[tokio::test(start_paused = true)]
 async fn samples_are_few_however_much_is_written() {
-    let hot = Hot::new(2, 2_000);
+    let hot = hot();
     // 20 M references a second
     stream(&hot, 20_000, Duration::from_micros(10)).await;
     let stride = hot.state().stride;
@@ -74,7 +76,7 @@ async fn samples_are_few_however_much_is_written() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_long_ago_is_forgotten() {
-    let hot = Hot::new(2, 2_000);
+    let hot = hot();
     stream(&hot, 5_000, Duration::from_millis(10)).await;
     let before = share(&hot, 7);
     for minute in 1..200 {
@@ -93,11 +95,11 @@ async fn what_is_long_ago_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_draw_drops_is_not_written() {
-    let hot = Hot::new(2, 2_000);
+    let hot = hot();
     let (delivery, mut counts) = delivery(vec![ActorId(1), ActorId(2), ActorId(3), ActorId(4)]);
     counts = Counts { written: 2, below_floor: 2, ..counts };
     for _ in 0..50 {
-        hot.wrote(0, std::slice::from_ref(&delivery), &[counts], Arc::<HighFollows>::default);
+        hot.wrote(0, std::slice::from_ref(&delivery), &[counts]);
     }
     assert_eq!(hot.state().total, 100.0);
 }
