@@ -76,7 +76,7 @@ async fn evict(context: &Context) -> Result<()> {
         }
         if left == before {
             metrics::hibernated("memory", left);
-            tracing::info!(
+            tracing::debug!(
                 timelines.left = left,
                 memory.bytes = bytes,
                 "over the memory budget, timelines left"
