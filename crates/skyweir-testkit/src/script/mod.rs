@@ -226,7 +226,7 @@ fn settings(rng: &mut SmallRng, seed: u64) -> Settings {
     let scan_limit = if rng.random_bool(0.3) { rng.random_range(1..40) } else { 5_000 };
     let shards = rng.random_range(1..5);
     Settings {
-        memory_timelines: short.random_bool(0.3).then(|| short.random_range(0..5)),
+        memory_timelines: short.random_bool(0.5).then(|| short.random_range(0..3)),
         slow_shard: short.random_bool(0.3).then(|| short.random_range(0..shards)),
         across,
         horizons: ModelHorizons { tombstones_ms: 48 * 3_600_000, sync_grace_ms: 600_000 },

@@ -15,8 +15,8 @@ pub(crate) enum Kind {
     Embedded,
 }
 
-/// A page of places and a chunk of rings.
-const EMPTY_SLICE: u64 = 8_000;
+/// A page of places and a chunk of rings: what one timeline takes, and sixty-four.
+const EMPTY_SLICE: u64 = 7_800;
 
 /// What survives a restart, and how to open it.
 pub(crate) enum Backend {
@@ -30,8 +30,8 @@ fn memory_bytes(kind: Kind, settings: &Settings) -> u64 {
     let references = u64::from(timelines) * settings.cap as u64 * 12;
     match kind {
         Kind::Memory => references + u64::from(timelines) * 100,
-        // it goes down to nine tenths: these have to be above what no leaving frees
-        Kind::Embedded => references + u64::from(settings.shards) * EMPTY_SLICE * 10 / 9,
+        // timelines leave from 31/32 on
+        Kind::Embedded => (references + u64::from(settings.shards) * EMPTY_SLICE) * 32 / 31,
     }
 }
 
