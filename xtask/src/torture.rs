@@ -1,7 +1,8 @@
 //! `cargo xtask torture`: kills the service at random moments, cuts its power, and compares every timeline.
 //!
 //! The feed and the timelines that it must lead to come from a seed (`feed`, `model`). A folder goes through several
-//! kills on its way through one feed, then the feed is let finish and everything is read. For a power loss the service
+//! kills on its way through one feed, then the feed is let finish and everything is read. In every second folder memory
+//! is short, so that timelines hibernate on the way. For a power loss the service
 //! runs under `shim/powerloss.c`, and after the kill the folder is brought to what a disk would hold.
 
 mod compare;
@@ -24,6 +25,11 @@ use model::Model;
 
 /// How long a start or the rest of a feed may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Where memory is short: a budget of 1 MiB, and a cap under which the timelines of the feed don't fit.
+const SHORT: [&str; 4] = ["--memory-mb", "1", "--cap", "4000"];
+/// Timelines that left for it.
+const LEFT: &str = "skyweir_writer_hibernated_total{reason=\"memory\"}";
 
 /// What to torture, and how much.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,6 +77,9 @@ struct Tally {
     ingesting: u32,
     idle: u32,
     compared: u32,
+    /// Of these, with short memory; and how many timelines left for it.
+    short: u32,
+    left: f64,
     found: Differences,
     noticed: Noticed,
 }
@@ -128,13 +137,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         *power == 0 || noticed.records > 0,
         "the journal is empty: the shim was not loaded, no power was lost"
     );
+    ensure!(bench.tally.short == 0 || bench.tally.left > 0.0, "no timeline left, however short memory was");
     ensure!(!failed, "timelines differ from the model (seed {seed})");
     Ok(())
 }
 
 impl Bench {
     fn all(&mut self, seed: u64) -> Result<()> {
-        self.folder(seed, 0, false).context("without any kill")?;
+        self.folder(seed, 0, false, false).context("without any kill")?;
         let (start, ingest) = (self.start.as_secs_f64(), self.ingest.as_secs_f64());
         println!(
             "  undisturbed: start {start:.1} s, ingest {ingest:.1} s, {} items compared",
@@ -147,7 +157,9 @@ impl Bench {
                 folder += 1;
                 let kills = left.min(self.options.group);
                 left -= kills;
-                self.folder(seed + folder, kills, powered).with_context(|| format!("folder {folder}"))?;
+                let short = folder % 2 == 1;
+                self.folder(seed + folder, kills, powered, short)
+                    .with_context(|| format!("folder {folder}"))?;
                 let Tally { kills, power, found, .. } = &self.tally;
                 println!(
                     "  folder {folder}: {kills} kills, {power} power losses, {} items compared",
@@ -159,7 +171,7 @@ impl Bench {
     }
 
     /// One feed through one folder, with so many kills on the way.
-    fn folder(&mut self, seed: u64, kills: u32, powered: bool) -> Result<()> {
+    fn folder(&mut self, seed: u64, kills: u32, powered: bool, short: bool) -> Result<()> {
         let (actors, events) = (self.options.actors as usize, self.options.events as usize);
         let feed = feed::generate(seed, actors, events);
         let path = self.dir.join("feed.jsonl");
@@ -170,15 +182,16 @@ impl Bench {
             fs::remove_dir_all(&data)?;
         }
         fs::create_dir_all(&data)?;
+        let (rate, cap) = (self.options.rate.to_string(), self.options.cap.to_string());
+        let usual = ["--cap", cap.as_str()];
+        let more = [&["--replay-rate", rate.as_str()][..], if short { &SHORT[..] } else { &usual }].concat();
         let spec = ServeSpec {
             binary: self.binary.clone(),
             data_dir: data.clone(),
             source: format!("file:{}", path.display()),
             cursor: "auto".into(),
             enrol: "all".into(),
-            more: ["--replay-rate", &self.options.rate.to_string(), "--cap", &self.options.cap.to_string()]
-                .map(str::to_owned)
-                .into(),
+            more: more.into_iter().map(str::to_owned).collect(),
             env: Vec::new(),
             log: self.dir.join("serve.log"),
         };
@@ -198,8 +211,12 @@ impl Bench {
             .with_context(|| format!("reading back; the service's last words:\n{}", serve.tail()))?;
         self.tally.found.add(found);
         self.tally.compared += 1;
+        let metrics = get(&admin, "/metrics")?.1;
+        if short {
+            self.tally.short += 1;
+            self.tally.left += metric(&metrics, LEFT).unwrap_or(0.0);
+        }
         if kills == 0 {
-            let metrics = get(&admin, "/metrics")?.1;
             let cached = metric(&metrics, "skyweir_api_items_total{source=\"cache\"}");
             ensure!(cached > Some(0.0), "no item came from a ring: only merges were compared");
         }
@@ -260,13 +277,15 @@ impl Bench {
     }
 
     fn summary(&self, seed: u64) {
-        let Tally { kills, power, starting, ingesting, idle, compared, found, noticed } = &self.tally;
+        let Tally { kills, power, starting, ingesting, idle, compared, short, left, found, noticed } =
+            &self.tally;
         println!("torture: seed {seed}");
         let mut table = Table::new(&["what", "count"]);
         let mut row = |what: &str, count: String| table.row([what.to_owned(), count]);
         row("kills", format!("{kills} and {power} power losses"));
         row("  while it met", format!("start {starting}, ingest {ingesting}, idle {idle}"));
         row("feeds compared", format!("{compared}, {} items", found.items));
+        row("  with short memory", format!("{short}, {left} timelines left for it"));
         row("lost", found.lost.to_string());
         row("doubled", found.doubled.to_string());
         row("extra", found.extra.to_string());

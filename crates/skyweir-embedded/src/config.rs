@@ -48,12 +48,16 @@ pub struct RingsConfig {
     /// `[timeline]`.
     #[serde(skip)]
     pub cap: usize,
+    /// Bytes that all timelines may take; beside it comes a bit for each account known. Default 4 GiB. Set by
+    /// `[timeline]`.
+    #[serde(skip)]
+    pub memory_bytes: u64,
     /// Threads that read the checkpoint at start. Default 2.
     pub restore_threads: usize,
 }
 
 impl Default for RingsConfig {
     fn default() -> Self {
-        Self { slices: 128, cap: 800, restore_threads: 2 }
+        Self { slices: 128, cap: 800, memory_bytes: 4 << 30, restore_threads: 2 }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) const CHECKPOINT_SECONDS: &str = "skyweir_embedded_checkpoint_seconds
 pub(crate) const CHECKPOINT_BYTES: &str = "skyweir_embedded_checkpoint_bytes_total";
 pub(crate) const RINGS_ENROLLED: &str = "skyweir_embedded_rings_count";
 pub(crate) const RINGS_DROPPED: &str = "skyweir_embedded_rings_dropped_total";
+pub(crate) const RINGS_REFUSED: &str = "skyweir_embedded_rings_refused_total";
 
 /// Describes this crate's metrics to the recorder.
 pub fn describe() {
@@ -23,4 +24,9 @@ pub fn describe() {
         "Timelines that are filling or in, as of the last checkpoint."
     );
     describe_counter!(RINGS_DROPPED, Unit::Count, "Times that all rings were dropped at start.");
+    describe_counter!(
+        RINGS_REFUSED,
+        Unit::Count,
+        "Times that a full ring dropped its oldest reference because the memory budget had no room for more."
+    );
 }

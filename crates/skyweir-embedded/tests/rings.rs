@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig, check};
-use skyweir_store::{Delivery, Enrolment, Store, Task, Timelines};
+use skyweir_store::{CachedState, Delivery, Enrolment, IdleRule, Store, Task, Timelines};
 use skyweir_types::{ActorId, Did, DidHash, DrawKey, ItemId, Reference, TaskId, UriHash};
 
 fn config(slices: u32, cap: usize) -> RingsConfig {
@@ -195,4 +195,82 @@ async fn timelines_are_small() {
     }
     let each = (rings.memory() - empty) as f64 / (100.0 * 20_000.0);
     assert!(each <= 12.0, "{each} bytes a reference");
+}
+
+#[tokio::test]
+async fn the_budget_holds_while_references_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    with_actors(&store, 200).await;
+    let budget = 700_000;
+    let bytes = |rings: &Rings| Timelines::memory(rings).bytes;
+    let small = RingsConfig { memory_bytes: budget, ..config(4, 800) };
+    let rings = Rings::open(&store, &small, DrawKey::default()).unwrap();
+    for viewer in 0..200 {
+        enrol(&rings, ActorId(viewer), std::iter::empty()).await;
+    }
+    let mut written = 0;
+    for n in 1..=800 {
+        for shard in 0..4 {
+            let viewers = (shard..200).step_by(4).map(ActorId).collect();
+            let delivery = Delivery { reference: reference(n), viewers };
+            written += rings.apply(shard, &[delivery]).await.unwrap()[0].written;
+            assert!(bytes(&rings) <= budget, "{} bytes", bytes(&rings));
+        }
+    }
+    // all of it would take 200 × 800 × 12 bytes; whoever found no room keeps the newest that fit
+    assert_eq!(written, 200 * 800);
+    let mut held = 0;
+    for viewer in (0..200).map(ActorId) {
+        let CachedState::In(info) = rings.read(viewer, i64::MAX, 0).await.unwrap().state else { panic!() };
+        held += info.len;
+        assert_eq!(info.floor, if info.len == 800 { i64::MIN } else { 800 - info.len as i64 });
+        assert_eq!(items(&rings, viewer).await.first(), Some(&800));
+    }
+    assert!((20_000..60_000).contains(&held), "{held} references");
+    // what leaves makes room
+    let before = bytes(&rings);
+    for one in rings.least_useful(0, 200_000, 1_000).await.unwrap() {
+        assert!(rings.leave(one.viewer, one.generation).await.unwrap());
+    }
+    assert!(before - bytes(&rings) >= 190_000, "{before}, then {}", bytes(&rings));
+    // and a restart counts the same
+    let before = bytes(&rings);
+    rings.checkpoint(TaskId(1)).await.unwrap();
+    assert_eq!(bytes(&rings), before, "what a checkpoint takes is given back");
+    drop(rings);
+    let rings = Rings::open(&store, &small, DrawKey::default()).unwrap();
+    let off = bytes(&rings).abs_diff(before);
+    assert!(off < 100_000, "{before}, then {}", bytes(&rings));
+    // a smaller budget holds from the start, but for the last ring that came back
+    let all = rings.enrolled();
+    drop(rings);
+    let smaller = RingsConfig { memory_bytes: budget / 2, ..config(4, 800) };
+    let rings = Rings::open(&store, &smaller, DrawKey::default()).unwrap();
+    assert!(bytes(&rings) <= budget / 2 + 10_000 && (1..all).contains(&rings.enrolled()));
+}
+
+#[tokio::test]
+async fn reads_alone_write_no_slice_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    with_actors(&store, 4).await;
+    let rings = Rings::open(&store, &config(2, 10), DrawKey::default()).unwrap();
+    for viewer in 0..4 {
+        enrol(&rings, ActorId(viewer), 1..3).await;
+    }
+    rings.checkpoint(TaskId(1)).await.unwrap();
+    let written = |number: u64| dir.path().join(format!("rings/{number}-1.ring")).exists();
+    let mut files = Vec::new();
+    for number in 2..=20 {
+        rings.touch(ActorId(3), number as i64 * 3_600_000);
+        rings.checkpoint(TaskId(1)).await.unwrap();
+        files.extend(written(number).then_some(number));
+    }
+    assert_eq!(files, [17]);
+    drop(rings);
+    let rings = Rings::open(&store, &config(2, 10), DrawKey::default()).unwrap();
+    let rule = IdleRule { read_before_ms: 17 * 3_600_000, once_before_ms: 0 };
+    let idle = rings.idle(rule, 99).await.unwrap();
+    assert!(idle.iter().all(|one| one.viewer != ActorId(3)) && idle.len() == 3, "{idle:?}");
 }

@@ -14,6 +14,7 @@ mod merge;
 mod task;
 mod timelines;
 mod txn;
+mod usefulness;
 mod view;
 
 pub use delivery::{Deliveries, DeliveryReport};
@@ -24,9 +25,11 @@ pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Merged, Sampling};
 pub use task::Task;
 pub use timelines::{
-    Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, RingInfo, Timelines,
+    Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
+    Timelines,
 };
 pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
+pub use usefulness::{LeastUseful, Usefulness, is_visit};
 pub use view::{AccountInfo, FeedAsk, FeedEntry, View};
 
 /// Result of a storage operation.

@@ -90,7 +90,7 @@ pub struct Cached {
 pub struct IdleRule {
     /// Last read before this, milliseconds since 1970.
     pub read_before_ms: i64,
-    /// For timelines read only once: last read before this.
+    /// For timelines that nobody visited again after the read that enrolled them: last read before this.
     pub once_before_ms: i64,
 }
 
@@ -101,6 +101,15 @@ pub struct Idle {
     pub viewer: ActorId,
     /// The period that was idle; leaving is refused if another has begun.
     pub generation: Generation,
+}
+
+/// What the timelines take in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes taken now.
+    pub bytes: u64,
+    /// Bytes that may be taken. A store may go over it by what is being filled; it never grows over it by fan-out.
+    pub budget: u64,
 }
 
 /// The cache of all timelines. Calls for one timeline take effect one after the other.
@@ -127,7 +136,7 @@ pub trait Timelines: Send + Sync {
 
     /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above
     /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising
-    /// the floor. Idempotent by (viewer, item).
+    /// the floor; a timeline that the memory budget has no room for is trimmed too. Idempotent by (viewer, item).
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>>;
     /// Raises one timeline's floor to at least `floor` (`i64::MIN`: not), then writes an author's items to it as
     /// `apply` would, in one step. For a filling one the floor is noted, and counts at its publication.
@@ -139,7 +148,8 @@ pub trait Timelines: Send + Sync {
     /// References of one timeline at or below `from_ms`, at least `n` of them if there are (more for a whole last
     /// millisecond).
     async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached>;
-    /// Notes that a timeline was read at this time. Nothing for one that isn't enrolled.
+    /// Notes that a timeline was read at this time; reads within a minute are one visit. Nothing for one that isn't
+    /// enrolled. A crash may lose it, and so may a restart.
     fn touch(&self, viewer: ActorId, now_ms: i64);
 
     /// Begins a new generation: the timeline takes inserts at this rate and answers nothing until published. What it
@@ -161,6 +171,11 @@ pub trait Timelines: Send + Sync {
     async fn lower_rate(&self, viewer: ActorId, rate: f32) -> Result<()>;
     /// Some idle timelines, at most `n`.
     async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>>;
+    /// What all timelines take in memory. Cheap: asked several times a second.
+    fn memory(&self) -> MemoryUse;
+    /// The least useful timelines ([`crate::Usefulness`]), that one first, as many as hold `bytes` together, at most
+    /// `n`. What was read at or after `recent_ms` was read lately.
+    async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>>;
 
     /// Makes all published timelines durable, complete as of task `kept`: every task below it was done before.
     async fn checkpoint(&self, kept: TaskId) -> Result<()>;

@@ -48,13 +48,14 @@ pub struct Config {
     pub enrol_queue: usize,
     /// How many timelines are filled at once, at least 1 (default 4).
     pub enrol_at_once: usize,
-    /// How many timelines may be enrolled (default 10,000,000). The reads of others are merged.
-    pub enrolled_most: u64,
+    /// How many of the timelines that were read, but not enrolled for want of memory, are remembered, at least 1
+    /// (default 65,536): one that is read again within a day is enrolled in place of a less useful one.
+    pub candidates: usize,
     /// A timeline gets a new generation for its floor at most once in this many seconds (default 300).
     pub repair_seconds: u64,
     /// A timeline that nobody has read for this many hours hibernates (default 336: 14 days). Only with `enrol = "reads"`.
     pub hibernate_hours: u64,
-    /// One that was read at most once after it was enrolled hibernates after this many hours already (default 24), so
+    /// One that nobody visited again after it was enrolled hibernates after this many hours already (default 24), so
     /// that a crawler that reads every timeline once doesn't keep them all.
     pub hibernate_once_hours: u64,
     /// How often idle timelines and rates are looked at, seconds, at least 1 (default 60).
@@ -86,7 +87,7 @@ impl Default for Config {
             retry_most_ms: 5_000,
             enrol_queue: 10_000,
             enrol_at_once: 4,
-            enrolled_most: 10_000_000,
+            candidates: 65_536,
             repair_seconds: 300,
             hibernate_hours: 14 * 24,
             hibernate_once_hours: 24,

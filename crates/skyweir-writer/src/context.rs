@@ -9,6 +9,8 @@ use skyweir_types::Clock;
 use tokio::sync::Semaphore;
 
 use crate::accounting::Accounting;
+use crate::candidates::Candidates;
+use crate::hot::Hot;
 use crate::progress::Progress;
 use crate::retry::Retry;
 use crate::shard::ShardQueue;
@@ -26,9 +28,11 @@ pub(crate) struct Context {
     pub(crate) shards: Vec<Arc<ShardQueue>>,
     /// The turn to read and split a page: handed out in the order of asking, so that jobs alternate.
     pub(crate) turns: Semaphore,
+    pub(crate) hot: Arc<Hot>,
     pub(crate) accounting: Accounting,
     pub(crate) progress: Progress,
     pub(crate) wishes: Wishes,
+    pub(crate) candidates: Candidates,
     /// Nanoseconds spent on what a replay would do again: pages, writes, fills and purges.
     pub(crate) work: Arc<AtomicU64>,
 }
@@ -38,6 +42,8 @@ impl Context {
         let Deps { store, timelines, graph, clock } = deps;
         Self {
             retry: Retry::of(&config),
+            hot: Arc::new(Hot::new(timelines.shards(), config.reasonable_limit, graph.high_follows())),
+            candidates: Candidates::new(config.candidates),
             shards: (0..timelines.shards()).map(|_| Arc::new(ShardQueue::new(config.shard_queue))).collect(),
             turns: Semaphore::new(config.pages_at_once.clamp(1, Semaphore::MAX_PERMITS)),
             accounting: Accounting::new(config.deliveries),

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::metrics;
 use crate::wishes::Wish;
+use crate::{memory, metrics};
 
 /// How many timelines share one view.
 const TOGETHER: usize = 32;
@@ -94,7 +94,7 @@ async fn begin(
     if !wanted {
         return Ok(None);
     }
-    if why == EnrolReason::Read && context.timelines.enrolled() >= context.config.enrolled_most {
+    if !memory::admits(context, viewer, why) {
         metrics::generation(label(why), "refused");
         return Ok(None);
     }

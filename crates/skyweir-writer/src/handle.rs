@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{Deliveries, DeliveryReport, Enrol, EnrolReason};
+use skyweir_store::{Deliveries, DeliveryReport, Enrol, EnrolReason, Result};
 use skyweir_types::{ActorId, ItemId, TaskId};
 use tokio::sync::watch;
 
 use crate::context::Context;
-use crate::metrics;
 use crate::progress::Lag;
 use crate::wishes::Wish;
+use crate::{HotReport, metrics};
 
 /// The writer, as reads and the admin port see it. Cheap to clone.
 #[derive(Clone)]
@@ -41,7 +41,19 @@ impl Handle {
 
     /// Sets the gauges that tell how the writer stands. Call before metrics are read.
     pub fn record_gauges(&self) {
-        metrics::gauges(self.lag(), self.context.timelines.enrolled(), self.context.wishes.len());
+        let timelines = &self.context.timelines;
+        metrics::gauges(self.lag(), timelines.enrolled(), self.context.wishes.len());
+        metrics::memory(timelines.memory());
+        metrics::hot(&self.context.hot.distribution());
+    }
+
+    /// The hottest `n` timelines and shards.
+    ///
+    /// # Errors
+    /// Those of the store and the timelines.
+    pub async fn hot(&self, n: usize) -> Result<HotReport> {
+        let view = self.context.store.view().await?;
+        self.context.hot.report(&*view, &*self.context.timelines, n).await
     }
 }
 

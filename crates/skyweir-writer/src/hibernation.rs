@@ -51,7 +51,7 @@ pub(crate) async fn hibernate(context: &Context) -> Result<u64> {
             }
         }
         if idle.len() < AT_A_TIME || !moved {
-            metrics::hibernated(left);
+            metrics::hibernated("idle", left);
             return Ok(left);
         }
     }

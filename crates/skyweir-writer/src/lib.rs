@@ -5,6 +5,7 @@
 //! one call. [`Handle`] is how reads ask for enrolment and see what became of an item.
 
 mod accounting;
+mod candidates;
 mod checkpoint;
 mod config;
 mod context;
@@ -13,7 +14,9 @@ mod enrolment;
 mod fan_out;
 mod handle;
 mod hibernation;
+mod hot;
 mod job;
+mod memory;
 pub mod metrics;
 mod progress;
 mod retry;
@@ -25,5 +28,6 @@ mod writer;
 
 pub use config::{Config, EnrolMode};
 pub use handle::Handle;
+pub use hot::{HotReport, HotShard, HotTimeline};
 pub use progress::Lag;
 pub use writer::{Deps, Error, Writer};

@@ -3,8 +3,9 @@
 use metrics::{
     Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use skyweir_store::Counts;
+use skyweir_store::{Counts, MemoryUse};
 
+use crate::hot::Distribution;
 use crate::progress::Lag;
 
 const TASKS: &str = "skyweir_writer_tasks_total";
@@ -22,6 +23,11 @@ const GENERATIONS: &str = "skyweir_writer_generations_total";
 const FILL_SECONDS: &str = "skyweir_writer_enrol_seconds";
 const RATES_LOWERED: &str = "skyweir_writer_rates_lowered_total";
 const HIBERNATED: &str = "skyweir_writer_hibernated_total";
+const MEMORY: &str = "skyweir_writer_timelines_bytes";
+const BUDGET: &str = "skyweir_writer_timelines_budget_bytes";
+const SHARD_WRITES: &str = "skyweir_writer_shard_writes_per_second";
+const HOT_SHARD: &str = "skyweir_writer_hot_shard_share_ratio";
+const HOT_TIMELINES: &str = "skyweir_writer_hot_timelines_share_ratio";
 const PURGED: &str = "skyweir_writer_purged_references_total";
 
 /// Tells the recorder what each metric means. Call once, after the recorder is installed.
@@ -61,7 +67,7 @@ pub fn describe() {
     describe_counter!(
         GENERATIONS,
         Unit::Count,
-        "Generations begun, by reason (read, rate_rose, floor_high) and outcome (published, superseded, failed, refused)"
+        "Generations begun, by reason (read, rate_rose, floor_high) and outcome (published, superseded, failed; refused: no memory for it)"
     );
     describe_histogram!(
         FILL_SECONDS,
@@ -69,7 +75,29 @@ pub fn describe() {
         "Time from the beginning of a generation to its publication"
     );
     describe_counter!(RATES_LOWERED, Unit::Count, "Timelines whose rate was lowered");
-    describe_counter!(HIBERNATED, Unit::Count, "Timelines that left for want of readers");
+    describe_counter!(
+        HIBERNATED,
+        Unit::Count,
+        "Timelines that left, by reason: idle (nobody reads them) or memory (the least useful ones over the budget)"
+    );
+    describe_gauge!(
+        SHARD_WRITES,
+        Unit::CountPerSecond,
+        "References that fan-out wrote lately to a shard, by quantile of the shards (0.5, 0.9, 0.99; 1 is the hottest)"
+    );
+    describe_gauge!(
+        HOT_SHARD,
+        Unit::Count,
+        "The hottest shard's share of all that was written lately, 0 to 1"
+    );
+    describe_gauge!(
+        HOT_TIMELINES,
+        Unit::Count,
+        "The share of the ten hottest timelines of all that was written lately, 0 to 1, at least; who they are tells \
+         /hot of the admin port"
+    );
+    describe_gauge!(MEMORY, Unit::Bytes, "Memory that all timelines take");
+    describe_gauge!(BUDGET, Unit::Bytes, "Memory that all timelines may take");
     describe_counter!(PURGED, Unit::Count, "References that purges took out of timelines");
 }
 
@@ -146,8 +174,23 @@ pub(crate) fn rate_lowered() {
     counter!(RATES_LOWERED).increment(1);
 }
 
-pub(crate) fn hibernated(timelines: u64) {
-    counter!(HIBERNATED).increment(timelines);
+pub(crate) fn hibernated(reason: &'static str, timelines: u64) {
+    counter!(HIBERNATED, "reason" => reason).increment(timelines);
+}
+
+pub(crate) fn hot(distribution: &Distribution) {
+    let Distribution { shards, shard_share, timelines_share } = distribution;
+    for (label, share) in [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("1", 1.0)] {
+        let at = (shards.len().saturating_sub(1) as f64 * share).ceil() as usize;
+        gauge!(SHARD_WRITES, "quantile" => label).set(shards.get(at).copied().unwrap_or(0.0));
+    }
+    gauge!(HOT_SHARD).set(*shard_share);
+    gauge!(HOT_TIMELINES).set(*timelines_share);
+}
+
+pub(crate) fn memory(memory: MemoryUse) {
+    gauge!(MEMORY).set(memory.bytes as f64);
+    gauge!(BUDGET).set(memory.budget as f64);
 }
 
 pub(crate) fn purged(references: u64) {

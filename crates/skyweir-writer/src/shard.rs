@@ -8,6 +8,7 @@ use skyweir_store::{Counts, Delivery, Error, Result, Timelines};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use crate::hot::Hot;
 use crate::metrics;
 use crate::retry::Retry;
 use crate::tally::{Range, Tally};
@@ -93,6 +94,7 @@ pub(crate) struct ShardWorker {
     pub(crate) timelines: Arc<dyn Timelines>,
     /// Nanoseconds that all workers spent writing.
     pub(crate) work: Arc<AtomicU64>,
+    pub(crate) hot: Arc<Hot>,
     pub(crate) batch: usize,
     pub(crate) retry: Retry,
 }
@@ -114,6 +116,7 @@ impl ShardWorker {
             self.work.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
             writes.record(took.as_secs_f64(), &counts);
             self.queue.written(&deliveries);
+            self.hot.wrote(self.shard, &deliveries, &counts);
             for ((tally, range), counts) in tallies.iter().zip(&counts) {
                 tally.applied(*range, *counts);
             }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::dispatch::finished;
 use crate::shard::ShardWorker;
-use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernation};
+use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernation, memory};
 
 /// What the writer works with.
 #[derive(Clone)]
@@ -85,6 +85,7 @@ fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_
             queue: Arc::clone(queue),
             timelines: Arc::clone(&context.timelines),
             work: Arc::clone(&context.work),
+            hot: Arc::clone(&context.hot),
             batch: context.config.shard_batch.max(1),
             retry: context.retry,
         };
@@ -97,6 +98,7 @@ fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_
         workers.spawn(enrolment::all(Arc::clone(context), stop.clone()));
     }
     workers.spawn(hibernation::run(Arc::clone(context)));
+    workers.spawn(memory::run(Arc::clone(context)));
     workers.spawn(checkpoint::run(Arc::clone(context)));
     workers
 }

@@ -1,5 +1,6 @@
-//! The admin port: `/metrics`, `/livez` and `/readyz`.
+//! The admin port: `/metrics`, `/livez`, `/readyz` and `/hot`.
 
+mod hot;
 mod listener;
 
 use std::fmt::Write as _;
@@ -96,6 +97,7 @@ pub(crate) async fn run(
         .route("/metrics", get(metrics))
         .route("/livez", get(|| std::future::ready("alive\n")))
         .route("/readyz", get(readyz))
+        .route("/hot", get(hot::hot))
         .with_state(readiness);
     tokio::select! {
         served = axum::serve(Limited::new(listener), app).into_future() => served.context("the admin port failed"),

@@ -79,6 +79,9 @@ pub(crate) struct ServeOptions {
     /// References that a timeline keeps ready; older ones are merged when they are read.
     #[arg(long, env = "SKYWEIR_CAP", value_name = "REFERENCES")]
     pub(crate) cap: Option<usize>,
+    /// Memory for all timelines, MiB; over it the least useful ones hibernate.
+    #[arg(long, env = "SKYWEIR_MEMORY_MB", value_name = "MIB")]
+    pub(crate) memory_mb: Option<u64>,
     /// Lines a second at which a file source is read; 0 is full speed.
     #[arg(long, env = "SKYWEIR_REPLAY_RATE", value_name = "LINES")]
     pub(crate) replay_rate: Option<f64>,

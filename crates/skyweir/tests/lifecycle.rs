@@ -62,6 +62,12 @@ async fn survives(signal: &str, code: i32) {
         text.lines().any(|line| line.strip_prefix(cached).is_some_and(|n| n != "0")),
         "nothing was cached"
     );
+    let (status, hot) = serve.get("/hot").await;
+    let hot: serde_json::Value = serde_json::from_str(&hot).unwrap();
+    let hottest = &hot["timelines"][0];
+    let known = (0..network.actors()).any(|actor| hottest["did"] == network.did(actor).as_str());
+    assert!(status == 200 && known && hottest["enrolled_since_ms"].as_i64() > Some(0), "{hot:#}");
+    assert!(hot["shards"][0]["share"].as_f64() > Some(0.0), "{hot:#}");
     serve.stop().await;
     other.stop().await;
     for dir in [disturbed.path(), peaceful.path()] {

@@ -13,6 +13,10 @@ use crate::error::{corrupt, io, sync_folder};
 use crate::metrics;
 use crate::table::{Table, meta};
 
+/// A slice of which nothing changed but when its timelines were read is written again once its file is this many
+/// checkpoints old.
+const TOUCHED_EVERY: u64 = 16;
+
 /// What stands for a key of the draw: rings kept by another key are of no use.
 pub(super) fn fingerprint(key: &DrawKey) -> u64 {
     key.draw(UriHash(1), DidHash(2)).to_bits()
@@ -57,27 +61,22 @@ pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: Task
     let number = last.as_ref().map_or(0, |manifest| manifest.number) + 1;
     let mut next =
         meta::Manifest { number, kept, draw: fingerprint(&inner.draw), files: vec![0; inner.slices.len()] };
-    let mut written = Vec::new();
-    let mut bytes_written = 0;
+    let portion_most = file::portion_most(inner.cap);
+    let mut buffer = Vec::with_capacity(portion_most);
+    inner.memory.add(portion_most);
+    let (mut written, mut bytes_written) = (Vec::new(), 0);
     let outcome = (|| {
         for at in 0..inner.slices.len() {
-            let bytes = {
-                let mut slice = inner.slice(at);
-                let old = last.as_ref().and_then(|manifest| manifest.files.get(at)).copied();
-                if let (false, Some(old)) = (slice.dirty, old) {
-                    next.files[at] = old;
-                    continue;
-                }
-                slice.dirty = false;
-                if slice.len() == 0 && slice.last_generation.0 == 0 {
-                    continue;
-                }
-                file::encode(at as u32, &slice)
-            };
+            let old = last.as_ref().and_then(|manifest| manifest.files.get(at)).copied();
+            if !begins(inner, at, number, old) {
+                next.files[at] = old.unwrap_or(0);
+                continue;
+            }
             written.push(at);
-            file::write(&path(&folder, number, at), &bytes)?;
+            let portion =
+                |walk: &mut file::Walk, buffer: &mut Vec<u8>| walk.portion(&inner.slice(at), buffer);
+            bytes_written += file::write(&path(&folder, number, at), at as u32, &mut buffer, portion)?;
             next.files[at] = number;
-            bytes_written += bytes.len() as u64;
         }
         sync_folder(&folder)?;
         // the folder's own name, which the first checkpoint makes
@@ -86,6 +85,7 @@ pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: Task
         batch.put(Table::Meta, meta::KEY_RINGS, next.encode());
         batch.commit()
     })();
+    inner.memory.sub(portion_most);
     if let Err(error) = outcome {
         for at in written {
             inner.slice(at).dirty = true;
@@ -98,6 +98,17 @@ pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: Task
     ::metrics::histogram!(metrics::CHECKPOINT_SECONDS).record(begun.elapsed());
     ::metrics::gauge!(metrics::RINGS_ENROLLED).set(inner.enrolled.count() as f64);
     Ok(())
+}
+
+/// Whether a slice has to be written. What changes from now on is for the next checkpoint.
+fn begins(inner: &Inner, at: usize, number: u64, old: Option<u64>) -> bool {
+    let mut slice = inner.slice(at);
+    let touched = slice.touched && old.is_none_or(|old| number - old >= TOUCHED_EVERY);
+    if old.is_some() && !slice.dirty && !touched {
+        return false;
+    }
+    (slice.dirty, slice.touched) = (false, false);
+    slice.len() > 0 || slice.last_generation.0 > 0
 }
 
 /// Deletes files that the manifest doesn't name. What can't be deleted is tried again next time.
@@ -117,7 +128,8 @@ fn sweep(data_dir: &Path, manifest: Option<&meta::Manifest>) {
     }
 }
 
-/// Brings the last checkpoint's rings back. An error leaves `inner` to be thrown away.
+/// Brings the last checkpoint's rings back, as many as the budget has room for: the others hibernate. An error leaves
+/// `inner` to be thrown away.
 pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, threads: usize) -> Result<()> {
     if manifest.draw != fingerprint(&inner.draw) {
         return Err(corrupt("the key of the draw is another one"));
@@ -135,8 +147,11 @@ pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, thr
                 if ring.viewer.0 >= actors {
                     return Err(corrupt(format_args!("a ring of account {}, never interned", ring.viewer)));
                 }
+                if inner.memory.bytes() >= inner.memory.budget() {
+                    continue;
+                }
                 let floor = ring.floor;
-                ring.replace(&entries, floor, inner.cap);
+                ring.replace(&entries, floor, inner.cap, &inner.memory);
                 inner.restore_ring(ring);
             }
         }

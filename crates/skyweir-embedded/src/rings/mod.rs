@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint;
 mod enrolled;
 mod file;
+mod memory;
 mod ring;
 mod slice;
 mod timelines;
@@ -15,6 +16,7 @@ use skyweir_store::{Error, Result};
 use skyweir_types::{ActorId, DrawKey, Generation, TaskId};
 
 use self::enrolled::Enrolled;
+use self::memory::Memory;
 use self::ring::Ring;
 use self::slice::Slice;
 use crate::config::{Config, RingsConfig};
@@ -36,6 +38,7 @@ pub(super) struct Inner {
     cap: usize,
     slices: Vec<Mutex<Slice>>,
     enrolled: Enrolled,
+    memory: Arc<Memory>,
     /// The turn to write a checkpoint, with what the last one wrote.
     last: Mutex<Option<Manifest>>,
     restored: TaskId,
@@ -57,17 +60,7 @@ impl Rings {
         let moment = store.inner.db.snapshot();
         let next_task = *store.inner.next_task.borrow();
         let actors = store::Inner::actor_count(&moment)?;
-        let blank = || Inner {
-            store: Arc::clone(&store.inner),
-            data_dir: store.inner.config.data_dir.clone(),
-            draw,
-            cap: config.cap,
-            slices: (0..config.slices).map(|_| Mutex::default()).collect(),
-            enrolled: Enrolled::default(),
-            last: Mutex::new(None),
-            restored: next_task,
-            idle_from: AtomicUsize::new(0),
-        };
+        let blank = || Inner::blank(store, config, draw, next_task);
         let mut inner = blank();
         if let Some(manifest) = checkpoint::manifest(&moment)? {
             match checkpoint::restore(&inner, &manifest, actors, config.restore_threads) {
@@ -108,15 +101,33 @@ impl Rings {
         checkpoint::drop_all(&db, data_dir)
     }
 
-    /// Bytes that all timelines take in memory. Walks all of them.
+    /// Bytes that all timelines take in memory: what the budget is about, and a bit an account known, which no
+    /// hibernation frees.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let slices: usize = (0..self.inner.slices.len()).map(|at| self.inner.slice(at).memory()).sum();
-        slices + self.inner.enrolled.memory() + self.inner.slices.len() * size_of::<Mutex<Slice>>()
+        self.inner.memory.bytes() + self.inner.enrolled.memory()
     }
 }
 
 impl Inner {
+    /// No timeline is enrolled.
+    fn blank(store: &EmbeddedStore, config: &RingsConfig, draw: DrawKey, next_task: TaskId) -> Self {
+        let memory = Arc::new(Memory::new(usize::try_from(config.memory_bytes).unwrap_or(usize::MAX)));
+        let slice = |_| Mutex::new(Slice::new(config.slices, Arc::clone(&memory)));
+        Self {
+            store: Arc::clone(&store.inner),
+            data_dir: store.inner.config.data_dir.clone(),
+            draw,
+            cap: config.cap,
+            slices: (0..config.slices).map(slice).collect(),
+            enrolled: Enrolled::default(),
+            memory,
+            last: Mutex::new(None),
+            restored: next_task,
+            idle_from: AtomicUsize::new(0),
+        }
+    }
+
     fn slice(&self, at: usize) -> MutexGuard<'_, Slice> {
         self.slices[at].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use skyweir_store::{CachedEntry, RingInfo};
 use skyweir_types::{ActorId, DidHash, Generation, ItemId};
 
+use super::memory::Memory;
+
 /// Milliseconds from year 0 to 1970: `sort_at` is stored as an offset from there.
 const YEAR_ZERO: i64 = -62_167_219_200_000;
 const ITEM_BITS: u32 = 47;
@@ -96,9 +98,10 @@ impl Ring {
         }
     }
 
-    /// Takes a reference; false when it stands at or below the floor, also the one that this insert raised.
+    /// Takes a reference; false when it stands at or below the floor, also the one that this insert raised. Where the
+    /// budget has no room for more, what there is has to do: the oldest leaves, as at the cap.
     #[inline]
-    pub(super) fn insert(&mut self, entry: Entry, cap: usize) -> bool {
+    pub(super) fn insert(&mut self, entry: Entry, cap: usize, memory: &Memory) -> bool {
         let sort_at = entry.sort_at();
         if sort_at <= self.floor {
             return false;
@@ -111,11 +114,9 @@ impl Ring {
             return true;
         }
         let limit = self.limit(cap);
-        if self.entries.len() < limit {
-            if self.entries.len() == self.entries.capacity() {
-                let room = (self.entries.len() * 2).clamp(FIRST_ROOM.min(limit), limit);
-                self.entries.reserve_exact(room - self.entries.len());
-            }
+        if self.entries.len() < limit
+            && (self.entries.len() < self.entries.capacity() || self.grow(limit, memory))
+        {
             self.put(place, entry);
             return true;
         }
@@ -132,6 +133,17 @@ impl Ring {
         let place = place - (before - self.entries.len());
         self.put(place, entry);
         true
+    }
+
+    /// Makes room for more references, if the budget has it.
+    fn grow(&mut self, limit: usize, memory: &Memory) -> bool {
+        let len = self.entries.len();
+        let more = (len * 2).clamp(FIRST_ROOM.min(limit), limit) - len;
+        let grown = memory.grow(more * size_of::<Entry>());
+        if grown {
+            self.entries.reserve_exact(more);
+        }
+        grown
     }
 
     fn put(&mut self, place: usize, entry: Entry) {
@@ -157,17 +169,20 @@ impl Ring {
         floor: i64,
         now_ms: i64,
         cap: usize,
+        memory: &Memory,
     ) {
         let mut all: Vec<Entry> = self.entries.iter().copied().chain(found).collect();
         all.sort_unstable();
         all.dedup();
-        self.replace(&all, self.floor.max(floor), cap);
+        self.replace(&all, self.floor.max(floor), cap, memory);
         self.state = State::In;
         self.since_ms = now_ms;
     }
 
-    /// Takes rising entries in place of what there is, trimmed to the cap.
-    pub(super) fn replace(&mut self, rising: &[Entry], floor: i64, cap: usize) {
+    /// Takes rising entries in place of what there is, trimmed to the cap. The budget isn't asked: what is filled at
+    /// once is bounded.
+    pub(super) fn replace(&mut self, rising: &[Entry], floor: i64, cap: usize, memory: &Memory) {
+        let before = self.heap();
         self.floor = floor;
         if let Some(last_over) = rising.len().checked_sub(cap + 1) {
             self.floor = floor.max(rising[last_over].sort_at());
@@ -179,14 +194,16 @@ impl Ring {
             self.entries.reserve_exact(room);
             self.entries.extend(kept);
         }
+        memory.resized(before, self.heap());
     }
 
     /// Takes these items out; `items` rising. Returns how many left.
-    pub(super) fn remove(&mut self, items: &[ItemId]) -> u64 {
-        let before = self.entries.len();
+    pub(super) fn remove(&mut self, items: &[ItemId], memory: &Memory) -> u64 {
+        let (before, heap) = (self.entries.len(), self.heap());
         self.entries.retain(|entry| items.binary_search(&entry.item()).is_err());
         if self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len().next_power_of_two());
+            memory.resized(heap, self.heap());
         }
         (before - self.entries.len()) as u64
     }
@@ -251,7 +268,7 @@ mod tests {
     fn a_full_ring_has_no_room_over_its_cap() {
         let mut ring = ring(State::In);
         for n in 0..1_000 {
-            ring.insert(Entry::new(n, ItemId(n as u64)), 100);
+            ring.insert(Entry::new(n, ItemId(n as u64)), 100, &Memory::default());
         }
         assert_eq!((ring.len(), ring.floor), (100, 899));
         assert_eq!(ring.heap(), 1_200);
@@ -261,7 +278,7 @@ mod tests {
     fn a_read_ends_with_a_whole_millisecond() {
         let mut ring = ring(State::In);
         for (ms, item) in [(1, 1), (2, 2), (2, 3), (2, 4), (3, 5)] {
-            ring.insert(Entry::new(ms, ItemId(item)), 10);
+            ring.insert(Entry::new(ms, ItemId(item)), 10, &Memory::default());
         }
         let (entries, end) = ring.read(3, 2);
         assert_eq!((entries.len(), end), (4, false));
@@ -279,22 +296,27 @@ mod tests {
             prop_assert_eq!(Entry::from_bytes(entry.to_bytes()), entry);
         }
 
-        /// Whatever comes in whatever order: above the floor nothing is missing, and the cap holds.
+        /// Whatever comes in whatever order: above the floor nothing is missing, cap and budget hold.
         #[test]
         fn nothing_is_missing_above_the_floor(
             steps in prop::collection::vec((0..40i64, 0..60u64), 1..200), cap in 1..20usize, split in 0..100usize,
+            budget in 0..600usize,
         ) {
+            let memory = Memory::new(budget);
             let mut all = BTreeSet::new();
             let mut ring = ring(State::Filling);
             for (at, (ms, item)) in steps.iter().enumerate() {
                 if at == split {
-                    ring.publish(all.iter().copied(), i64::MIN, 7, cap);
+                    ring.publish(all.iter().copied(), i64::MIN, 7, cap, &memory);
                 }
                 // an item has one time for ever
                 let entry = Entry::new((ms + *item as i64) % 23, ItemId(*item));
                 let entry = all.iter().find(|known: &&Entry| known.item() == entry.item()).copied().unwrap_or(entry);
                 all.insert(entry);
-                let written = ring.insert(entry, cap);
+                let held = memory.bytes();
+                let written = ring.insert(entry, cap, &memory);
+                prop_assert_eq!(memory.bytes(), ring.heap());
+                prop_assert!(memory.bytes() <= budget.max(held));
                 prop_assert_eq!(written, entry.sort_at() > ring.floor);
                 prop_assert!(ring.len() <= ring.limit(cap));
                 let wanted: Vec<Entry> = all.iter().copied().filter(|e| e.sort_at() > ring.floor).collect();

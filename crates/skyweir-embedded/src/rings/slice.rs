@@ -1,7 +1,10 @@
 //! A slice of the actor space: the rings of every so-many-th account, found by two array look-ups.
 
-use skyweir_types::{ActorId, Generation};
+use std::sync::Arc;
 
+use skyweir_types::Generation;
+
+use super::memory::Memory;
 use super::ring::Ring;
 
 /// How many accounts' slots come in one piece.
@@ -11,21 +14,39 @@ const CHUNK: usize = 64;
 const NONE: u32 = u32::MAX;
 
 /// Rings of one slice, behind one lock.
-#[derive(Default)]
 pub(super) struct Slice {
     /// Where each account's ring is; index: account number divided by the number of slices.
     pages: Vec<Option<Box<[u32; PAGE]>>>,
+    /// How many of the pages are there.
+    page_count: usize,
+    /// All full but the last, which holds something.
     chunks: Vec<Vec<Ring>>,
-    /// Slots that were left.
-    free: Vec<u32>,
-    len: usize,
+    /// How many slices there are.
+    slices: u32,
+    memory: Arc<Memory>,
     /// The greatest generation that ever was here.
     pub(super) last_generation: Generation,
     /// Something changed since the last checkpoint.
     pub(super) dirty: bool,
+    /// Something was read since the last checkpoint that wrote this slice.
+    pub(super) touched: bool,
 }
 
 impl Slice {
+    /// One of so many slices.
+    pub(super) fn new(slices: u32, memory: Arc<Memory>) -> Self {
+        Self {
+            pages: Vec::new(),
+            page_count: 0,
+            chunks: Vec::new(),
+            slices,
+            memory,
+            last_generation: Generation(0),
+            dirty: false,
+            touched: false,
+        }
+    }
+
     fn slot(&self, place: usize) -> Option<usize> {
         let slot = self.pages.get(place / PAGE)?.as_deref()?[place % PAGE];
         (slot != NONE).then_some(slot as usize)
@@ -45,64 +66,77 @@ impl Slice {
         Some(&mut self.chunks[slot / CHUNK][slot % CHUNK])
     }
 
-    /// Sets the ring at a place.
+    /// Sets the ring at a place. What it holds is counted already.
     pub(super) fn put(&mut self, place: usize, ring: Ring) {
         if let Some(known) = self.get_mut(place) {
-            *known = ring;
+            let held = std::mem::replace(known, ring).heap();
+            self.memory.sub(held);
             return;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = ring;
-                slot
-            }
-            None => {
-                if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-                    self.chunks.push(Vec::with_capacity(CHUNK));
-                }
-                let last = self.chunks.len() - 1;
-                self.chunks[last].push(ring);
-                (last * CHUNK + self.chunks[last].len() - 1) as u32
-            }
-        };
+        let before = self.own_memory();
+        let slot = self.len() as u32;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let last = self.chunks.len() - 1;
+        self.chunks[last].push(ring);
         if self.pages.len() <= place / PAGE {
             self.pages.resize_with(place / PAGE + 1, || None);
         }
-        let page = self.pages[place / PAGE].get_or_insert_with(|| Box::new([NONE; PAGE]));
+        let page = self.pages[place / PAGE].get_or_insert_with(|| {
+            self.page_count += 1;
+            Box::new([NONE; PAGE])
+        });
         page[place % PAGE] = slot;
-        self.len += 1;
+        self.memory.resized(before, self.own_memory());
     }
 
-    /// Takes the ring at a place away.
+    /// Takes the ring at a place away. The last one takes its slot, so that memory is given back.
     pub(super) fn remove(&mut self, place: usize) {
         let Some(slot) = self.slot(place) else { return };
-        if let Some(page) = &mut self.pages[place / PAGE] {
-            page[place % PAGE] = NONE;
+        let before = self.own_memory();
+        self.point(place, NONE);
+        let Some(last) = self.chunks.last_mut().and_then(Vec::pop) else { return };
+        if self.chunks.last().is_some_and(Vec::is_empty) {
+            self.chunks.pop();
         }
-        let ring = &mut self.chunks[slot / CHUNK][slot % CHUNK];
-        *ring = Ring::new(ActorId(u32::MAX), Generation(0), ring.did_hash, 1.0);
-        self.free.push(slot as u32);
-        self.len -= 1;
+        let mut held = last.heap();
+        if slot < self.len() {
+            self.point((last.viewer.0 / self.slices) as usize, slot as u32);
+            let left = std::mem::replace(&mut self.chunks[slot / CHUNK][slot % CHUNK], last);
+            held = left.heap();
+        }
+        self.memory.resized(before + held, self.own_memory());
+    }
+
+    /// Notes in which slot the ring of a place is.
+    fn point(&mut self, place: usize, slot: u32) {
+        if let Some(page) = &mut self.pages[place / PAGE] {
+            page[place % PAGE] = slot;
+        }
     }
 
     /// All rings, in no order that means anything.
     pub(super) fn rings(&self) -> impl Iterator<Item = &Ring> {
-        // a free slot has no generation
-        self.chunks.iter().flatten().filter(|ring| ring.generation > Generation(0))
+        self.chunks.iter().flatten()
+    }
+
+    /// The rings in the slots below one, with their slots, downwards. A walk that goes on after others had the lock
+    /// misses none that was there all the time: one that moves, moves down.
+    pub(super) fn rings_below(&self, slot: usize) -> impl Iterator<Item = (usize, &Ring)> {
+        (0..slot.min(self.len())).rev().map(|slot| (slot, &self.chunks[slot / CHUNK][slot % CHUNK]))
     }
 
     /// How many rings there are.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    /// Bytes that all this takes.
-    pub(super) fn memory(&self) -> usize {
-        let pages =
-            self.pages.iter().flatten().count() * size_of::<[u32; PAGE]>() + self.pages.capacity() * 8;
-        let chunks = self.chunks.len() * CHUNK * size_of::<Ring>() + self.chunks.capacity() * 24;
-        let entries: usize = self.rings().map(Ring::heap).sum();
-        pages + chunks + entries + self.free.capacity() * 4
+    /// Bytes that the slice takes besides what its rings hold.
+    fn own_memory(&self) -> usize {
+        let pages = self.page_count * size_of::<[u32; PAGE]>() + self.pages.capacity() * size_of::<usize>();
+        let chunk = CHUNK * size_of::<Ring>();
+        pages + self.chunks.len() * chunk + self.chunks.capacity() * size_of::<Vec<Ring>>()
     }
 }
 
@@ -110,27 +144,41 @@ impl Slice {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skyweir_types::DidHash;
+    use skyweir_types::{ActorId, DidHash, ItemId};
     use std::collections::BTreeMap;
+
+    use super::super::ring::Entry;
 
     proptest! {
         #[test]
         fn it_is_a_map(steps in prop::collection::vec((0..3_000usize, any::<bool>()), 1..400)) {
-            let mut slice = Slice::default();
+            let memory = Arc::new(Memory::default());
+            let mut slice = Slice::new(1, Arc::clone(&memory));
             let mut model = BTreeMap::new();
             for (n, (place, put)) in steps.into_iter().enumerate() {
                 if put {
                     let generation = Generation(n as u64 + 1);
-                    slice.put(place, Ring::new(ActorId(place as u32), generation, DidHash(0), 1.0));
+                    let mut ring = Ring::new(ActorId(place as u32), generation, DidHash(0), 1.0);
+                    for item in 0..place as u64 % 9 {
+                        ring.insert(Entry::new(7, ItemId(item)), 100, &memory);
+                    }
+                    slice.put(place, ring);
                     model.insert(place, generation);
                 } else {
                     slice.remove(place);
                     model.remove(&place);
                 }
                 prop_assert_eq!(slice.get(place).map(|ring| ring.generation), model.get(&place).copied());
+                let held: usize = slice.rings().map(Ring::heap).sum();
+                prop_assert_eq!(memory.bytes(), slice.own_memory() + held);
+                prop_assert_eq!(slice.chunks.len(), model.len().div_ceil(CHUNK));
             }
             prop_assert_eq!(slice.len(), model.len());
             let mut all: Vec<_> = slice.rings().map(|ring| (ring.viewer.0 as usize, ring.generation)).collect();
+            let mut below: Vec<_> = slice.rings_below(usize::MAX).collect();
+            prop_assert!(below.is_sorted_by(|one, next| one.0 > next.0) && below.len() == all.len());
+            below.retain(|(slot, _)| *slot < 5);
+            prop_assert_eq!(slice.rings_below(5).count(), below.len());
             all.sort_unstable();
             prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());
         }

@@ -5,7 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use skyweir_store::{Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, Result, Timelines};
+use skyweir_store::{
+    Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, LeastUseful, MemoryUse, Result,
+    Timelines, Usefulness, is_visit,
+};
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::ring::{Entry, Ring, State};
@@ -26,7 +29,7 @@ impl Inner {
         let own = reference.author == ring.viewer;
         if ring.rate < 1.0 && !own && !self.draw.keeps(reference.uri_hash, ring.did_hash, ring.rate) {
             counts.sampled_out += 1;
-        } else if ring.insert(entry, self.cap) {
+        } else if ring.insert(entry, self.cap, &self.memory) {
             counts.written += 1;
         } else {
             counts.below_floor += 1;
@@ -127,7 +130,7 @@ impl Timelines for Rings {
             return Ok(0);
         }
         slice.dirty = true;
-        Ok(slice.get_mut(place).map_or(0, |ring| ring.remove(&items)))
+        Ok(slice.get_mut(place).map_or(0, |ring| ring.remove(&items, &self.inner.memory)))
     }
 
     async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
@@ -146,9 +149,10 @@ impl Timelines for Rings {
     fn touch(&self, viewer: ActorId, now_ms: i64) {
         let (mut slice, place) = self.inner.slice_of(viewer);
         if let Some(ring) = slice.get_mut(place) {
-            ring.last_read = ring.last_read.max(seconds(now_ms));
-            ring.reads = ring.reads.saturating_add(1);
-            slice.dirty = true;
+            let now = seconds(now_ms);
+            ring.reads = ring.reads.saturating_add(u8::from(is_visit(ring.last_read.into(), now.into())));
+            ring.last_read = ring.last_read.max(now);
+            slice.touched = true;
         }
     }
 
@@ -179,7 +183,8 @@ impl Timelines for Rings {
         let (mut slice, place) = self.inner.slice_of(viewer);
         let ours = |ring: &&mut Ring| ring.generation == generation && ring.state == State::Filling;
         let Some(ring) = slice.get_mut(place).filter(ours) else { return Ok(false) };
-        ring.publish(references.iter().map(entry), floor, now_ms, self.inner.cap);
+        let inner = &self.inner;
+        ring.publish(references.iter().map(entry), floor, now_ms, inner.cap, &inner.memory);
         slice.dirty = true;
         Ok(true)
     }
@@ -207,10 +212,8 @@ impl Timelines for Rings {
     async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>> {
         let inner = &*self.inner;
         let (before, once_before) = (seconds(rule.read_before_ms), seconds(rule.once_before_ms));
-        let is_idle = |ring: &&Ring| {
-            // enrolled by a read that nobody noted further: read once as well
-            ring.last_read < before || ring.reads <= 1 && ring.last_read < once_before
-        };
+        let is_idle =
+            |ring: &&Ring| ring.last_read < before || ring.reads == 0 && ring.last_read < once_before;
         let start = inner.idle_from.load(Ordering::Relaxed);
         let mut found = Vec::new();
         for step in 0..inner.slices.len() {
@@ -230,6 +233,28 @@ impl Timelines for Rings {
             }
         }
         Ok(found)
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let memory = &self.inner.memory;
+        MemoryUse { bytes: memory.bytes() as u64, budget: memory.budget() as u64 }
+    }
+
+    async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>> {
+        let inner = &*self.inner;
+        let mut least = LeastUseful::new(bytes, n);
+        for at in 0..inner.slices.len() {
+            for ring in inner.slice(at).rings() {
+                let idle = Idle { viewer: ring.viewer, generation: ring.generation };
+                let (again, filling) = (ring.reads > 0, ring.state == State::Filling);
+                let useful = Usefulness::of(filling, again, i64::from(ring.last_read) * 1_000, recent_ms);
+                least.offer(useful, (size_of::<Ring>() + ring.heap()) as u64, idle);
+            }
+            if at % 16 == 15 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(least.found())
     }
 
     async fn checkpoint(&self, kept: TaskId) -> Result<()> {

@@ -8,6 +8,7 @@ mod edges;
 mod feeds;
 mod generations;
 mod kit;
+mod limits;
 mod log;
 mod purges;
 mod random;
@@ -77,6 +78,7 @@ macro_rules! conformance_cases {
             generations::generations_rise_whatever_the_clock, generations::leaving_is_for_one_generation,
             generations::a_rate_is_only_lowered, generations::idle_timelines_are_found_in_portions,
             generations::nothing_happens_to_one_that_is_out,
+            limits::memory_is_counted, limits::the_least_useful_come_first, limits::paging_is_one_visit,
             purges::a_purge_looks_at_the_edge_of_that_moment, purges::own_items_are_never_purged,
             purges::a_purge_leaves_floor_and_others_alone, purges::a_filling_one_is_purged,
             restarts::a_checkpoint_comes_back, restarts::what_is_not_checkpointed_is_gone,

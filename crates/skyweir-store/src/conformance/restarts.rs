@@ -8,7 +8,7 @@ use crate::{CachedState, IdleRule, Shape, Store, Task};
 
 const V: ActorId = ActorId(4);
 fn shape() -> Shape {
-    Shape { shards: 4, cap: 5, draw: DrawKey::new(3) }
+    Shape { shards: 4, cap: 5, draw: DrawKey::new(3), ..Shape::default() }
 }
 
 async fn append(store: &dyn Store) {

@@ -55,6 +55,8 @@ pub enum Operation<'a> {
     LowerRate(ActorId),
     /// Idle timelines are looked for.
     Idle,
+    /// The least useful timelines are looked for.
+    LeastUseful,
     /// A checkpoint is written.
     Checkpoint(TaskId),
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::{Hook, Operation};
-use crate::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, Result, Timelines};
+use crate::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, Timelines};
 
 /// Timelines that ask a hook.
 #[derive(Clone)]
@@ -98,6 +98,14 @@ impl Timelines for HookedTimelines {
 
     async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>> {
         self.around(Operation::Idle, self.inner.idle(rule, n)).await
+    }
+
+    fn memory(&self) -> MemoryUse {
+        self.inner.memory()
+    }
+
+    async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>> {
+        self.around(Operation::LeastUseful, self.inner.least_useful(recent_ms, bytes, n)).await
     }
 
     async fn checkpoint(&self, kept: TaskId) -> Result<()> {

@@ -26,6 +26,11 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// What it counts for: about what a compact one would take.
+    pub(super) fn bytes(&self) -> u64 {
+        100 + 12 * self.entries.len() as u64
+    }
+
     pub(super) fn info(&self, since_ms: i64) -> RingInfo {
         RingInfo {
             generation: self.generation,

@@ -8,7 +8,10 @@ use skyweir_types::{ActorId, DrawKey, Generation, ItemId, Reference, TaskId};
 
 use super::MemoryStore;
 use super::ring::Ring;
-use crate::{Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, Result, Timelines};
+use crate::{
+    Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, LeastUseful, MemoryUse, Result,
+    Timelines, Usefulness, is_visit,
+};
 
 /// How timelines are laid out.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +22,13 @@ pub struct Shape {
     pub cap: usize,
     /// The key of the draw.
     pub draw: DrawKey,
+    /// Bytes that all timelines may take. In memory that is a sum by rule, and nothing keeps to it but the writer.
+    pub memory_bytes: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { shards: 4, cap: 800, draw: DrawKey::default() }
+        Self { shards: 4, cap: 800, draw: DrawKey::default(), memory_bytes: u64::MAX }
     }
 }
 
@@ -174,8 +179,9 @@ impl Timelines for MemoryTimelines {
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {
         if let Some(ring) = self.rings().enrolled.get_mut(&viewer) {
+            let seconds = |ms: i64| ms.div_euclid(1_000);
+            ring.reads += u64::from(is_visit(seconds(ring.last_read_ms), seconds(now_ms)));
             ring.last_read_ms = ring.last_read_ms.max(now_ms);
-            ring.reads += 1;
         }
     }
 
@@ -237,12 +243,26 @@ impl Timelines for MemoryTimelines {
     async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>> {
         let rings = self.rings();
         let is_idle = |ring: &Ring| {
-            // enrolled by a read that nobody noted further: read once as well
-            let once = ring.reads <= 1 && ring.last_read_ms < rule.once_before_ms;
+            let once = ring.reads == 0 && ring.last_read_ms < rule.once_before_ms;
             once || ring.last_read_ms < rule.read_before_ms
         };
         let idle = rings.enrolled.iter().filter(|(_, ring)| is_idle(ring)).take(n);
         Ok(idle.map(|(viewer, ring)| Idle { viewer: *viewer, generation: ring.generation }).collect())
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let bytes = self.rings().enrolled.values().map(Ring::bytes).sum();
+        MemoryUse { bytes, budget: self.inner.shape.memory_bytes }
+    }
+
+    async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>> {
+        let mut least = LeastUseful::new(bytes, n);
+        for (viewer, ring) in &self.rings().enrolled {
+            let read_ms = ring.last_read_ms.div_euclid(1_000) * 1_000;
+            let useful = Usefulness::of(ring.since_ms.is_none(), ring.reads > 0, read_ms, recent_ms);
+            least.offer(useful, ring.bytes(), Idle { viewer: *viewer, generation: ring.generation });
+        }
+        Ok(least.found())
     }
 
     async fn checkpoint(&self, kept: TaskId) -> Result<()> {

@@ -86,6 +86,10 @@ pub struct Settings {
     pub shard_batch: usize,
     /// The share of the writer's operations on the stores that fail.
     pub faults: f64,
+    /// Memory for about this many full timelines; over it the least useful ones hibernate.
+    pub memory_timelines: Option<u32>,
+    /// A shard whose writes take a while.
+    pub slow_shard: Option<u32>,
 }
 
 /// Makes up one operation after the other. Alike for one seed, for ever.
@@ -108,7 +112,7 @@ impl Script {
     #[must_use]
     pub fn new(seed: u64, operations: usize) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let settings = settings(&mut rng);
+        let settings = settings(&mut rng, seed);
         let network = Network::new(&mut rng, settings.across);
         let sent = VecDeque::new();
         Self { settings, rng, network, sent, left: operations, replay: false, over: false }
@@ -213,15 +217,23 @@ impl Iterator for Script {
     }
 }
 
-fn settings(rng: &mut SmallRng) -> Settings {
+fn settings(rng: &mut SmallRng, seed: u64) -> Settings {
     let across = if rng.random() { AcrossAccounts::Upstream } else { AcrossAccounts::Slips };
+    // what is short has draws of its own: the script of a seed is the same with and without it
+    let mut short = SmallRng::seed_from_u64(!seed);
+    let reasonable_limit = rng.random_range(1..7);
+    let cap = rng.random_range(1..=20);
+    let scan_limit = if rng.random_bool(0.3) { rng.random_range(1..40) } else { 5_000 };
+    let shards = rng.random_range(1..5);
     Settings {
+        memory_timelines: short.random_bool(0.5).then(|| short.random_range(0..3)),
+        slow_shard: short.random_bool(0.3).then(|| short.random_range(0..shards)),
         across,
         horizons: ModelHorizons { tombstones_ms: 48 * 3_600_000, sync_grace_ms: 600_000 },
-        reasonable_limit: rng.random_range(1..7),
-        cap: rng.random_range(1..=20),
-        scan_limit: if rng.random_bool(0.3) { rng.random_range(1..40) } else { 5_000 },
-        shards: rng.random_range(1..5),
+        reasonable_limit,
+        cap,
+        scan_limit,
+        shards,
         enrol_all: rng.random_bool(0.25),
         hibernate_hours: rng.random_range(1..40),
         repair_seconds: rng.random_range(1..400),

@@ -178,6 +178,16 @@ impl Running {
         panic!("it never came about");
     }
 
+    /// Lets the writer do what it has to, and look at the memory budget.
+    pub(crate) async fn rest(&self) {
+        for _ in 0..4 {
+            tokio::time::advance(std::time::Duration::from_millis(50)).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     /// As [`Running::until`], for what comes with time: the paused clock jumps to the next timer.
     pub(crate) async fn until_slept(&self, holds: impl AsyncFn() -> bool) {
         for _ in 0..10 {

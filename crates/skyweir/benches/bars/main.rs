@@ -20,6 +20,7 @@ mod machine;
 mod memory;
 mod pages;
 mod post;
+mod readers;
 mod report;
 mod rng;
 mod served;
@@ -57,6 +58,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("memory", Alone(memory::run)),
     ("cold", Alone(cold::run)),
     ("ingest", Alone(ingest::run)),
+    ("readers", Alone(readers::run)),
     ("pages", Alone(pages::like_the_network)),
     ("pages", InTheCrowd(|report, served, _| pages::read(report, served, &served.dir.join("pages")))),
     ("post", InTheCrowd(|report, served, _| post::run(report, served))),

@@ -78,23 +78,13 @@ impl Served {
     /// Loads the crowd and starts everything; says of the bar at hand what that took.
     pub(crate) fn with(report: &mut Report, dir: &Path, shape: Shape, setting: &Setting<'_>) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
-        let step_back = || {
-            // without it reads are slower, which is then what is measured
-            rustix::process::nice(FAN_OUT_NICE).ok();
-        };
         let io = Builder::new_multi_thread().thread_name("io").worker_threads(cores).enable_all().build()?;
-        let fan_out = Builder::new_multi_thread()
-            .thread_name("fan-out")
-            .worker_threads(setting.fan_out_threads)
-            .global_queue_interval(1) // as `skyweir serve`
-            .on_thread_start(step_back)
-            .enable_all()
-            .build()?;
+        let fan_out = fan_out_runtime(setting.fan_out_threads)?;
         let watch = Watch::start()?;
         let store = EmbeddedStore::open(Config { data_dir: dir.to_owned(), ..Config::default() })?;
         let mut crowd = Crowd::draw(shape, 1);
         io.block_on(load::records(&store, &mut crowd))?;
-        let config = RingsConfig { cap: shape.cap, ..RingsConfig::default() };
+        let config = RingsConfig { cap: shape.cap, memory_bytes: u64::MAX, ..RingsConfig::default() };
         let rings = Rings::open(&store, &config, DrawKey::default())?;
         io.block_on(load::timelines(&rings, &crowd))?;
         let took = watch.took()?;
@@ -188,9 +178,25 @@ impl Served {
     }
 }
 
+/// The runtime of the fan-out, as `skyweir serve` makes it.
+pub(crate) fn fan_out_runtime(threads: usize) -> Result<Runtime> {
+    let step_back = || {
+        // without it reads are slower, which is then what is measured
+        rustix::process::nice(FAN_OUT_NICE).ok();
+    };
+    Ok(Builder::new_multi_thread()
+        .thread_name("fan-out")
+        .worker_threads(threads)
+        .global_queue_interval(1) // as `skyweir serve`
+        .on_thread_start(step_back)
+        .enable_all()
+        .build()?)
+}
+
 type Composed = (Arc<Graph>, Handle, JoinSet<Result<()>>, CancellationToken, std::net::SocketAddr);
 
-async fn compose(
+/// Graph, writer and API over these.
+pub(crate) async fn compose(
     store: &EmbeddedStore,
     timelines: Arc<dyn Timelines>,
     cap: usize,

@@ -57,6 +57,7 @@ fn service(config: &Config, faults: &mut Faults) {
     faults.range("runtime.fanout_threads", config.runtime.fanout_threads as u64, 1..=1_024);
     faults.range("timeline.reasonable_limit", config.timeline.reasonable_limit.into(), 1..=MOST);
     faults.range("timeline.cap", config.timeline.cap as u64, 1..=65_536);
+    faults.range("timeline.memory_mb", config.timeline.memory_mb, 1..=1 << 24);
     if config.data_dir.as_os_str().is_empty() {
         faults.push("data_dir", "is empty: expected the path of a directory".into());
     }
@@ -124,7 +125,7 @@ fn fan_out(config: &Config, faults: &mut Faults) {
     faults.range("writer.retry_most_ms", writer.retry_most_ms, writer.retry_least_ms.min(DAY_MS)..=DAY_MS);
     faults.range("writer.enrol_queue", writer.enrol_queue as u64, 1..=MOST);
     faults.range("writer.enrol_at_once", writer.enrol_at_once as u64, 1..=1_024);
-    faults.range("writer.enrolled_most", writer.enrolled_most, 1..=MOST);
+    faults.range("writer.candidates", writer.candidates as u64, 1..=1 << 30);
     faults.range("writer.repair_seconds", writer.repair_seconds, 1..=MOST);
     faults.range("writer.hibernate_hours", writer.hibernate_hours, 1..=876_000);
     let hours = writer.hibernate_hours.clamp(1, 876_000);

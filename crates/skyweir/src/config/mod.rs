@@ -80,6 +80,10 @@ pub(crate) struct Timeline {
     pub(crate) reasonable_limit: u32,
     /// How many references a timeline keeps, 1 to 65,536, default 800; older ones are merged when they are read.
     pub(crate) cap: usize,
+    /// Memory for all timelines, MiB, 1 to 16,777,216, default 4,096; over it the least useful ones hibernate. A fixed
+    /// number, because a share of what the machine has would make one configuration behave differently on each. The
+    /// default holds 400,000 full timelines of 800 references, or 3,000,000 of 100.
+    pub(crate) memory_mb: u64,
     /// Key of the draw: 32 hexadecimal digits. All instances of a service need the same.
     #[serde(deserialize_with = "values::draw_key")]
     pub(crate) draw_key: DrawKey,
@@ -117,7 +121,7 @@ impl Default for Runtime {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { reasonable_limit: 2_000, cap: 800, draw_key: DrawKey::default() }
+        Self { reasonable_limit: 2_000, cap: 800, memory_mb: 4_096, draw_key: DrawKey::default() }
     }
 }
 
@@ -153,13 +157,14 @@ impl Config {
         take("log", "--log", put(&mut self.log, options.log.clone()));
         take("log_format", "--log-format", put(&mut self.log_format, options.log_format));
         take("writer.enrol", "--enrol", put(&mut self.writer.enrol, options.enrol.map(Into::into)));
-        let Timeline { reasonable_limit, cap, .. } = &mut self.timeline;
+        let Timeline { reasonable_limit, cap, memory_mb, .. } = &mut self.timeline;
         take(
             "timeline.reasonable_limit",
             "--reasonable-limit",
             put(reasonable_limit, options.reasonable_limit),
         );
         take("timeline.cap", "--cap", put(cap, options.cap));
+        take("timeline.memory_mb", "--memory-mb", put(memory_mb, options.memory_mb));
         let rate = &mut self.indexer.source.file_rate;
         take("indexer.source.file_rate", "--replay-rate", put(rate, options.replay_rate));
         set
@@ -167,9 +172,9 @@ impl Config {
 
     /// Hands the shared values to the crates.
     pub(crate) fn share(&mut self) {
-        let Timeline { reasonable_limit, cap, draw_key } = self.timeline;
+        let Timeline { reasonable_limit, cap, memory_mb, draw_key } = self.timeline;
         self.store.data_dir.clone_from(&self.data_dir);
-        self.rings.cap = cap;
+        (self.rings.cap, self.rings.memory_bytes) = (cap, memory_mb << 20);
         self.graph.reasonable_limit = reasonable_limit;
         (self.writer.reasonable_limit, self.writer.cap, self.writer.draw) = (reasonable_limit, cap, draw_key);
         (self.api.reasonable_limit, self.api.cap) = (reasonable_limit, cap);

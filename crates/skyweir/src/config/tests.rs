@@ -28,7 +28,7 @@ fn unknown_keys_are_named_with_what_was_meant() {
     );
     assert_eq!(
         fault("timeline = { zebra = 1 }"),
-        "cannot read skyweir.toml, line 1: unknown key \"zebra\" in [timeline]; known are reasonable_limit, cap, draw_key"
+        "cannot read skyweir.toml, line 1: unknown key \"zebra\" in [timeline]; known are reasonable_limit, cap, memory_mb, draw_key"
     );
 }
 
@@ -39,9 +39,10 @@ fn shared_values_have_one_place() {
     {
         assert!(fault(text).contains("line 2: unknown key"), "{}", fault(text));
     }
-    let (mut config, _) = parse("x", "[timeline]\ncap = 77\nreasonable_limit = 5\n").unwrap();
+    let (mut config, _) = parse("x", "[timeline]\ncap = 77\nreasonable_limit = 5\nmemory_mb = 3\n").unwrap();
     config.share();
     assert_eq!((config.rings.cap, config.writer.cap, config.api.cap), (77, 77, 77));
+    assert_eq!(config.rings.memory_bytes, 3 << 20);
     let Config { graph, writer, api, .. } = &config;
     assert_eq!((graph.reasonable_limit, writer.reasonable_limit, api.reasonable_limit), (5, 5, 5));
 }

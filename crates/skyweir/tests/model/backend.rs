@@ -15,10 +15,24 @@ pub(crate) enum Kind {
     Embedded,
 }
 
+/// A page of places and a chunk of rings: what one timeline takes, and sixty-four.
+const EMPTY_SLICE: u64 = 7_800;
+
 /// What survives a restart, and how to open it.
 pub(crate) enum Backend {
     Memory { store: MemoryStore, timelines: MemoryTimelines, shape: Shape },
     Embedded { dir: TempDir, rings: RingsConfig },
+}
+
+/// Bytes for so many full timelines, besides what slices take with the first timeline in each.
+fn memory_bytes(kind: Kind, settings: &Settings) -> u64 {
+    let Some(timelines) = settings.memory_timelines else { return u64::MAX };
+    let references = u64::from(timelines) * settings.cap as u64 * 12;
+    match kind {
+        Kind::Memory => references + u64::from(timelines) * 100,
+        // timelines leave from 31/32 on
+        Kind::Embedded => (references + u64::from(settings.shards) * EMPTY_SLICE) * 32 / 31,
+    }
 }
 
 /// Records and timelines.
@@ -27,16 +41,18 @@ pub(crate) type Open = (Arc<dyn Store>, Arc<dyn Timelines>);
 impl Backend {
     pub(crate) fn new(kind: Kind, settings: &Settings) -> Self {
         let (shards, cap) = (settings.shards, settings.cap);
+        let memory_bytes = memory_bytes(kind, settings);
         match kind {
             Kind::Memory => {
                 let store = MemoryStore::new();
-                let shape = Shape { shards, cap, draw: DrawKey::default() };
+                let shape = Shape { shards, cap, memory_bytes, ..Shape::default() };
                 let timelines = MemoryTimelines::new(&store, shape);
                 Self::Memory { store, timelines, shape }
             }
             Kind::Embedded => {
                 let dir = tempfile::tempdir().expect("a temporary directory");
-                Self::Embedded { dir, rings: RingsConfig { slices: shards, cap, ..RingsConfig::default() } }
+                let rings = RingsConfig { slices: shards, cap, memory_bytes, ..RingsConfig::default() };
+                Self::Embedded { dir, rings }
             }
         }
     }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use skyweir_api::Page;
 
+use crate::flaky::Flaky;
+
 /// Counts over all seeds.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
@@ -22,6 +24,10 @@ pub(crate) struct Coverage {
     accounted: AtomicU64,
     /// Operations of the writer that failed, or whose answer was lost.
     faults: AtomicU64,
+    /// Timelines that left for want of memory.
+    evicted: AtomicU64,
+    /// Writes to a slow shard.
+    slowed: AtomicU64,
 }
 
 impl Coverage {
@@ -48,14 +54,17 @@ impl Coverage {
         add(&self.accounted, items);
     }
 
-    pub(crate) fn faults(&self, n: u64) {
-        add(&self.faults, n);
+    /// What a writer met that ends now.
+    pub(crate) fn hardship(&self, met: &Flaky) {
+        add(&self.faults, met.fired());
+        add(&self.evicted, met.evicted());
+        add(&self.slowed, met.slowed());
     }
 
     /// Whether everything was met at least this often.
     pub(crate) fn reaches(&self, n: u64) -> bool {
-        let all =
-            [&self.cached, &self.merged, &self.mixed, &self.sampled, &self.early, &self.restarts, &self.left];
+        let Self { cached, merged, mixed, sampled, early, restarts, left, evicted, slowed, .. } = self;
+        let all = [cached, merged, mixed, sampled, early, restarts, left, evicted, slowed];
         all.iter().all(|count| count.load(Ordering::Relaxed) >= n)
     }
 }

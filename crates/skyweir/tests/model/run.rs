@@ -130,6 +130,7 @@ impl Run<'_> {
 
     async fn restart(&mut self, clean: bool) -> Verdict {
         let service = self.service.take().expect("there is one between two steps");
+        self.coverage.hardship(service.worker.hardship());
         if clean {
             service.stop().await?
         } else {
@@ -155,7 +156,7 @@ impl Run<'_> {
 
     async fn end(mut self) -> Verdict {
         let service = self.service.take().expect("there is one between two steps");
-        self.coverage.faults(service.worker.faults());
+        self.coverage.hardship(service.worker.hardship());
         service.stop().await?;
         self.backend.check()
     }

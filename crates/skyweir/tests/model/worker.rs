@@ -36,7 +36,7 @@ impl Worker {
         settings: &Settings,
         clock: &Clock,
     ) -> Self {
-        let flaky = Arc::new(Flaky::new(settings.faults, store.next_task().borrow().0));
+        let flaky = Arc::new(Flaky::new(settings.faults, store.next_task().borrow().0, settings.slow_shard));
         let hook = || Arc::clone(&flaky) as Arc<dyn Hook>;
         let sound = Arc::clone(timelines);
         let store: Arc<dyn Store> = Arc::new(HookedStore::new(Arc::clone(store), hook()));
@@ -114,9 +114,9 @@ impl Worker {
         self.turns(3).await
     }
 
-    /// How many faults the writer met.
-    pub(crate) fn faults(&self) -> u64 {
-        self.flaky.fired()
+    /// What the writer met of faults, want of memory and slowness.
+    pub(crate) fn hardship(&self) -> &Flaky {
+        &self.flaky
     }
 
     /// Ends in order. The last checkpoint succeeds: one that fails is an error of the service.
