@@ -103,9 +103,9 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn followers_are_a_set(steps in prop::collection::vec(step(), 1..30), page in 1..4_000usize) {
+    fn followers_are_a_set(steps in prop::collection::vec(step(), 1..20), page in 1..4_000usize) {
         run(async {
             let dir = tempfile::tempdir().unwrap();
             let mut world = World::new(dir.path(), 17_000).await;
@@ -135,7 +135,7 @@ proptest! {
 #[test]
 fn what_is_too_much_for_one_transaction_is_folded_later() {
     run(async {
-        const MANY: u32 = 180_000;
+        const MANY: u32 = 140_000;
         let dir = tempfile::tempdir().unwrap();
         let mut world = World::new(dir.path(), AUTHORS + MANY).await;
         let step = |first, stride, count, add| Step {
@@ -146,13 +146,13 @@ fn what_is_too_much_for_one_transaction_is_folded_later() {
             add,
             reopen: false,
         };
-        for n in 0..6 {
-            world.apply(&step(n * 30_000, 1, 30_000, true)).await;
+        for n in 0..5 {
+            world.apply(&step(n * 28_000, 1, 28_000, true)).await;
             world.compare(10_000).await;
         }
         // spread over all blocks
-        for n in 0..4 {
-            world.apply(&step(n, 29, 6_000, n % 2 == 1)).await;
+        for n in 0..3 {
+            world.apply(&step(n, 23, 6_000, n % 2 == 1)).await;
             world.compare(9_999).await;
         }
         world.apply(&step(0, 2, MANY / 2, false)).await;

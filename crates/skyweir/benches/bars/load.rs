@@ -54,7 +54,12 @@ pub(crate) async fn records(store: &EmbeddedStore, crowd: &mut Crowd) -> Result<
 }
 
 /// A follow, with its record: made at some time, under a rev a moment later.
-async fn follow(txn: &mut dyn Txn, rng: &mut Rng, follower: ActorId, subject: ActorId) -> Result<()> {
+pub(crate) async fn follow(
+    txn: &mut dyn Txn,
+    rng: &mut Rng,
+    follower: ActorId,
+    subject: ActorId,
+) -> Result<()> {
     let micros = FOLLOWED_FROM_US + rng.any() % FOLLOWED_WITHIN_US;
     let rkey = rkey(micros, (rng.any() & 1_023) as u16)?;
     let rev = Tid::from_parts(micros + 10_000 + rng.any() % 300_000, 1);

@@ -123,7 +123,8 @@ fn in_the_crowd(report: &mut Report, dir: &Path, scale: f64, wanted: &impl Fn(&s
     let edges = served.crowd.edge_count();
     served.stop()?;
     if wanted("pages") {
-        pages::on_disk(report, dir, edges)?;
+        pages::on_disk(report, dir, edges, &pages::CROWD)?;
+        pages::like_the_network(report, dir, scale)?;
     }
     Ok(())
 }

@@ -4,13 +4,16 @@ use std::path::Path;
 
 use anyhow::Result;
 use fjall::{Database, KeyspaceCreateOptions};
+use skyweir_embedded::{Config, EmbeddedStore};
 use skyweir_store::Store as _;
 use skyweir_types::ActorId;
 use tokio::time::Instant;
 
 use crate::crowd::CELEBRITY;
+use crate::load;
 use crate::machine::{median, quantile};
 use crate::report::{Claim, Limit, Report, number};
+use crate::rng::Rng;
 use crate::served::Served;
 
 const ROUNDS: usize = 5;
@@ -51,22 +54,80 @@ pub(crate) fn read(report: &mut Report, served: &Served) -> Result<()> {
     Ok(())
 }
 
-/// Measures the folders of the edge sets and of the record index, once all is in tables and compacted.
-pub(crate) fn on_disk(report: &mut Report, dir: &Path, edges: usize) -> Result<()> {
+/// A network whose edges are measured on disk.
+pub(crate) struct OnDisk {
+    conditions: &'static str,
+    /// The follows' set, the followers', the record index.
+    what: [&'static str; 3],
+}
+
+/// The crowd's.
+pub(crate) const CROWD: OnDisk = OnDisk {
+    conditions: "edges, most of them of one author and of accounts that follow two, loaded in their order",
+    what: [
+        "bytes on disk an edge, the follows' set",
+        "bytes on disk an edge, the followers' set",
+        "bytes on disk an edge, the record index",
+    ],
+};
+
+const SIXTY: OnDisk = OnDisk {
+    conditions: "edges of accounts that follow sixty of each other, of numbers up to four million, in groups of 500 as they come",
+    what: [
+        "bytes on disk an edge, sixty follows each, the follows' set",
+        "bytes on disk an edge, sixty follows each, the followers' set",
+        "bytes on disk an edge, sixty follows each, the record index",
+    ],
+};
+
+/// Measures the edges of accounts like those of the real network, each follow an event of its own.
+pub(crate) fn like_the_network(report: &mut Report, served_from: &Path, scale: f64) -> Result<()> {
+    let accounts = ((20_000.0 * scale) as u32).max(1_000);
+    // numbers as far apart as in a network of four million
+    let number = |account: u32| account * (4_000_000 / accounts);
+    let mut rng = Rng::new(60);
+    let mut edges = Vec::new();
+    for follower in 0..accounts {
+        edges.extend((0..60).map(|_| {
+            // half of the edges end at one account of sixteen
+            let at = (rng.any() % 1_000_000) as f64 / 1e6;
+            (number(follower), number((at.powi(4) * f64::from(accounts)) as u32))
+        }));
+    }
+    edges.sort_unstable();
+    edges.dedup();
+    let count = edges.len();
+    let mut order: Vec<_> = edges.into_iter().map(|edge| (rng.any(), edge)).collect();
+    order.sort_unstable();
+    let dir = served_from.with_extension("sixty");
+    let store = EmbeddedStore::open(Config { data_dir: dir.clone(), ..Config::default() })?;
+    tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+        for group in order.chunks(skyweir_indexer::Config::default().group_events) {
+            let mut txn = store.begin().await?;
+            for (_, (follower, subject)) in group {
+                load::follow(&mut *txn, &mut rng, ActorId(*follower), ActorId(*subject)).await?;
+            }
+            txn.commit().await?;
+        }
+        anyhow::Ok(())
+    })?;
+    drop(store);
+    on_disk(report, &dir, count, &SIXTY)
+}
+
+/// Measures the edge sets and the record index, once all is in tables and compacted.
+pub(crate) fn on_disk(report: &mut Report, dir: &Path, edges: usize, network: &OnDisk) -> Result<()> {
     report.bar(
         "follower pages, embedded: bytes on disk an edge",
         &format!(
-            "{edges} edges, most of them of one author and of accounts that follow two; files after flush and full \
-             compaction; `records` holds the posts too"
+            "{edges} {}; files after flush and full compaction; `records` holds the posts too",
+            network.conditions
         ),
     );
     let database = Database::builder(dir.join("db")).open()?;
-    let sets: [(&[&str], &'static str, f64); 3] = [
-        (&["follows"], "bytes on disk an edge, the follows' set", 8.0),
-        (&["followers", "follower_blocks"], "bytes on disk an edge, the followers' set", 8.0),
-        (&["records"], "bytes on disk an edge, the record index", 16.0),
-    ];
-    for (tables, what, most) in sets {
+    let sets: [(&[&str], f64); 3] =
+        [(&["follows"], 8.0), (&["followers", "follower_blocks"], 8.0), (&["records"], 16.0)];
+    for ((tables, most), what) in sets.into_iter().zip(network.what) {
         let mut bytes = 0;
         for table in tables {
             let space = database.keyspace(table, KeyspaceCreateOptions::default)?;
