@@ -17,13 +17,23 @@ pub struct Config {
     pub journal_mb: u64,
     /// Memory for one table's unflushed writes, MiB, at least 1. Default 32.
     pub memtable_mb: u64,
+    /// How many accounts transactions remember the number of, and of how many what changes about them; some 250 bytes
+    /// for both. Default 131,072.
+    pub remembered_accounts: usize,
     /// Threads that flush and compact, at least 1. Default 2.
     pub worker_threads: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data_dir: "data".into(), cache_mb: 64, journal_mb: 256, memtable_mb: 32, worker_threads: 2 }
+        Self {
+            data_dir: "data".into(),
+            cache_mb: 64,
+            journal_mb: 256,
+            memtable_mb: 32,
+            remembered_accounts: 131_072,
+            worker_threads: 2,
+        }
     }
 }
 

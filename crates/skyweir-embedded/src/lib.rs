@@ -6,6 +6,7 @@
 
 mod accounts;
 mod blocking;
+mod bulk;
 mod check;
 mod codec;
 mod config;
@@ -16,12 +17,14 @@ mod lock;
 pub mod metrics;
 mod overlay;
 mod packed;
+mod remembered;
 mod rings;
 mod store;
 mod table;
 mod txn;
 mod view;
 
+pub use bulk::{Bulk, BulkConfig, BulkProgress};
 pub use check::{Finding, Holdings, Report, check};
 pub use config::{Config, RingsConfig};
 pub use rings::Rings;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::mem;
 use std::ops::Bound;
 
 use fjall::Slice;
@@ -12,7 +13,7 @@ use crate::error::db as db_error;
 use crate::table::Table;
 
 /// `None`: removed.
-type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Writes = BTreeMap<Slice, Option<Slice>>;
 
 /// Reads see the writes made so far.
 pub(crate) struct Overlay {
@@ -25,12 +26,12 @@ impl Overlay {
         Self { base, writes: Default::default() }
     }
 
-    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.writes[table as usize].insert(key, Some(value));
+    pub(crate) fn put(&mut self, table: Table, key: impl Into<Slice>, value: impl Into<Slice>) {
+        self.writes[table as usize].insert(key.into(), Some(value.into()));
     }
 
-    pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) {
-        self.writes[table as usize].insert(key, None);
+    pub(crate) fn remove(&mut self, table: Table, key: impl Into<Slice>) {
+        self.writes[table as usize].insert(key.into(), None);
     }
 
     /// What lies under the writes.
@@ -43,10 +44,10 @@ impl Overlay {
         self.writes.iter().map(BTreeMap::len).sum()
     }
 
-    /// Hands all writes to a batch.
-    pub(crate) fn drain_into(&self, batch: &mut Batch<'_>) {
+    /// Hands all writes to a batch; none is left here.
+    pub(crate) fn drain_into(&mut self, batch: &mut Batch<'_>) {
         for table in Table::ALL {
-            for (key, value) in &self.writes[table as usize] {
+            for (key, value) in mem::take(&mut self.writes[table as usize]) {
                 match value {
                     Some(value) => batch.put(table, key, value),
                     None => batch.remove(table, key),
@@ -59,7 +60,7 @@ impl Overlay {
 impl Read for Overlay {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>> {
         match self.writes[table as usize].get(key) {
-            Some(written) => Ok(written.as_deref().map(Slice::from)),
+            Some(written) => Ok(written.clone()),
             None => self.base.get(table, key),
         }
     }
@@ -125,7 +126,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut batch = db.lazy_batch();
             for (key, value) in &stored {
-                batch.put(Table::Tasks, &[*key], &[value.unwrap_or(0)]);
+                batch.put(Table::Tasks, [*key], [value.unwrap_or(0)]);
                 model.insert(*key, value.unwrap_or(0));
             }
             batch.commit().unwrap();

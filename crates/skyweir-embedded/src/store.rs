@@ -14,12 +14,13 @@ use crate::accounts::Accounts;
 use crate::blocking::blocking;
 use crate::db::{Db, Read};
 use crate::lock::DirLock;
+use crate::remembered::Remembered;
 use crate::table::heads::Head;
 use crate::table::{Table, actors, meta, tasks};
 use crate::txn::EmbeddedTxn;
 use crate::view::EmbeddedView;
 
-/// How many tasks are deleted in one batch.
+/// How many rows of tasks are deleted in one batch.
 const TRIM_BATCH: usize = 1_000;
 
 /// The record store of one machine. Cheap to clone; the data directory is free again once all clones, views,
@@ -29,12 +30,13 @@ pub struct EmbeddedStore {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// The next numbers.
-#[derive(Clone, Copy, Debug)]
+/// The next numbers, and what else one transaction leaves to the next.
+#[derive(Debug)]
 pub(crate) struct Numbers {
     pub(crate) actors: u32,
     pub(crate) items: u64,
     pub(crate) tasks: u64,
+    pub(crate) remembered: Remembered,
 }
 
 /// Fields are dropped in this order: the database before its lock.
@@ -58,12 +60,19 @@ impl EmbeddedStore {
     pub fn open(config: Config) -> Result<Self> {
         let lock = DirLock::take(&config.data_dir)?;
         let db = Db::open(&config)?;
+        meta::refuse_unfinished_load(&db.snapshot(), &config.data_dir)?;
+        Self::assemble(config, lock, db)
+    }
+
+    /// The store of an open database.
+    pub(crate) fn assemble(config: Config, lock: DirLock, db: Db) -> Result<Self> {
         let moment = db.snapshot();
         let number = |key| moment.get(Table::Meta, key)?.map(|bytes| meta::read_number(&bytes)).transpose();
         let numbers = Numbers {
             actors: number(meta::KEY_ACTORS)?.unwrap_or(0).try_into().unwrap_or(u32::MAX),
             items: number(meta::KEY_ITEMS)?.unwrap_or(1),
             tasks: number(meta::KEY_TASKS)?.unwrap_or(1),
+            remembered: Remembered::new(config.remembered_accounts),
         };
         let accounts = Accounts::default();
         moment.scan(Table::Heads, Bound::Unbounded, None, &mut |key, value| {
@@ -71,8 +80,8 @@ impl EmbeddedStore {
             Ok(true)
         })?;
         let mut first_task = numbers.tasks;
-        moment.scan(Table::Tasks, Bound::Unbounded, None, &mut |key, _| {
-            first_task = tasks::read_key(key)?.0;
+        moment.scan(Table::Tasks, Bound::Unbounded, None, &mut |key, value| {
+            first_task = tasks::decode(key, value)?.first().map_or(first_task, |(id, _)| id.0);
             Ok(false)
         })?;
         tracing::info!(
@@ -85,8 +94,8 @@ impl EmbeddedStore {
             inner: Arc::new(Inner {
                 db,
                 accounts,
-                numbers: Arc::new(Mutex::new(numbers)),
                 next_task: watch::Sender::new(TaskId(numbers.tasks)),
+                numbers: Arc::new(Mutex::new(numbers)),
                 config,
                 first_task: AtomicU64::new(first_task),
                 _lock: lock,
@@ -144,22 +153,35 @@ impl Inner {
     /// Forgets a batch of tasks below `kept`; false when there are none.
     fn trim_some(&self, kept: TaskId) -> Result<bool> {
         // from the first stored one on: a scan from the start would walk over all that was ever deleted
-        let first = self.first_task.load(Ordering::Acquire);
+        let first = TaskId(self.first_task.load(Ordering::Acquire));
+        if first >= kept {
+            return Ok(false);
+        }
         let mut batch = self.db.lazy_batch();
-        let mut last = None;
+        let mut begins = first;
         let mut n = 0;
-        let from = tasks::key(TaskId(first));
-        let visit = &mut |key: &[u8], _: &[u8]| {
-            batch.remove(Table::Tasks, key);
-            last = Some(tasks::read_key(key)?);
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            let mut row = tasks::decode(key, value)?;
+            row.retain(|(id, _)| *id >= kept);
             n += 1;
+            if let Some((id, _)) = row.first() {
+                // the row goes on with what is kept of it
+                begins = *id;
+                let row: Vec<_> = row.into_iter().map(|(_, task)| task).collect();
+                batch.put(Table::Tasks, key, tasks::encode(&row));
+                return Ok(false);
+            }
+            batch.remove(Table::Tasks, key);
+            begins = tasks::last(key)?.next();
             Ok(n < TRIM_BATCH)
         };
-        self.db.snapshot().scan(Table::Tasks, Bound::Included(&from), Some(&tasks::key(kept)), visit)?;
-        let Some(last) = last else { return Ok(false) };
+        self.db.snapshot().scan(Table::Tasks, Bound::Included(&tasks::key(first)), None, visit)?;
+        if n == 0 {
+            return Ok(false);
+        }
         batch.commit()?;
-        self.first_task.fetch_max(last.0 + 1, Ordering::AcqRel);
-        Ok(true)
+        self.first_task.fetch_max(begins.0, Ordering::AcqRel);
+        Ok(begins < kept)
     }
 
     /// Whether one account follows another now.

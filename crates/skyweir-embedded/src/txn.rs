@@ -2,13 +2,15 @@
 
 mod edges;
 mod fold;
+mod tombstones;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skyweir_store::{AccountRow, Error, NewItem, RecordBody, RecordRow, Result, SavedCursor, Task, Txn};
+use fjall::Slice;
+use skyweir_store::{AccountRow, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
 use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -21,8 +23,9 @@ use crate::overlay::Overlay;
 use crate::store::{Inner, Numbers};
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, after_prefix, feeds, items, meta, records, reposts, syncs, tasks, tombstones,
+    Table, actors, after_prefix, feeds, items, meta, records, reposts, syncs, tasks, tombstones as tombs,
 };
+use tombstones::{Seen, tombstone};
 
 /// What [`crate::EmbeddedStore`] answers to `begin`.
 pub(crate) struct EmbeddedTxn {
@@ -32,26 +35,45 @@ pub(crate) struct EmbeddedTxn {
     /// Accounts and tasks are dense: numbers of a dropped transaction were never seen, and are given again.
     /// Items are not, they are counted in `numbers` at once.
     actors: u32,
-    tasks: u64,
+    tasks: Vec<Task>,
     overlay: Overlay,
     /// Heads read or written; `true`: written.
     heads: BTreeMap<ActorId, (Head, bool)>,
     items_added: bool,
+    /// Accounts interned by this transaction.
+    interned: Vec<(Did, ActorId)>,
+    seen: Seen,
 }
 
 impl EmbeddedTxn {
     pub(crate) fn new(inner: Arc<Inner>, numbers: OwnedMutexGuard<Numbers>) -> Self {
         let overlay = Overlay::new(inner.db.snapshot());
-        let (actors, tasks) = (numbers.actors, numbers.tasks);
-        Self { inner, numbers, actors, tasks, overlay, heads: BTreeMap::new(), items_added: false }
+        let actors = numbers.actors;
+        Self {
+            inner,
+            numbers,
+            actors,
+            tasks: Vec::new(),
+            overlay,
+            heads: BTreeMap::new(),
+            items_added: false,
+            interned: Vec::new(),
+            seen: Seen::default(),
+        }
     }
 
     fn head(&mut self, actor: ActorId) -> Result<Head> {
         if let Some((head, _)) = self.heads.get(&actor) {
             return Ok(*head);
         }
-        let stored = self.overlay.get(Table::Heads, &actors::number(actor))?;
-        let head = stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))?;
+        let head = if let Some(known) = self.numbers.remembered.heads.get(&actor) {
+            known
+        } else if actor.0 >= self.numbers.actors {
+            Head::default() // interned by this transaction: it has none yet
+        } else {
+            let stored = self.overlay.get(Table::Heads, &actors::number(actor))?;
+            stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))?
+        };
         self.heads.insert(actor, (head, false));
         Ok(head)
     }
@@ -65,40 +87,31 @@ impl EmbeddedTxn {
         stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
     }
 
-    /// Keeps the index of tombstones in step with the record under this key.
-    fn index_tombstone(&mut self, key: &[u8], record: &RecordRef, new: Option<i64>) -> Result<()> {
-        let old = match self.stored_row(key, record)? {
-            Some(RecordRow { body: RecordBody::Tombstone { at_ms }, .. }) => Some(at_ms),
-            _ => None,
-        };
-        if old != new {
-            if let Some(at_ms) = old {
-                self.overlay.remove(Table::Tombstones, tombstones::key(at_ms, record));
-            }
-            if let Some(at_ms) = new {
-                self.overlay.put(Table::Tombstones, tombstones::key(at_ms, record), Vec::new());
-            }
-        }
-        Ok(())
+    fn next_task(&self) -> TaskId {
+        TaskId(self.numbers.tasks + self.tasks.len() as u64)
     }
 
     /// Everything that is not in the overlay yet.
     fn finish_overlay(&mut self) {
         for (actor, (head, written)) in &self.heads {
             if *written {
-                self.overlay.put(Table::Heads, actors::number(*actor).to_vec(), head.encode());
+                self.overlay.put(Table::Heads, actors::number(*actor), head.encode());
             }
         }
-        let mut number =
-            |key: &[u8], n: u64| self.overlay.put(Table::Meta, key.to_vec(), n.to_be_bytes().to_vec());
+        for (n, row) in self.tasks.chunks(tasks::ROW_MOST).enumerate() {
+            let last = self.numbers.tasks + (n * tasks::ROW_MOST + row.len()) as u64 - 1;
+            self.overlay.put(Table::Tasks, tasks::key(TaskId(last)), tasks::encode(row));
+        }
+        let next_task = self.next_task();
+        let mut number = |key: &[u8], n: u64| self.overlay.put(Table::Meta, key, n.to_be_bytes());
         if self.actors != self.numbers.actors {
             number(meta::KEY_ACTORS, self.actors.into());
         }
         if self.items_added {
             number(meta::KEY_ITEMS, self.numbers.items);
         }
-        if self.tasks != self.numbers.tasks {
-            number(meta::KEY_TASKS, self.tasks);
+        if !self.tasks.is_empty() {
+            number(meta::KEY_TASKS, next_task.0);
         }
     }
 
@@ -119,13 +132,22 @@ impl EmbeddedTxn {
         let commit = self.inner.accounts.prepare(self.changed_heads());
         if let Err(error) = batch.commit() {
             self.inner.accounts.give_up(self.changed_heads());
+            // nobody knows which side of the commit the disk is on
+            self.numbers.remembered.heads.clear();
             return Err(error);
         }
         self.inner.accounts.publish(commit);
+        let next_task = self.next_task();
         self.numbers.actors = self.actors;
-        if self.tasks != self.numbers.tasks {
-            self.numbers.tasks = self.tasks;
-            self.inner.next_task.send_replace(TaskId(self.tasks));
+        for (did, actor) in self.interned {
+            self.numbers.remembered.numbers.put(did, actor);
+        }
+        for (actor, (head, _)) in self.heads {
+            self.numbers.remembered.heads.put(actor, head);
+        }
+        if !self.tasks.is_empty() {
+            self.numbers.tasks = next_task.0;
+            self.inner.next_task.send_replace(next_task);
         }
         ::metrics::counter!(metrics::COMMITS).increment(1);
         ::metrics::counter!(metrics::COMMIT_KEYS).increment(keys as u64);
@@ -137,14 +159,22 @@ impl EmbeddedTxn {
 #[async_trait]
 impl Txn for EmbeddedTxn {
     async fn intern(&mut self, did: &Did) -> Result<ActorId> {
+        if let Some(known) = self.numbers.remembered.numbers.get(did) {
+            return Ok(known);
+        }
         if let Some(bytes) = self.overlay.get(Table::Dids, did.as_str().as_bytes())? {
-            return actors::read_number(&bytes);
+            let actor = actors::read_number(&bytes)?;
+            if actor.0 < self.numbers.actors {
+                self.numbers.remembered.numbers.put(did.clone(), actor);
+            }
+            return Ok(actor);
         }
         let actor = ActorId(self.actors);
         self.actors = self.actors.checked_add(1).ok_or_else(|| Error::Limit("2^32 accounts".into()))?;
-        let (text, number) = (did.as_str().as_bytes().to_vec(), actors::number(actor).to_vec());
-        self.overlay.put(Table::Dids, text.clone(), number.clone());
+        let (text, number) = (Slice::from(did.as_str()), actors::number(actor));
+        self.overlay.put(Table::Dids, text.clone(), number);
         self.overlay.put(Table::Actors, number, text);
+        self.interned.push((did.clone(), actor));
         Ok(actor)
     }
 
@@ -164,9 +194,9 @@ impl Txn for EmbeddedTxn {
         match row.sync {
             same if same == head.row.sync => {}
             Some(mark) => {
-                self.overlay.put(Table::Syncs, actors::number(actor).to_vec(), syncs::encode(mark));
+                self.overlay.put(Table::Syncs, actors::number(actor), syncs::encode(mark));
             }
-            None => self.overlay.remove(Table::Syncs, actors::number(actor).to_vec()),
+            None => self.overlay.remove(Table::Syncs, actors::number(actor)),
         }
         head.row = row;
         self.set_head(actor, head);
@@ -174,22 +204,21 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
-        self.stored_row(&records::key(key), key)
+        let place = Slice::from(records::key(key));
+        let row = self.stored_row(&place, key)?;
+        self.seen.note(place, tombstone(row.as_ref()));
+        Ok(row)
     }
 
     async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
-        let key = records::key(record);
-        let tombstone = match &row.body {
-            RecordBody::Tombstone { at_ms } => Some(*at_ms),
-            _ => None,
-        };
-        self.index_tombstone(&key, record, tombstone)?;
+        let key = Slice::from(records::key(record));
+        self.index_tombstone(&key, record, tombstone(Some(&row)))?;
         self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
         Ok(())
     }
 
     async fn remove_record(&mut self, record: &RecordRef) -> Result<()> {
-        let key = records::key(record);
+        let key = Slice::from(records::key(record));
         self.index_tombstone(&key, record, None)?;
         self.overlay.remove(Table::Records, key);
         Ok(())
@@ -224,9 +253,9 @@ impl Txn for EmbeddedTxn {
     async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
         let mut found = Vec::new();
         if n > 0 {
-            let to = tombstones::bound(before_ms);
+            let to = tombs::bound(before_ms);
             self.overlay.scan(Table::Tombstones, Bound::Unbounded, Some(&to), &mut |key, _| {
-                found.push(tombstones::read_key(key)?.1);
+                found.push(tombs::read_key(key)?.1);
                 Ok(found.len() < n)
             })?;
         }
@@ -241,7 +270,7 @@ impl Txn for EmbeddedTxn {
         self.numbers.items += 1;
         self.items_added = true;
         let place = Position::new(item.sort_at, &item.cid, item.uri_hash);
-        self.overlay.put(Table::Items, items::key(id).to_vec(), items::encode(&item));
+        self.overlay.put(Table::Items, items::key(id), items::encode(&item));
         self.overlay.put(Table::Feeds, feeds::key(item.author, &place), feeds::encode(id));
         let mut head = self.head(item.author)?;
         if item.sort_at > head.newest {
@@ -254,7 +283,7 @@ impl Txn for EmbeddedTxn {
     async fn remove_item(&mut self, id: ItemId) -> Result<()> {
         let Some(bytes) = self.overlay.get(Table::Items, &items::key(id))? else { return Ok(()) };
         let item = items::decode(id, &bytes)?;
-        self.overlay.remove(Table::Items, items::key(id).to_vec());
+        self.overlay.remove(Table::Items, items::key(id));
         let place = feeds::key(item.author, &item.position());
         // a new version of the record may have taken the very same place
         let entry = self.overlay.get(Table::Feeds, &place)?;
@@ -265,7 +294,7 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()> {
-        self.overlay.put(Table::Reposts, reposts::key(post, repost), Vec::new());
+        self.overlay.put(Table::Reposts, reposts::key(post, repost), []);
         Ok(())
     }
 
@@ -302,14 +331,13 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn append(&mut self, task: Task) -> Result<TaskId> {
-        let id = TaskId(self.tasks);
-        self.tasks += 1;
-        self.overlay.put(Table::Tasks, tasks::key(id).to_vec(), tasks::encode(task));
+        let id = self.next_task();
+        self.tasks.push(task);
         Ok(id)
     }
 
     async fn set_cursor(&mut self, cursor: SavedCursor) -> Result<()> {
-        self.overlay.put(Table::Meta, meta::KEY_CURSOR.to_vec(), meta::encode_cursor(&cursor));
+        self.overlay.put(Table::Meta, meta::KEY_CURSOR, meta::encode_cursor(&cursor));
         Ok(())
     }
 

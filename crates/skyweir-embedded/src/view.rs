@@ -176,9 +176,10 @@ impl View for EmbeddedView {
             return Ok(found);
         }
         self.moment.scan(Table::Tasks, Bound::Included(&tasks::key(from)), None, &mut |key, value| {
-            found.push((tasks::read_key(key)?, tasks::decode(value)?));
+            found.extend(tasks::decode(key, value)?.into_iter().filter(|(id, _)| *id >= from));
             Ok(found.len() < n)
         })?;
+        found.truncate(n);
         Ok(found)
     }
 

@@ -25,6 +25,7 @@ impl Subject for Embedded {
             cache_mb: 4,
             journal_mb: 64,
             memtable_mb: 1,
+            remembered_accounts: 4,
             ..Config::default()
         };
         let store = EmbeddedStore::open(config).unwrap();

@@ -77,8 +77,13 @@ fn main() {
     let bytes = |lines: &[String]| lines.iter().map(|line| line.clone().into_bytes()).collect::<Vec<_>>();
     let v2 =
         |lines: &[String]| lines.iter().enumerate().map(|(n, line)| as_v2(line, n + 1)).collect::<Vec<_>>();
+    // cargo's own arguments begin with a hyphen; a word chooses among the names
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     println!("messages a CPU second, one thread: median (least to greatest) of {ROUNDS}");
     let print = |name: &str, messages: &[Vec<u8>], handle: &dyn Fn(&[u8]) -> bool| {
+        if !wanted.iter().all(|word| name.contains(word)) {
+            return;
+        }
         let [median, least, most] = measure(messages, handle);
         println!("{name:<44} {median:>10.0} ({least:.0} to {most:.0})");
     };

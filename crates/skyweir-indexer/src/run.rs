@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use skyweir_store::{SavedCursor, Store};
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::apply::{Applier, Outcome};
 use crate::metrics;
-use crate::source::{self, Ended, Frame, SavedPosition, Source, SourceStatus, StartAt};
+use crate::source::{self, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt};
 use crate::{Config, CursorChoice};
 
 /// Why the indexer ended against its will.
@@ -88,7 +87,7 @@ impl Indexer {
         drop(view);
         info!(source = %id, start = ?start, "indexer starts");
 
-        let (sender, mut frames) = mpsc::channel(self.config.source.queue);
+        let (sender, mut frames) = source::queue(&self.config.source);
         let mut reader = JoinSet::new();
         reader.spawn(self.source.run(start, sender, self.status, stop.clone()));
 
@@ -127,7 +126,7 @@ fn start_at(choice: CursorChoice, saved: Option<SavedCursor>, id: &str) -> Resul
 /// Waits for a message, then takes what comes within the group's time; `None` when the source has ended. An empty
 /// group comes when the deadline for saving a cursor passes.
 async fn next_group(
-    frames: &mut mpsc::Receiver<Frame>,
+    frames: &mut FrameReceiver,
     config: &Config,
     cursor_due: Option<Instant>,
 ) -> Option<Group> {

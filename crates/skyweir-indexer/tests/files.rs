@@ -9,11 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 use skyweir_indexer::Skip;
 use skyweir_indexer::source::{
-    Ended, Error, Frame, SavedPosition, Source, SourceConfig, SourceStatus, StartAt, parse,
+    Ended, Error, Frame, SavedPosition, Source, SourceConfig, SourceStatus, StartAt, parse, queue,
 };
 use skyweir_loadtest::Event;
 use skyweir_types::Clock;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ fn text(lines: u64) -> Vec<u8> {
 }
 
 async fn run(path: &Path, config: SourceConfig, start: StartAt) -> (Vec<Frame>, Result<Ended, Error>) {
-    let (sender, mut receiver) = mpsc::channel(config.queue);
+    let (sender, mut receiver) = queue(&config);
     let kind = parse(&format!("file:{}", path.display())).unwrap();
     let source = Source::new(kind, config, Clock::manual(1)).unwrap();
     let mut task = JoinSet::new();
@@ -121,6 +120,7 @@ fn settings_that_cannot_work_are_refused() {
     assert_eq!(new(SourceConfig::default()).unwrap(), "file:x");
     for config in [
         SourceConfig { queue: 0, ..SourceConfig::default() },
+        SourceConfig { queue_bytes: 1, ..SourceConfig::default() },
         SourceConfig { liveness_ms: 1, ..SourceConfig::default() },
         SourceConfig { backoff_least_ms: 0, ..SourceConfig::default() },
         SourceConfig { max_message_bytes: 0, ..SourceConfig::default() },

@@ -187,21 +187,22 @@ impl Tables<'_> {
     fn check_tasks(&self, report: &mut Report) -> Result<()> {
         let mut log = Finding::new("tasks are numbered without gaps below the next number");
         let next = TaskId(self.number(meta::KEY_TASKS)?.unwrap_or(1));
-        let mut before: Option<TaskId> = None;
+        let mut ids: Option<(TaskId, TaskId)> = None;
         self.all(Table::Tasks, &mut |key, value| {
-            let id = tasks::read_key(key)?;
-            tasks::decode(value)?;
-            report.holdings.tasks += 1;
-            log.expect(id < next && before.is_none_or(|before| before.next() == id), || format!("task {id}"));
-            before = Some(id);
+            for (id, _) in tasks::decode(key, value)? {
+                report.holdings.tasks += 1;
+                let follows = ids.is_none_or(|(_, last)| last.next() == id);
+                log.expect(id < next && follows, || format!("task {id}"));
+                ids = Some((ids.map_or(id, |(first, _)| first), id));
+            }
             Ok(true)
         })?;
-        log.expect(before.is_none_or(|last| last.next() == next), || {
+        log.expect(ids.is_none_or(|(_, last)| last.next() == next), || {
             format!("the log ends before task {next}")
         });
         let mut replayed = Finding::new("the log holds all that a restart replays");
         if let Some(kept) = checkpoint::manifest(self.0)?.map(|manifest| manifest.kept) {
-            let held = kept == next || self.has(Table::Tasks, &tasks::key(kept))?;
+            let held = kept == next || ids.is_some_and(|(first, last)| first <= kept && kept <= last);
             replayed.expect(held, || format!("the last checkpoint needs task {kept}, the next is {next}"));
         }
         report.findings.extend([log, replayed]);

@@ -83,7 +83,7 @@ pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: Task
         // the folder's own name, which the first checkpoint makes
         sync_folder(&inner.data_dir)?;
         let mut batch = inner.store.db.synced_batch(1);
-        batch.put(Table::Meta, meta::KEY_RINGS, &next.encode());
+        batch.put(Table::Meta, meta::KEY_RINGS, next.encode());
         batch.commit()
     })();
     if let Err(error) = outcome {

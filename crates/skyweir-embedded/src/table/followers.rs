@@ -23,6 +23,9 @@ use crate::packed;
 /// How many followers a block holds at most.
 pub(crate) const MOST: usize = 2_048;
 
+/// An author with more followers than this gets its first block: below, rows are as good.
+pub(crate) const FIRST: u32 = 128;
+
 const GONE: u8 = 0;
 
 /// The key of a row.
@@ -53,6 +56,16 @@ pub(crate) fn decode_row(bytes: &[u8]) -> Result<bool> {
         [GONE] => Ok(false),
         _ => Err(Reader::new("followers", bytes).bad()),
     }
+}
+
+/// The blocks, keys and values, of an author's rising followers: as few as possible, of about the same length.
+pub(crate) fn blocks(author: ActorId, members: &[u32]) -> impl Iterator<Item = ([u8; 8], Vec<u8>)> {
+    let blocks = members.len().div_ceil(MOST).max(1);
+    let size = members.len().div_ceil(blocks).max(1);
+    members.chunks(size).filter_map(move |block| {
+        let greatest = ActorId(*block.last()?);
+        Some((follows::key(author, greatest), packed::encode(block)))
+    })
 }
 
 /// Appends the followers of a block to `out`. Returns whose they are.

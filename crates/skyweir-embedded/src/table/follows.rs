@@ -87,6 +87,13 @@ pub(crate) enum Edge {
     Keyed(Keyed),
 }
 
+impl Edge {
+    /// An edge with one record, of an account that follows so many others.
+    pub(crate) fn new(rkey: &RecordKey, follows: u32) -> Self {
+        Hint::at(rkey, follows).map_or_else(|| Self::Keyed(Keyed::one(rkey.clone())), Self::Hinted)
+    }
+}
+
 /// An edge that knows its record's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Keyed {

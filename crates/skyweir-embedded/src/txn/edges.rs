@@ -30,8 +30,7 @@ impl EmbeddedTxn {
                 None => return Err(hinted::lost(follower, subject)),
             },
             None => {
-                let hint = Hint::at(rkey, self.head(follower)?.follows);
-                let edge = hint.map_or_else(|| Edge::Keyed(Keyed::one(rkey.clone())), Edge::Hinted);
+                let edge = Edge::new(rkey, self.head(follower)?.follows);
                 self.put_edge(follower, subject, &edge);
                 self.set_follower(subject, follower, true)?;
                 self.count_edge(follower, subject, 1)?;

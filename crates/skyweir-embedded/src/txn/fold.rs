@@ -10,13 +10,10 @@ use skyweir_types::ActorId;
 
 use super::EmbeddedTxn;
 use crate::error::db as db_error;
-use crate::packed;
-use crate::table::followers::{self, MOST};
+use crate::table::followers::{self, FIRST};
 use crate::table::heads::Head;
 use crate::table::{Table, actors, after_prefix, follows};
 
-/// An author with so many followers gets its first block: below, rows are as good.
-const FIRST: u32 = 128;
 /// So many rows over blocks are never worth a fold.
 const FEW: u32 = 64;
 /// Rows may be one to so many followers in blocks: a page of 10,000 then has some three hundred of them, and a row
@@ -143,15 +140,13 @@ impl EmbeddedTxn {
         for key in stretch.keys {
             self.overlay.remove(Table::FollowerBlocks, key);
         }
-        let blocks = members.len().div_ceil(MOST).max(1);
-        for block in members.chunks(members.len().div_ceil(blocks).max(1)) {
-            if let Some(greatest) = block.last() {
-                let key = follows::key(author, ActorId(*greatest)).to_vec();
-                self.overlay.put(Table::FollowerBlocks, key, packed::encode(block));
-            }
+        let mut blocks = 0;
+        for (key, block) in followers::blocks(author, &members) {
+            self.overlay.put(Table::FollowerBlocks, key.to_vec(), block);
+            blocks += 1;
         }
         budget.rows -= rows.len();
-        budget.blocks = budget.blocks.saturating_sub(blocks.max(taken));
+        budget.blocks = budget.blocks.saturating_sub(taken.max(blocks).max(1));
         Ok(end)
     }
 }

@@ -40,26 +40,64 @@ pub(super) fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Resul
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).ok_or(Skip::Undecodable)
 }
 
-/// The event of a commit; `None` for other collections.
-pub(super) fn commit(did: &str, time_us: i64, commit: &Commit<'_>) -> Result<Option<Event>, Skip> {
-    let Some(collection) = Collection::from_nsid(&commit.collection) else { return Ok(None) };
-    let did = Did::parse(did).map_err(|_| Skip::BadDid)?;
-    let rev = Tid::parse(&commit.rev).map_err(|_| Skip::BadRev)?;
-    let rkey = RecordKey::parse(&commit.rkey).map_err(|_| Skip::BadRkey)?;
-    let action = match &*commit.operation {
-        "create" | "update" => {
-            let raw = commit.record.ok_or(Skip::MissingRecord)?;
-            if commit.cid.is_empty() {
-                return Err(Skip::MissingRecord);
-            }
-            let cid = Cid::parse(&commit.cid).map_err(|_| Skip::BadCid)?;
-            let record = check_record(collection, &Value::from_json(raw.get())?)?;
-            Action::Put { cid, record }
+/// The texts of a commit.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Parts<'a> {
+    pub(super) did: &'a str,
+    pub(super) rev: &'a str,
+    pub(super) operation: &'a str,
+    pub(super) collection: &'a str,
+    pub(super) rkey: &'a str,
+    pub(super) cid: &'a str,
+}
+
+impl<'a> Commit<'a> {
+    /// The event of this commit; `None` for other collections.
+    pub(super) fn event(&'a self, did: &'a str, time_us: i64) -> Result<Option<Event>, Skip> {
+        let parts = Parts {
+            did,
+            rev: &self.rev,
+            operation: &self.operation,
+            collection: &self.collection,
+            rkey: &self.rkey,
+            cid: &self.cid,
+        };
+        parts.event(time_us, self.record.map(|raw| || Value::from_json(raw.get())))
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// The event; `None` for other collections. The record is only asked for when it counts.
+    pub(super) fn event(
+        &self,
+        time_us: i64,
+        record: Option<impl FnOnce() -> Result<Value<'a>, Skip>>,
+    ) -> Result<Option<Event>, Skip> {
+        let Some(collection) = Collection::from_nsid(self.collection) else { return Ok(None) };
+        let did = Did::parse(self.did).map_err(|_| Skip::BadDid)?;
+        let rev = Tid::parse(self.rev).map_err(|_| Skip::BadRev)?;
+        let rkey = RecordKey::parse(self.rkey).map_err(|_| Skip::BadRkey)?;
+        let action = match self.operation {
+            "create" | "update" => self.put(collection, record)?,
+            "delete" => Action::Delete,
+            _ => return Err(Skip::UnknownOperation),
+        };
+        Ok(Some(Event { did, time_us, body: Body::Record(RecordOp { rev, collection, rkey, action }) }))
+    }
+
+    fn put(
+        &self,
+        collection: Collection,
+        record: Option<impl FnOnce() -> Result<Value<'a>, Skip>>,
+    ) -> Result<Action, Skip> {
+        let read = record.ok_or(Skip::MissingRecord)?;
+        if self.cid.is_empty() {
+            return Err(Skip::MissingRecord);
         }
-        "delete" => Action::Delete,
-        _ => return Err(Skip::UnknownOperation),
-    };
-    Ok(Some(Event { did, time_us, body: Body::Record(RecordOp { rev, collection, rkey, action }) }))
+        let cid = Cid::parse(self.cid).map_err(|_| Skip::BadCid)?;
+        let record = check_record(collection, &read()?)?;
+        Ok(Action::Put { cid, record })
+    }
 }
 
 /// The event of an account's change.

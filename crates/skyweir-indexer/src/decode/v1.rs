@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::jetstream::{Account, Commit, account, commit, object};
+use super::jetstream::{Account, Commit, account, object};
+use super::straight::v1_commit;
 use super::{Decoded, UNKNOWN_TIME};
 use crate::Skip;
 
@@ -26,6 +27,10 @@ struct Envelope<'a> {
 /// Decodes one event. Its position is its `time_us`.
 #[must_use]
 pub fn v1_message(text: &[u8]) -> Decoded {
+    v1_commit(text).unwrap_or_else(|| any_message(text))
+}
+
+pub(super) fn any_message(text: &[u8]) -> Decoded {
     let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(text) else {
         return Decoded::skip(None, UNKNOWN_TIME, Skip::Undecodable);
     };
@@ -34,9 +39,7 @@ pub fn v1_message(text: &[u8]) -> Decoded {
         return Decoded::skip(None, UNKNOWN_TIME, Skip::BadTime);
     };
     let event = match &*envelope.kind {
-        "commit" => {
-            object::<Commit<'_>>(envelope.commit).and_then(|body| commit(&envelope.did, time_us, &body))
-        }
+        "commit" => object::<Commit<'_>>(envelope.commit).and_then(|body| body.event(&envelope.did, time_us)),
         "account" => {
             object::<Account<'_>>(envelope.account).and_then(|body| account(&envelope.did, time_us, &body))
         }

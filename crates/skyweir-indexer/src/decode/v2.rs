@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use skyweir_types::{Body, Datetime, Did, Event, Tid};
 
-use super::jetstream::{Account, Commit, account, commit, object};
+use super::jetstream::{Account, Commit, account, object};
+use super::straight::v2_commit;
 use super::{Decoded, Notice, UNKNOWN_TIME};
 use crate::Skip;
 
 /// Sequence numbers are below this: as cursors, greater ones are times.
-const SEQ_END: u64 = 1_000_000_000_000_000;
+pub(super) const SEQ_END: u64 = 1_000_000_000_000_000;
 
 #[derive(Deserialize)]
 struct Outer<'a> {
@@ -23,38 +24,6 @@ struct Outer<'a> {
     error: Cow<'a, str>,
     #[serde(borrow, default)]
     message: Cow<'a, str>,
-}
-
-/// A well-formed commit, by far the most frequent message, read in one pass.
-#[derive(Deserialize)]
-struct WholeCommit<'a> {
-    #[serde(borrow, rename = "$type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    payload: CommitPayload<'a>,
-}
-
-#[derive(Deserialize)]
-struct CommitPayload<'a> {
-    #[serde(borrow, rename = "$type")]
-    kind: Cow<'a, str>,
-    seq: u64,
-    #[serde(borrow)]
-    did: Cow<'a, str>,
-    #[serde(borrow)]
-    time: Cow<'a, str>,
-    #[serde(borrow)]
-    rev: Cow<'a, str>,
-    #[serde(borrow)]
-    operation: Cow<'a, str>,
-    #[serde(borrow)]
-    collection: Cow<'a, str>,
-    #[serde(borrow)]
-    rkey: Cow<'a, str>,
-    #[serde(borrow, default)]
-    record: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    cid: Cow<'a, str>,
 }
 
 /// What all payloads have; the commit's fields are read in a second pass, from the same text.
@@ -87,22 +56,10 @@ struct Sync<'a> {
 /// Decodes one message. Its position is its `seq`.
 #[must_use]
 pub fn v2_message(text: &[u8]) -> Decoded {
-    whole_commit(text).unwrap_or_else(|| any_message(text))
+    v2_commit(text).unwrap_or_else(|| any_message(text))
 }
 
-/// Decodes a commit that has all its fields; `None` for everything else.
-fn whole_commit(text: &[u8]) -> Option<Decoded> {
-    let WholeCommit { kind, payload } = serde_json::from_slice(text).ok()?;
-    if kind != "message" || !payload.kind.ends_with("#commit") || payload.seq >= SEQ_END {
-        return None;
-    }
-    let CommitPayload { rev, operation, collection, rkey, record, cid, .. } = payload;
-    let body = Commit { rev, operation, collection, rkey, record, cid };
-    let time_us = Datetime::parse(&payload.time).ok()?.micros();
-    Some(Decoded::of(Some(payload.seq), time_us, commit(&payload.did, time_us, &body)))
-}
-
-fn any_message(text: &[u8]) -> Decoded {
+pub(super) fn any_message(text: &[u8]) -> Decoded {
     let Ok(outer) = serde_json::from_slice::<Outer<'_>>(text) else {
         return Decoded::skip(None, UNKNOWN_TIME, Skip::Undecodable);
     };
@@ -126,7 +83,7 @@ fn any_message(text: &[u8]) -> Decoded {
         return Decoded::skip(Some(seq), UNKNOWN_TIME, Skip::BadTime);
     };
     let event = match kind {
-        "commit" => object::<Commit<'_>>(outer.payload).and_then(|body| commit(&payload.did, time_us, &body)),
+        "commit" => object::<Commit<'_>>(outer.payload).and_then(|body| body.event(&payload.did, time_us)),
         "account" => {
             object::<Account<'_>>(payload.account).and_then(|body| account(&payload.did, time_us, &body))
         }

@@ -12,6 +12,8 @@ use super::Error;
 pub struct SourceConfig {
     /// Frames between the socket and their application; at least 1, default 4,096. When it is full, upstream waits.
     pub queue: usize,
+    /// Bytes of these frames, from 1,024 on; default 33,554,432. When it is full, upstream waits, too.
+    pub queue_bytes: u32,
     /// A ping is sent after this many milliseconds; default 15,000.
     pub ping_ms: u64,
     /// A connection that is silent for this many milliseconds, pongs included, is opened anew; default 60,000.
@@ -44,6 +46,7 @@ impl Default for SourceConfig {
     fn default() -> Self {
         Self {
             queue: 4_096,
+            queue_bytes: 32 << 20,
             ping_ms: 15_000,
             liveness_ms: 60_000,
             connect_ms: 15_000,
@@ -65,6 +68,9 @@ impl SourceConfig {
         let wrong = |why| Err(Error::Setting(why));
         if self.queue == 0 {
             return wrong("queue: has to be at least 1");
+        }
+        if self.queue_bytes < 1_024 {
+            return wrong("queue_bytes: has to be at least 1,024");
         }
         if self.ping_ms == 0 || self.liveness_ms <= self.ping_ms {
             return wrong("liveness_ms: has to be greater than ping_ms, and that greater than 0");

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Ended, Error, Frame, SourceConfig, SourceStatus, StartAt};
+use super::{Ended, Error, Frame, FrameSender, SourceConfig, SourceStatus, StartAt};
 use crate::Skip;
 use crate::decode::{Decoded, UNKNOWN_TIME, v1_message};
 
@@ -24,7 +24,7 @@ pub(super) async fn run(
     config: &SourceConfig,
     clock: &Clock,
     start: StartAt,
-    out: &mpsc::Sender<Frame>,
+    out: &FrameSender,
     status: &SourceStatus,
 ) -> Result<Ended, Error> {
     let after = match start {

@@ -8,6 +8,7 @@ mod handshake;
 mod http;
 mod kind;
 mod place;
+mod queue;
 mod session;
 mod socket;
 mod status;
@@ -18,13 +19,13 @@ use std::sync::Arc;
 
 use skyweir_types::{AcrossAccounts, Clock, Event};
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Skip;
 
 pub use config::SourceConfig;
 pub use kind::{SourceKind, parse};
+pub use queue::{FrameReceiver, FrameSender, queue};
 pub use status::{Gap, SourceStatus, StatusSnapshot};
 
 /// What a source hands on: the events of one upstream message, and where upstream stands after it.
@@ -134,7 +135,7 @@ impl Source {
     pub async fn run(
         self,
         start: StartAt,
-        out: mpsc::Sender<Frame>,
+        out: FrameSender,
         status: Arc<SourceStatus>,
         stop: CancellationToken,
     ) -> Result<Ended, Error> {

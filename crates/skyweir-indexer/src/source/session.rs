@@ -3,13 +3,12 @@
 use futures::{SinkExt, StreamExt};
 use skyweir_types::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_websockets::{Error as WsError, Message, WebSocketStream};
 
 use super::place::Place;
 use super::wire::Reader;
-use super::{Frame, SourceConfig, SourceStatus};
+use super::{Frame, FrameSender, SourceConfig, SourceStatus};
 use crate::Skip;
 use crate::decode::{Decoded, Notice, UNKNOWN_TIME};
 
@@ -30,7 +29,7 @@ pub(super) enum Over {
 pub(super) struct Session<'a> {
     pub(super) config: &'a SourceConfig,
     pub(super) clock: &'a Clock,
-    pub(super) out: &'a mpsc::Sender<Frame>,
+    pub(super) out: &'a FrameSender,
     pub(super) status: &'a SourceStatus,
     pub(super) place: &'a mut Place,
     pub(super) reader: Reader,

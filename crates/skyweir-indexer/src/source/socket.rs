@@ -3,7 +3,6 @@
 use http::header::{SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::{HeaderValue, Uri};
 use skyweir_types::{Clock, Collection};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_websockets::upgrade::Error as UpgradeError;
 use tokio_websockets::{ClientBuilder, Connector, Error as WsError, Limits};
@@ -17,7 +16,7 @@ use super::kind::{Protocol, Stream};
 use super::place::Place;
 use super::session::{Over, Session};
 use super::wire::Reader;
-use super::{Ended, Error, Frame, SourceConfig, SourceStatus, StartAt};
+use super::{Ended, Error, FrameSender, SourceConfig, SourceStatus, StartAt};
 
 /// What an attempt came to.
 enum Attempt {
@@ -30,7 +29,7 @@ struct Client<'a> {
     stream: &'a Stream,
     config: &'a SourceConfig,
     clock: &'a Clock,
-    out: &'a mpsc::Sender<Frame>,
+    out: &'a FrameSender,
     status: &'a SourceStatus,
     connector: Connector,
     place: Place,
@@ -43,7 +42,7 @@ pub(super) async fn run(
     config: &SourceConfig,
     clock: &Clock,
     start: StartAt,
-    out: &mpsc::Sender<Frame>,
+    out: &FrameSender,
     status: &SourceStatus,
 ) -> Result<Ended, Error> {
     let mut client = Client {

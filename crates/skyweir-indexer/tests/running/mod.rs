@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use skyweir_indexer::source::{
-    Ended, Error, Frame, SavedPosition, Source, SourceConfig, SourceStatus, StartAt, parse,
+    Ended, Error, Frame, FrameReceiver, SavedPosition, Source, SourceConfig, SourceStatus, StartAt, parse,
+    queue,
 };
 use skyweir_loadtest::{Event, Upstream, UpstreamConfig};
 use skyweir_types::Clock;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +35,7 @@ pub(crate) fn config() -> SourceConfig {
 
 /// A running source and what it hands on.
 pub(crate) struct Running {
-    pub(crate) frames: mpsc::Receiver<Frame>,
+    pub(crate) frames: FrameReceiver,
     pub(crate) status: Arc<SourceStatus>,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinSet<Result<Ended, Error>>,
@@ -43,7 +43,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(url: &str, config: SourceConfig, start: StartAt) -> Self {
-        let (sender, frames) = mpsc::channel(config.queue);
+        let (sender, frames) = queue(&config);
         let source = Source::new(parse(url).unwrap(), config, Clock::system()).unwrap();
         let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
         let mut task = JoinSet::new();

@@ -54,6 +54,7 @@ impl Backend {
                     cache_mb: 4,
                     journal_mb: 64,
                     memtable_mb: 4,
+                    remembered_accounts: 6,
                     worker_threads: 1,
                 };
                 let store = EmbeddedStore::open(small)?;
