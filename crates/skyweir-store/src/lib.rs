@@ -25,6 +25,7 @@ pub use merge::{Merge, Merged, Sampling};
 pub use task::Task;
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, RingInfo, Timelines,
+    Viewers,
 };
 pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
 pub use view::{AccountInfo, FeedAsk, FeedEntry, View};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use skyweir_store::{Delivery, Result, View};
+use skyweir_store::{Delivery, Result, View, Viewers};
 use skyweir_types::{ActorId, Item, Reference};
 use tokio::time::Instant;
 
@@ -56,7 +56,7 @@ struct FanOut<'a> {
 
 impl FanOut<'_> {
     /// Splits a page's enrolled followers by shard. Who follows itself is served as author.
-    fn split(&self, mut page: Vec<ActorId>) -> (Range, Vec<(u32, Vec<ActorId>)>) {
+    fn split(&self, mut page: Vec<ActorId>) -> (Range, Vec<(u32, Viewers)>) {
         if let Ok(own) = page.binary_search(&self.reference.author) {
             page.remove(own);
         }
@@ -67,7 +67,7 @@ impl FanOut<'_> {
         (self.tally.page(followers, followers - enrolled), split)
     }
 
-    async fn send(&self, range: Range, split: Vec<(u32, Vec<ActorId>)>) {
+    async fn send(&self, range: Range, split: Vec<(u32, Viewers)>) {
         for (shard, viewers) in split {
             let delivery = Delivery { reference: self.reference, viewers };
             let piece = Piece { delivery, tally: Arc::clone(&self.tally), range };

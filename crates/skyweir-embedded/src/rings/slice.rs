@@ -10,6 +10,10 @@ const PAGE: usize = 512;
 const CHUNK: usize = 64;
 const NONE: u32 = u32::MAX;
 
+/// Where a ring is in its slice, until the next [`Slice::put`] or [`Slice::remove`].
+#[derive(Clone, Copy)]
+pub(super) struct Slot(u32);
+
 /// Rings of one slice, behind one lock.
 #[derive(Default)]
 pub(super) struct Slice {
@@ -26,23 +30,35 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    fn slot(&self, place: usize) -> Option<usize> {
+    /// Where the ring of a place is.
+    #[inline]
+    pub(super) fn slot(&self, place: usize) -> Option<Slot> {
         let slot = self.pages.get(place / PAGE)?.as_deref()?[place % PAGE];
-        (slot != NONE).then_some(slot as usize)
+        (slot != NONE).then_some(Slot(slot))
+    }
+
+    /// The ring at a slot.
+    #[inline]
+    pub(super) fn at(&self, Slot(slot): Slot) -> &Ring {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    /// The ring at a slot.
+    #[inline]
+    pub(super) fn at_mut(&mut self, Slot(slot): Slot) -> &mut Ring {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// The ring at a place.
     #[inline]
     pub(super) fn get(&self, place: usize) -> Option<&Ring> {
-        let slot = self.slot(place)?;
-        Some(&self.chunks[slot / CHUNK][slot % CHUNK])
+        Some(self.at(self.slot(place)?))
     }
 
     /// The ring at a place.
     #[inline]
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Ring> {
-        let slot = self.slot(place)?;
-        Some(&mut self.chunks[slot / CHUNK][slot % CHUNK])
+        Some(self.at_mut(self.slot(place)?))
     }
 
     /// Sets the ring at a place.
@@ -53,7 +69,7 @@ impl Slice {
         }
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = ring;
+                *self.at_mut(Slot(slot)) = ring;
                 slot
             }
             None => {
@@ -79,9 +95,9 @@ impl Slice {
         if let Some(page) = &mut self.pages[place / PAGE] {
             page[place % PAGE] = NONE;
         }
-        let ring = &mut self.chunks[slot / CHUNK][slot % CHUNK];
+        let ring = self.at_mut(slot);
         *ring = Ring::new(ActorId(u32::MAX), Generation(0), ring.did_hash, 1.0);
-        self.free.push(slot as u32);
+        self.free.push(slot.0);
         self.len -= 1;
     }
 
