@@ -9,7 +9,7 @@ use crate::ci::cargo;
 /// Which bars, and how large.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only these bars: memory, cold, ingest, pages, post, celebrity, sustained, hibernating.
+    /// Only these bars: memory, cold, ingest, slow_shard, pages, post, celebrity, sustained, hibernating.
     names: Vec<String>,
     /// The size of everything: 1 is what the bars are about (some 7 GiB of memory), 0.05 a smoke test.
     #[arg(long, default_value_t = 1.0)]

@@ -19,6 +19,7 @@ mod post;
 mod report;
 mod rng;
 mod served;
+mod slow_shard;
 mod sustained;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ use crate::report::Report;
 use crate::served::Served;
 
 /// Names that can be asked for, in the order in which they run.
-const NAMES: [&str; 8] =
-    ["memory", "cold", "ingest", "pages", "post", "celebrity", "sustained", "hibernating"];
+const NAMES: [&str; 9] =
+    ["memory", "cold", "ingest", "slow_shard", "pages", "post", "celebrity", "sustained", "hibernating"];
 /// Those that share one crowd.
 const IN_THE_CROWD: [&str; 5] = ["pages", "post", "celebrity", "sustained", "hibernating"];
 
@@ -41,7 +42,7 @@ const IN_THE_CROWD: [&str; 5] = ["pages", "post", "celebrity", "sustained", "hib
 #[derive(Debug, Parser)]
 #[command(
     name = "bars",
-    after_help = "NAME: memory, cold, ingest, pages, post, celebrity, sustained, hibernating"
+    after_help = "NAME: memory, cold, ingest, slow_shard, pages, post, celebrity, sustained, hibernating"
 )]
 struct Options {
     /// Which bars; all if none is named.
@@ -90,6 +91,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if wanted("ingest") {
         ingest::run(&mut report, &dir("ingest"), scale)?;
+    }
+    if wanted("slow_shard") {
+        slow_shard::run(&mut report, &dir("slow_shard"), scale)?;
     }
     if IN_THE_CROWD.iter().any(|name| wanted(name)) {
         in_the_crowd(&mut report, &dir("crowd"), scale, &wanted)?;
