@@ -8,6 +8,31 @@ pub fn tid(time_us: u64, clock: u16) -> String {
     (0..13).map(|i| char::from(TID_ALPHABET[(value >> (60 - 5 * i)) as usize & 31])).collect()
 }
 
+/// The number that a TID writes; nothing for what is no TID.
+pub(crate) fn untid(text: &str) -> Option<u64> {
+    if text.len() != 13 {
+        return None;
+    }
+    text.bytes().try_fold(0_u64, |value, byte| {
+        let digit = TID_ALPHABET.iter().position(|known| *known == byte)?;
+        Some(value << 5 | digit as u64)
+    })
+}
+
+/// Reads what [`rfc3339_millis`] writes, in milliseconds since 1970; nothing for any other form.
+pub(crate) fn unmillis(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    if text.len() != 24 || !text.ends_with('Z') {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // years from March on, so that the leap day comes last
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = ((days * 24 + number(11..13)?) * 60 + number(14..16)?) * 60 + number(17..19)?;
+    Some(seconds * 1_000 + number(20..23)?)
+}
+
 /// A time in microseconds since 1970 as RFC 3339 in UTC, with exactly six fractional digits.
 ///
 /// Years up to 9999 are written correctly; later ones would need a fifth digit.
@@ -48,6 +73,18 @@ mod tests {
         assert_eq!(tid(1_783_175_887_502_441, 6), "3mptbyplj5d2a");
         assert_eq!(tid(1_779_719_008_873_876, 12), "3mmoojp7vgo2g");
         assert_eq!(tid(0, 0), "2222222222222");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for us in
+            [0, 951_782_400_001_000, 1_709_164_800_000_000, 1_783_175_887_877_000, 4_102_444_799_999_000]
+        {
+            assert_eq!(unmillis(&rfc3339_millis(us)), Some((us / 1_000) as i64), "{us}");
+            assert_eq!(untid(&tid(us, 7)), Some(us << 10 | 7));
+        }
+        assert_eq!(unmillis("2026-01-01T00:00:00Z"), None);
+        assert_eq!(untid("self"), None);
     }
 
     #[test]

@@ -14,10 +14,37 @@ use serde_json::Value;
 use crate::run::{Table, now, root};
 use crate::{mutants, oracle, torture};
 
+/// A small load run: nothing is timed in it, what is read has to be right.
+const LOAD_RUN: [&str; 23] = [
+    "run",
+    "--release",
+    "--locked",
+    "-p",
+    "skyweir-loadtest",
+    "--",
+    "run",
+    "--actors",
+    "3000",
+    "--mean-follows",
+    "20",
+    "--readers",
+    "200",
+    "--reasonable-limit",
+    "500",
+    "--celebrity-posts-every",
+    "1",
+    "--events-per-second",
+    "300",
+    "--duration",
+    "5",
+    "--deeper",
+    "0.3",
+];
+
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the release build, torture and oracle.
+    /// Leave out the release build, the load run, torture and oracle.
     #[arg(long)]
     fast: bool,
 }
@@ -73,14 +100,16 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     if options.fast {
         return Ok(());
     }
-    steps.step("release build", || cargo(&["build", "--release", "--locked", "-p", "skyweir"], &[]))?;
+    let build = ["build", "--release", "--locked", "-p", "skyweir", "-p", "skyweir-loadtest"];
+    steps.step("release build", || cargo(&build, &[]))?;
+    steps.step("load run", || cargo(&LOAD_RUN, &[]))?;
     steps.step("torture", || torture::run(&torture::Options::short()))?;
     let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
     steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))
 }
 
 /// A cargo command in the workspace's root.
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     // what `cargo run` tells this process about its own package is not meant for others

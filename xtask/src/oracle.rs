@@ -115,7 +115,7 @@ fn judge(dir: &Path, binary: &Path, temp: &Path, mode: &str, rows: &mut Vec<Row>
 }
 
 /// The running network of the oracle.
-struct Network {
+pub(crate) struct Network {
     group: Group,
     dir: PathBuf,
     file: PathBuf,
@@ -123,7 +123,8 @@ struct Network {
 }
 
 impl Network {
-    fn start(dir: &Path, work: &Path) -> Result<Self> {
+    /// Starts it and waits until it is up; what it says of itself is in `network.json` of `work` then.
+    pub(crate) fn start(dir: &Path, work: &Path) -> Result<Self> {
         let (file, out, err) =
             (work.join("network.json"), work.join("network.out"), work.join("network.log"));
         let mut command = Command::new(dir.join("run.sh"));
@@ -206,7 +207,7 @@ fn short(line: &str) -> String {
 }
 
 /// The oracle's folder, installed.
-fn folder(options: &Options) -> Result<Option<PathBuf>> {
+pub(crate) fn folder(options: &Options) -> Result<Option<PathBuf>> {
     if let Some(dir) = &options.dir {
         let dir = dir.canonicalize().with_context(|| format!("no oracle in {}", dir.display()))?;
         if !dir.join("node_modules/.oracle-setup").is_file() {

@@ -51,8 +51,8 @@ impl<'v> Check<'v> {
         let authors = unknown(items.iter().map(|item| item.author), &self.follows);
         if !authors.is_empty() {
             let pairs: Vec<_> = authors.iter().map(|author| (self.viewer, *author)).collect();
-            let edges = self.view.edges(&pairs).await?;
-            self.follows.extend(authors.into_iter().zip(edges.iter().map(Option::is_some)));
+            let edges = self.view.has_edges(&pairs).await?;
+            self.follows.extend(authors.into_iter().zip(edges));
         }
         Ok(())
     }

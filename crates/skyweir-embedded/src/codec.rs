@@ -37,12 +37,17 @@ pub(crate) fn rkey_tid(rkey: &RecordKey) -> Option<Tid> {
     Tid::parse(text).ok().filter(|tid| tid.to_string() == text)
 }
 
+/// Appends the record key that a TID is.
+pub(crate) fn push_tid(out: &mut Vec<u8>, tid: Tid) {
+    out.push(RKEY_TID);
+    out.extend_from_slice(&tid.0.to_be_bytes());
+}
+
 /// Appends a record key: a canonical TID as tag 0 and its 8 bytes, any other as tag 1, length (u16) and text. Tells
 /// its own end, so that more can follow in a key.
 pub(crate) fn push_rkey(out: &mut Vec<u8>, rkey: &RecordKey) {
     if let Some(tid) = rkey_tid(rkey) {
-        out.push(RKEY_TID);
-        out.extend_from_slice(&tid.0.to_be_bytes());
+        push_tid(out, tid);
     } else {
         let text = rkey.as_str().as_bytes();
         out.push(RKEY_TEXT);
@@ -90,6 +95,10 @@ impl<'a> Reader<'a> {
         Ok(self.array::<1>()?[0])
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.array()?))
     }
@@ -128,11 +137,16 @@ impl<'a> Reader<'a> {
         Ok(Cid::from_digest(self.array()?))
     }
 
+    /// What [`push_tid`] wrote; `None` for any other record key, of which the rest stays.
+    pub(crate) fn tid_key(&mut self) -> Result<Option<Tid>> {
+        Ok(if self.u8()? == RKEY_TID { Some(Tid(self.u64()?)) } else { None })
+    }
+
     pub(crate) fn rkey(&mut self) -> Result<RecordKey> {
         let text = match self.u8()? {
             RKEY_TID => Tid(self.u64()?).to_string(),
             RKEY_TEXT => {
-                let len = u16::from_be_bytes(self.array()?);
+                let len = self.u16()?;
                 std::str::from_utf8(self.take(len.into())?).map_err(|_| self.bad())?.to_owned()
             }
             _ => return Err(self.bad()),

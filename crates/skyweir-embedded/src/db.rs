@@ -95,6 +95,16 @@ impl Db {
         Batch { db: self, batch: self.database.batch().durability(Some(PersistMode::Buffer)) }
     }
 
+    /// Begins to write an empty table in the order of its keys, past journal and memtable. What was written shows and
+    /// is on disk once it is finished.
+    pub(crate) fn ingest(&self, table: Table) -> Result<Ingest<'_>> {
+        let mut table = Some(self.space(table).start_ingestion().map_err(db_error)?);
+        Ok(Ingest(Box::new(move |entry| match (entry, &mut table) {
+            (Some((key, value)), Some(table)) => table.write(key, value).map_err(db_error),
+            (_, open) => open.take().map_or(Ok(()), |table| table.finish().map_err(db_error)),
+        })))
+    }
+
     /// Bytes on disk, with journals.
     pub(crate) fn disk_space(&self) -> Result<u64> {
         self.database.disk_space().map_err(db_error)
@@ -114,6 +124,23 @@ pub(crate) fn must_exist(dir: &Path) -> Result<()> {
         return Ok(());
     }
     Err(skyweir_store::Error::Unavailable(format!("{} is no data directory", dir.display())))
+}
+
+/// A table being written in one go. fjall doesn't export the type behind it, so a closure holds that: it is called
+/// with each entry, and with `None` at the end.
+pub(crate) struct Ingest<'a>(Box<Step<'a>>);
+
+type Step<'a> = dyn FnMut(Option<(&[u8], &[u8])>) -> Result<()> + 'a;
+
+impl Ingest<'_> {
+    /// Keys have to rise.
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        (self.0)(Some((key, value)))
+    }
+
+    pub(crate) fn finish(mut self) -> Result<()> {
+        (self.0)(None)
+    }
 }
 
 /// Writes that take effect together.

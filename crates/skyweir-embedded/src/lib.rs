@@ -6,20 +6,24 @@
 
 mod accounts;
 mod blocking;
+mod bulk;
 mod check;
 mod codec;
 mod config;
 mod db;
 mod error;
+mod hinted;
 mod lock;
 pub mod metrics;
 mod overlay;
+mod packed;
 mod rings;
 mod store;
 mod table;
 mod txn;
 mod view;
 
+pub use bulk::{Bulk, BulkConfig, BulkProgress};
 pub use check::{Finding, Holdings, Report, check};
 pub use config::{Config, RingsConfig};
 pub use rings::Rings;

@@ -33,6 +33,11 @@ impl Overlay {
         self.writes[table as usize].insert(key, None);
     }
 
+    /// What lies under the writes.
+    pub(crate) fn base(&self) -> &Moment {
+        &self.base
+    }
+
     /// How many keys were written.
     pub(crate) fn len(&self) -> usize {
         self.writes.iter().map(BTreeMap::len).sum()

@@ -58,6 +58,12 @@ impl EmbeddedStore {
     pub fn open(config: Config) -> Result<Self> {
         let lock = DirLock::take(&config.data_dir)?;
         let db = Db::open(&config)?;
+        meta::refuse_unfinished_load(&db.snapshot(), &config.data_dir)?;
+        Self::assemble(config, lock, db)
+    }
+
+    /// The store of an open database.
+    pub(crate) fn assemble(config: Config, lock: DirLock, db: Db) -> Result<Self> {
         let moment = db.snapshot();
         let number = |key| moment.get(Table::Meta, key)?.map(|bytes| meta::read_number(&bytes)).transpose();
         let numbers = Numbers {

@@ -1,6 +1,7 @@
 //! A transaction: an overlay that becomes one synced batch.
 
 mod edges;
+mod fold;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -107,6 +108,7 @@ impl EmbeddedTxn {
 
     fn commit_now(mut self) -> Result<()> {
         let begun = Instant::now();
+        self.fold_followers()?;
         self.finish_overlay();
         let keys = self.overlay.len();
         if keys == 0 {

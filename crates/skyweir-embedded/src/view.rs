@@ -10,9 +10,12 @@ use tokio::task::yield_now;
 
 use crate::db::{Moment, Read};
 use crate::error::corrupt;
+use crate::hinted;
 use crate::store::Inner;
 use crate::table::heads::Head;
-use crate::table::{Table, actors, after_prefix, feeds, follows, items, meta, records, syncs, tasks};
+use crate::table::{
+    Table, actors, after_prefix, feeds, followers, follows, items, meta, records, syncs, tasks,
+};
 
 /// After so many single reads others get their turn.
 const STRETCH: usize = 256;
@@ -55,8 +58,7 @@ impl EmbeddedView {
         Ok(answers)
     }
 
-    /// The second halves of an edge set's keys that begin with `of`.
-    fn edge_page(&self, table: Table, of: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+    fn follows_page(&self, of: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
         let mut page = Vec::with_capacity(n.min(10_000));
         if n == 0 {
             return Ok(page);
@@ -64,7 +66,7 @@ impl EmbeddedView {
         let from = follows::key(of, after.unwrap_or_default());
         let from = if after.is_some() { Bound::Excluded(&from[..]) } else { Bound::Included(&from[..]) };
         let to = after_prefix(&actors::number(of));
-        self.moment.scan(table, from, to.as_deref(), &mut |key, _| {
+        self.moment.scan(Table::Follows, from, to.as_deref(), &mut |key, _| {
             page.push(follows::read_key(key)?.1);
             Ok(page.len() < n)
         })?;
@@ -135,17 +137,20 @@ impl View for EmbeddedView {
     }
 
     async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        self.edge_page(Table::Follows, viewer, after, n)
+        self.follows_page(viewer, after, n)
     }
 
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        self.edge_page(Table::Followers, author, after, n)
+        followers::page(&self.moment, author, self.head(author)?.packed, after, n)
     }
 
     async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>> {
+        hinted::edges(&self.moment, pairs).await
+    }
+
+    async fn has_edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
         self.each(pairs, |(follower, subject)| {
-            let stored = self.moment.get(Table::Follows, &follows::key(*follower, *subject))?;
-            stored.map(|bytes| Ok(follows::decode(&bytes)?.first)).transpose()
+            Ok(self.moment.get(Table::Follows, &follows::key(*follower, *subject))?.is_some())
         })
         .await
     }

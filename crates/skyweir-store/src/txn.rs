@@ -156,9 +156,11 @@ pub trait Txn: Send {
         after: Option<&RecordRef>,
         n: usize,
     ) -> Result<Vec<RecordRef>>;
-    /// Adds a follow record to an edge. Returns whether the edge is new. Adding one twice changes nothing.
+    /// Adds a follow record to an edge. Returns whether the edge is new. Adding one twice changes nothing. The record
+    /// itself is put before the transaction is committed: a store may keep no more of it in the edge than finds it.
     async fn add_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool>;
-    /// Takes a follow record from an edge. Returns whether the edge is gone with it.
+    /// Takes a follow record from an edge, before the record itself is written or removed. Returns whether the edge
+    /// is gone with it.
     async fn remove_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool>;
     /// Appends a task; it reaches the writer after the commit.
     async fn append(&mut self, task: Task) -> Result<TaskId>;

@@ -224,6 +224,64 @@ mod tests {
     }
 
     #[test]
+    fn the_table_is_that_of_the_measured_histogram() {
+        let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let shared = std::env::var_os("SKYWEIR_SHARED").map_or(beside, Into::into);
+        let file = shared.join("data/graphs/twitter-2009-follower-histogram.preseqR.txt");
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            assert!(std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"), "no {}", file.display());
+            println!("skipped: no {}", file.display());
+            return;
+        };
+        let numbers =
+            |line: &str| line.split_once(' ').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let histogram: Vec<(f64, f64)> = text.lines().filter_map(numbers).collect();
+        for (followers, users) in FOLLOWER_CCDF {
+            let counted: f64 =
+                histogram.iter().filter(|(at, _)| *at >= followers).map(|(_, users)| users).sum();
+            assert_eq!(counted, users, "{followers} followers");
+        }
+        assert_eq!(histogram.last().map(|(most, _)| *most), Some(MOST_FOLLOWERS));
+    }
+
+    #[test]
+    fn followers_are_spread_as_in_the_measured_histogram() {
+        let actors = 100_000;
+        let spec = NetworkSpec {
+            actors,
+            mean_follows: 12.0,
+            mass_followers: 0,
+            celebrities: 0,
+            ..NetworkSpec::default()
+        };
+        let graph = Graph::new(&spec);
+        let mut followers = vec![0.0_f64; actors as usize];
+        for actor in 0..actors {
+            graph.followees(actor).iter().for_each(|followee| followers[*followee as usize] += 1.0);
+        }
+        followers.sort_unstable_by(|a, b| b.total_cmp(a));
+        // a hub can't have more followers than there are, and what it lacks goes to all others: the scale of the rest is
+        // taken where it is surest. The smaller and denser a network, the flatter its top.
+        let (least, users) = FOLLOWER_CCDF[4];
+        let scale = followers[(users / CRAWLED * f64::from(actors)) as usize] / least;
+        for (least, users) in FOLLOWER_CCDF {
+            let wanted = users / CRAWLED * f64::from(actors);
+            // few followers are a matter of chance, and so are few accounts
+            if least * scale < 10.0 || wanted < 60.0 {
+                continue;
+            }
+            let found = followers.iter().filter(|count| **count >= least * scale).count() as f64;
+            assert!(
+                {
+                    println!("{least} {found} {wanted} {scale}");
+                    true
+                },
+                "{found} for {wanted} with {least} followers or more"
+            );
+        }
+    }
+
+    #[test]
     fn tiny_networks_do_not_hang() {
         for actors in 2..20 {
             for seed in 0..20 {

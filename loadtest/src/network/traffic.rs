@@ -1,9 +1,12 @@
 //! The events of a network in order: the graph, then traffic in the mix that was measured on the real network.
 
+mod pool;
+
 use super::{Network, records, records::PostLinks, records::Strong};
 use crate::event::{Body, Event, Operation};
 use crate::prng::Prng;
 use crate::{dagcbor, time};
+use pool::{Known, Pool};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -13,8 +16,6 @@ const FOLLOW: &str = "app.bsky.graph.follow";
 const BLOCK: &str = "app.bsky.graph.block";
 const PROFILE: &str = "app.bsky.actor.profile";
 
-/// How many posts, reposts and follows are remembered as subjects of later events, each.
-const REMEMBERED: usize = 16_384;
 /// How many accounts are inactive at a time, at the most.
 const INACTIVE: usize = 32;
 const DAY_US: u64 = 86_400_000_000;
@@ -49,14 +50,6 @@ enum Kind {
     Account,
 }
 
-/// A record that later events may speak of.
-struct Known {
-    actor: u32,
-    rkey: String,
-    /// The post's own reference, and that of its thread's root; none for follows and reposts.
-    post: Option<(Strong, Strong)>,
-}
-
 /// The events of a [`Network`] in order; see [`Network::events`].
 pub struct NetworkEvents<'a> {
     network: &'a Network,
@@ -68,6 +61,8 @@ pub struct NetworkEvents<'a> {
     pending: Vec<u32>,
     follower: u32,
     traffic_left: u64,
+    /// The pace of the traffic, in events a second of network time.
+    pace: f64,
     posts: Pool,
     reposts: Pool,
     follows: Pool,
@@ -86,6 +81,7 @@ impl<'a> NetworkEvents<'a> {
             pending: Vec::new(),
             follower: 0,
             traffic_left: spec.events,
+            pace: spec.events_per_second,
             posts: Pool::default(),
             reposts: Pool::default(),
             follows: Pool::default(),
@@ -97,7 +93,8 @@ impl<'a> NetworkEvents<'a> {
         Self { next_actor: network.actors(), ..Self::new(network) }
     }
 
-    fn next_follow(&mut self) -> Option<Event> {
+    /// The next event of the graph; nothing when the graph is complete.
+    pub fn next_of_graph(&mut self) -> Option<Event> {
         while self.pending.is_empty() {
             if self.next_actor == self.network.actors() {
                 return None;
@@ -112,8 +109,15 @@ impl<'a> NetworkEvents<'a> {
         Some(self.follow(self.follower, followee))
     }
 
-    fn next_traffic(&mut self) -> Event {
-        let pause = self.prng.exponential() * 1e6 / self.network.spec().events_per_second;
+    /// How many accounts' follows were begun: the way through the graph, whose length is [`Network::actors`].
+    pub fn accounts_begun(&self) -> u32 {
+        self.next_actor
+    }
+
+    /// The next event of traffic, whether or not the graph is complete and the spec's number reached: a live stream
+    /// has no end.
+    pub fn next_of_traffic(&mut self) -> Event {
+        let pause = self.prng.exponential() * 1e6 / self.pace;
         self.advance(pause);
         let total = MIX.iter().map(|(_, weight)| weight).sum();
         let mut at = self.prng.below(total);
@@ -135,6 +139,29 @@ impl<'a> NetworkEvents<'a> {
         };
         // what finds no subject yet becomes a post: the stream stays as long as the spec says
         event.unwrap_or_else(|| self.post())
+    }
+
+    /// Sets the network's clock forward and returns what it shows, in microseconds since 1970: this time, or a later
+    /// one if that has passed.
+    pub fn skip_to(&mut self, time_us: u64) -> u64 {
+        self.now_us = self.now_us.max(time_us as f64);
+        self.now_us as u64
+    }
+
+    /// Changes the mean pace of the traffic, in events a second of network time; above 0.
+    pub fn set_pace(&mut self, events_per_second: f64) {
+        self.pace = events_per_second;
+    }
+
+    /// A post of this account right after the last event, without reply or quote.
+    pub fn post_of(&mut self, actor: u32) -> Event {
+        self.advance(1.0);
+        let created = self.last_us - 1_000;
+        let record = records::post(&mut self.prng, created, &PostLinks::default());
+        let rkey = self.rkey(actor);
+        let event = self.put(actor, Operation::Create, POST, rkey.clone(), record);
+        self.remember_post(actor, rkey, &event, None);
+        event
     }
 
     /// Moves the clock, by 1 µs at the least: times rise strictly, and with them revs and record keys.
@@ -314,41 +341,11 @@ impl Iterator for NetworkEvents<'_> {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.next_follow() {
+        if let Some(event) = self.next_of_graph() {
             return Some(event);
         }
         self.traffic_left = self.traffic_left.checked_sub(1)?;
-        Some(self.next_traffic())
-    }
-}
-
-/// A bounded memory of records; a newcomer to a full pool takes the place of a random one.
-#[derive(Default)]
-struct Pool(Vec<Known>);
-
-impl Pool {
-    fn push(&mut self, prng: &mut Prng, known: Known) {
-        if self.0.len() < REMEMBERED {
-            self.0.push(known);
-        } else {
-            self.0[prng.below(REMEMBERED as u64) as usize] = known;
-        }
-    }
-
-    /// A record, leaning to the newer ones.
-    fn pick(&self, prng: &mut Prng) -> Option<&Known> {
-        let age = (prng.unit() * prng.unit() * self.0.len() as f64) as usize;
-        self.0.get(self.0.len().checked_sub(age + 1)?)
-    }
-
-    /// Takes a record of an account that may act now.
-    fn take(&mut self, prng: &mut Prng, inactive: &BTreeSet<u32>) -> Option<Known> {
-        let len = self.0.len() as u64;
-        let at = (0..8).find_map(|_| {
-            let at = prng.below(len.max(1)) as usize;
-            self.0.get(at).filter(|known| !inactive.contains(&known.actor)).map(|_| at)
-        })?;
-        Some(self.0.swap_remove(at))
+        Some(self.next_of_traffic())
     }
 }
 

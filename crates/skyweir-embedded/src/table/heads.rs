@@ -1,9 +1,10 @@
 //! What changes about an account: its row, its counts, the time of its newest item.
 //!
 //! Table `heads`: key: number, u32 BE. Value: flags (bits 0–1 status, 2 a resync is under way, 3 has a newest,
-//! 4 was deleted once), varints `follows` and `followers`, signed varint `status_us`, then by flags: `gone` u64 BE;
-//! `newest` as signed varint; the resync's rev u64 BE and stream time as signed varint. An account without a value
-//! is active and has nothing.
+//! 4 was deleted once, 5 has blocks of followers), varints `follows` and `followers`, signed varint `status_us`, then
+//! by flags: `gone` u64 BE; `newest` as signed varint; the resync's rev u64 BE and stream time as signed varint; of
+//! the followers the layer and its rows as varints, then nothing or how far the layer before is folded as varint. An account without a value is
+//! active and has nothing.
 
 use skyweir_store::{AccountInfo, AccountRow, Result, SyncMark};
 use skyweir_types::{AccountStatus, Tid};
@@ -13,6 +14,18 @@ use crate::codec::{Reader, push_signed, push_varint};
 const SYNCING: u8 = 4;
 const HAS_NEWEST: u8 = 8;
 const GONE: u8 = 16;
+const PACKED: u8 = 32;
+
+/// Where the followers of an author with blocks are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// The number of the layer of rows that is written now; it wraps.
+    pub(crate) layer: u16,
+    /// There are no more rows than this in it.
+    pub(crate) rows: u32,
+    /// The layer before is being folded into the blocks, and is so below this follower.
+    pub(crate) folding: Option<u32>,
+}
 
 /// The value of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +35,13 @@ pub(crate) struct Head {
     pub(crate) followers: u32,
     /// No item is newer; `i64::MIN`: never had one.
     pub(crate) newest: i64,
+    /// `None`: its followers are all in rows.
+    pub(crate) packed: Option<Packed>,
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { row: AccountRow::default(), follows: 0, followers: 0, newest: i64::MIN }
+        Self { row: AccountRow::default(), follows: 0, followers: 0, newest: i64::MIN, packed: None }
     }
 }
 
@@ -49,6 +64,7 @@ impl Head {
         flags |= if self.row.sync.is_some() { SYNCING } else { 0 };
         flags |= if self.newest > i64::MIN { HAS_NEWEST } else { 0 };
         flags |= if self.row.gone > Tid::ZERO { GONE } else { 0 };
+        flags |= if self.packed.is_some() { PACKED } else { 0 };
         let mut out = Vec::with_capacity(32);
         out.push(flags);
         push_varint(&mut out, self.follows.into());
@@ -63,6 +79,13 @@ impl Head {
         if let Some(sync) = self.row.sync {
             out.extend_from_slice(&sync.rev.0.to_be_bytes());
             push_signed(&mut out, sync.since_ms);
+        }
+        if let Some(packed) = self.packed {
+            push_varint(&mut out, packed.layer.into());
+            push_varint(&mut out, packed.rows.into());
+            if let Some(next) = packed.folding {
+                push_varint(&mut out, next.into());
+            }
         }
         out
     }
@@ -83,8 +106,16 @@ impl Head {
             0 => None,
             _ => Some(SyncMark { rev: Tid(reader.u64()?), since_ms: reader.signed()? }),
         };
+        let packed = match flags & PACKED {
+            0 => None,
+            _ => Some(Packed {
+                layer: u16::try_from(reader.small()?).map_err(|_| reader.bad())?,
+                rows: reader.small()?,
+                folding: if reader.is_empty() { None } else { Some(reader.small()?) },
+            }),
+        };
         reader.end()?;
-        Ok(Self { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest })
+        Ok(Self { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest, packed })
     }
 }
 
@@ -98,11 +129,12 @@ mod tests {
         #[test]
         fn round_trip(
             status in 0..3usize, status_us: i64, gone in arb::tid(), sync in prop::option::of((arb::tid(), any::<i64>())),
-            follows: u32, followers: u32, newest: i64,
+            follows: u32, followers: u32, newest: i64, packed in prop::option::of(any::<(u16, u32, Option<u32>)>()),
         ) {
             let status = [AccountStatus::Active, AccountStatus::Hidden, AccountStatus::Deleted][status];
             let sync = sync.map(|(rev, since_ms)| SyncMark { rev, since_ms });
-            let head = Head { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest };
+            let packed = packed.map(|(layer, rows, folding)| Packed { layer, rows, folding });
+            let head = Head { row: AccountRow { status, status_us, gone, sync }, follows, followers, newest, packed };
             prop_assert_eq!(Head::decode(&head.encode()).unwrap(), head);
         }
     }

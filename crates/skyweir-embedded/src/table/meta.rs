@@ -3,15 +3,19 @@
 //! Table `meta`, keys as text: `format` u32 BE; `actors`, `items`, `tasks`: the next numbers, u64 BE; `cursor`:
 //! position and time as u64 BE, then the source as text; `rings`: the manifest of the last complete checkpoint
 //! (number, kept, draw fingerprint as u64 BE, slices u32 BE, then for each slice the number of the checkpoint that
-//! wrote its file, u64 BE, zero for none).
+//! wrote its file, u64 BE, zero for none); `loading`, empty: a load of a whole network isn't finished.
+
+use std::path::Path;
 
 use skyweir_store::{Error, Result, SavedCursor};
 use skyweir_types::TaskId;
 
+use super::Table;
 use crate::codec::Reader;
+use crate::db::Read;
 
 /// The format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const KEY_FORMAT: &[u8] = b"format";
 pub(crate) const KEY_ACTORS: &[u8] = b"actors";
@@ -19,6 +23,18 @@ pub(crate) const KEY_ITEMS: &[u8] = b"items";
 pub(crate) const KEY_TASKS: &[u8] = b"tasks";
 pub(crate) const KEY_CURSOR: &[u8] = b"cursor";
 pub(crate) const KEY_RINGS: &[u8] = b"rings";
+pub(crate) const KEY_LOADING: &[u8] = b"loading";
+
+/// Refuses a directory whose load was cut off: its tables don't fit together.
+pub(crate) fn refuse_unfinished_load(read: &impl Read, dir: &Path) -> Result<()> {
+    match read.get(Table::Meta, KEY_LOADING)? {
+        None => Ok(()),
+        Some(_) => Err(Error::Unavailable(format!(
+            "the load of a network into {} was cut off; remove the directory and load again",
+            dir.display()
+        ))),
+    }
+}
 
 /// Refuses a format that isn't ours.
 pub(crate) fn check_format(bytes: &[u8]) -> Result<()> {
@@ -114,6 +130,6 @@ mod tests {
     fn another_format_is_refused_by_name() {
         check_format(&FORMAT.to_be_bytes()).unwrap();
         let text = check_format(&9u32.to_be_bytes()).unwrap_err().to_string();
-        assert!(text.contains("format 9") && text.contains("format 1"), "{text}");
+        assert!(text.contains("format 9") && text.contains(&format!("format {FORMAT}")), "{text}");
     }
 }

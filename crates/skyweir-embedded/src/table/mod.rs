@@ -3,6 +3,7 @@
 pub(crate) mod actors;
 pub(crate) mod duplicates;
 pub(crate) mod feeds;
+pub(crate) mod followers;
 pub(crate) mod follows;
 pub(crate) mod heads;
 pub(crate) mod items;
@@ -28,12 +29,13 @@ pub(crate) enum Table {
     Reposts,
     Follows,
     Followers,
+    FollowerBlocks,
     Duplicates,
     Tasks,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Meta,
         Self::Dids,
         Self::Actors,
@@ -46,6 +48,7 @@ impl Table {
         Self::Reposts,
         Self::Follows,
         Self::Followers,
+        Self::FollowerBlocks,
         Self::Duplicates,
         Self::Tasks,
     ];
@@ -65,6 +68,7 @@ impl Table {
             Self::Reposts => "reposts",
             Self::Follows => "follows",
             Self::Followers => "followers",
+            Self::FollowerBlocks => "follower_blocks",
             Self::Duplicates => "duplicates",
             Self::Tasks => "tasks",
         }

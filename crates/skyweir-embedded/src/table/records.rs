@@ -1,15 +1,18 @@
 //! What is known of each record: the index that tells a create from an update and a replay from news.
 //!
 //! Table `records`: key: account u32 BE, collection u8, record key (packed). Value: tag (bits 0–2: 0 post, 1 repost,
-//! 2 follow, 3 tombstone; bit 3: `wiped` is there; bit 4: the repost has an item; bit 5: it has a subject), rev as
-//! signed varint distance from the record key if that is a TID, `wiped` u64 BE, then the body: post: item varint and
-//! CID; repost: item varint, CID, subject as account, collection and packed key; follow: subject u32 BE;
-//! tombstone: stream time as signed varint.
+//! 2 follow, 3 tombstone; bit 3: `wiped` is there; bit 4: the repost has an item; bit 5: it has a subject; bits 6–7:
+//! the upper two of the rev's clock id), the other eight bits of that clock id, the rev's time as signed varint distance
+//! in microseconds from the record key's if that is a TID, `wiped` u64 BE, then the body: post: item varint and CID;
+//! repost: item varint, CID, subject as account, collection and packed key; follow: subject varint; tombstone: stream
+//! time as signed varint.
 
 use skyweir_store::{RecordBody, RecordRow, Result};
 use skyweir_types::{ActorId, Collection, ItemId, RecordKey, RecordRef, Tid};
 
-use crate::codec::{Reader, push_rkey, push_signed, push_varint, rkey_tid};
+use crate::codec::{Reader, push_rkey, push_signed, push_tid, push_varint, rkey_tid};
+
+const FOLLOW: u8 = 2;
 
 const WIPED: u8 = 8;
 const HAS_ITEM: u8 = 16;
@@ -21,7 +24,7 @@ pub(crate) fn push_ref(out: &mut Vec<u8>, key: &RecordRef) {
     out.push(match key.collection {
         Collection::Post => 0,
         Collection::Repost => 1,
-        Collection::Follow => 2,
+        Collection::Follow => FOLLOW,
     });
     push_rkey(out, &key.rkey);
 }
@@ -47,8 +50,34 @@ pub(crate) fn read_key(bytes: &[u8]) -> Result<RecordRef> {
     reader.end().map(|()| record)
 }
 
+/// The key of a follow record that is named by a TID.
+pub(crate) fn follow_key(actor: ActorId, tid: Tid) -> Vec<u8> {
+    let mut out = Vec::with_capacity(14);
+    out.extend_from_slice(&actor.0.to_be_bytes());
+    out.push(FOLLOW);
+    push_tid(&mut out, tid);
+    out
+}
+
+/// Back from [`follow_key`], with the subject; `None` if it is a tombstone or another record.
+pub(crate) fn read_follow(key: &[u8], value: &[u8]) -> Result<Option<(Tid, ActorId)>> {
+    let mut reader = Reader::new("records", key);
+    reader.take(4)?;
+    let is_follow = reader.u8()? == FOLLOW;
+    let Some(tid) = reader.tid_key()?.filter(|_| is_follow) else { return Ok(None) };
+    reader.end()?;
+    // the subject is there whatever the rev's time counts from
+    match decode_from(0, value)?.body {
+        RecordBody::Follow { subject } => Ok(Some((tid, subject))),
+        _ => Ok(None),
+    }
+}
+
+/// Clock ids are the low bits of a TID, its time the others.
+const CLOCK_BITS: u32 = 10;
+
 fn base(rkey: &RecordKey) -> u64 {
-    rkey_tid(rkey).map_or(0, |tid| tid.0)
+    rkey_tid(rkey).map_or(0, |tid| tid.0 >> CLOCK_BITS)
 }
 
 /// The value of a record under this key.
@@ -64,9 +93,12 @@ pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
     if row.wiped > Tid::ZERO {
         tag |= WIPED;
     }
+    // a rev has its repository's clock, a key its client's: their distance is short only without clock ids
+    let (time, clock) = (row.rev.0 >> CLOCK_BITS, row.rev.0 & ((1 << CLOCK_BITS) - 1));
     let mut out = Vec::with_capacity(48);
-    out.push(tag);
-    push_signed(&mut out, row.rev.0.wrapping_sub(base(rkey)) as i64);
+    out.push(tag | ((clock >> 8) as u8) << 6);
+    out.push(clock as u8);
+    push_signed(&mut out, time.wrapping_sub(base(rkey)) as i64);
     if tag & WIPED != 0 {
         out.extend_from_slice(&row.wiped.0.to_be_bytes());
     }
@@ -84,7 +116,7 @@ pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
                 push_ref(&mut out, subject);
             }
         }
-        RecordBody::Follow { subject } => out.extend_from_slice(&subject.0.to_be_bytes()),
+        RecordBody::Follow { subject } => push_varint(&mut out, subject.0.into()),
         RecordBody::Tombstone { at_ms } => push_signed(&mut out, *at_ms),
     }
     out
@@ -92,9 +124,15 @@ pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
 
 /// Back from [`encode`].
 pub(crate) fn decode(rkey: &RecordKey, bytes: &[u8]) -> Result<RecordRow> {
+    decode_from(base(rkey), bytes)
+}
+
+fn decode_from(base: u64, bytes: &[u8]) -> Result<RecordRow> {
     let mut reader = Reader::new("records", bytes);
     let tag = reader.u8()?;
-    let rev = Tid(base(rkey).wrapping_add(reader.signed()? as u64));
+    let clock = u64::from(tag >> 6) << 8 | u64::from(reader.u8()?);
+    let time = base.wrapping_add(reader.signed()? as u64);
+    let rev = Tid(time << CLOCK_BITS | clock);
     let wiped = if tag & WIPED != 0 { Tid(reader.u64()?) } else { Tid::ZERO };
     let body = match tag & 7 {
         0 => RecordBody::Post { item: ItemId(reader.varint()?), cid: reader.cid()? },
@@ -104,7 +142,7 @@ pub(crate) fn decode(rkey: &RecordKey, bytes: &[u8]) -> Result<RecordRow> {
             let subject = if tag & HAS_SUBJECT != 0 { Some(read_ref(&mut reader)?) } else { None };
             RecordBody::Repost { item, cid, subject }
         }
-        2 => RecordBody::Follow { subject: ActorId(reader.u32()?) },
+        2 => RecordBody::Follow { subject: ActorId(reader.small()?) },
         3 => RecordBody::Tombstone { at_ms: reader.signed()? },
         _ => return Err(reader.bad()),
     };

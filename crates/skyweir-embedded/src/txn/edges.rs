@@ -2,15 +2,17 @@
 
 use std::ops::Bound;
 
-use skyweir_store::Result;
-use skyweir_types::{ActorId, RecordKey};
+use skyweir_store::{RecordBody, Result};
+use skyweir_types::{ActorId, Collection, RecordKey, RecordRef, Tid};
 
 use super::EmbeddedTxn;
+use crate::codec::rkey_tid;
 use crate::db::Read;
 use crate::error::corrupt;
+use crate::hinted;
 use crate::table::duplicates::Row;
-use crate::table::follows::Edge;
-use crate::table::{Table, after_prefix, duplicates, follows};
+use crate::table::follows::{Edge, Hint, Keyed};
+use crate::table::{Table, after_prefix, duplicates, followers, follows, records};
 
 impl EmbeddedTxn {
     /// Adds a record. Returns whether the edge is new.
@@ -20,11 +22,20 @@ impl EmbeddedTxn {
         subject: ActorId,
         rkey: &RecordKey,
     ) -> Result<bool> {
-        let Some(mut edge) = self.edge(follower, subject)? else {
-            self.put_edge(follower, subject, &Edge { first: rkey.clone(), last: 0, gone: 0 });
-            self.overlay.put(Table::Followers, follows::key(subject, follower).to_vec(), Vec::new());
-            self.count_edge(follower, subject, 1)?;
-            return Ok(true);
+        let mut edge = match self.edge(follower, subject)? {
+            Some(Edge::Keyed(edge)) => edge,
+            Some(Edge::Hinted(hint)) => match self.other_record(follower, subject, hint, rkey)? {
+                Some(first) => Keyed::one(first),
+                None if hint.fits(rkey) => return Ok(false),
+                None => return Err(hinted::lost(follower, subject)),
+            },
+            None => {
+                let edge = Edge::new(rkey, self.head(follower)?.follows);
+                self.put_edge(follower, subject, &edge);
+                self.set_follower(subject, follower, true)?;
+                self.count_edge(follower, subject, 1)?;
+                return Ok(true);
+            }
         };
         if edge.first != *rkey && self.duplicate(follower, subject, rkey)?.is_none() {
             edge.last += 1;
@@ -34,7 +45,7 @@ impl EmbeddedTxn {
             );
             self.overlay.put(Table::Duplicates, by_arrival, duplicates::encode_rkey(rkey));
             self.overlay.put(Table::Duplicates, by_key, edge.last.to_be_bytes().to_vec());
-            self.put_edge(follower, subject, &edge);
+            self.put_edge(follower, subject, &Edge::Keyed(edge));
         }
         Ok(false)
     }
@@ -46,7 +57,16 @@ impl EmbeddedTxn {
         subject: ActorId,
         rkey: &RecordKey,
     ) -> Result<bool> {
-        let Some(mut edge) = self.edge(follower, subject)? else { return Ok(false) };
+        let mut edge = match self.edge(follower, subject)? {
+            Some(Edge::Keyed(edge)) => edge,
+            Some(Edge::Hinted(hint)) => {
+                let is_it = hint.fits(rkey)
+                    && (self.is_follow(follower, subject, rkey)?
+                        || self.other_record(follower, subject, hint, rkey)?.is_none());
+                return if is_it { self.end_edge(follower, subject) } else { Ok(false) };
+            }
+            None => return Ok(false),
+        };
         if edge.first != *rkey {
             if let Some(number) = self.duplicate(follower, subject, rkey)? {
                 self.remove_duplicate(follower, subject, number, rkey);
@@ -57,18 +77,62 @@ impl EmbeddedTxn {
         if let Some((number, heir)) = heir {
             self.remove_duplicate(follower, subject, number, &heir);
             (edge.first, edge.gone) = (heir, number);
-            self.put_edge(follower, subject, &edge);
+            self.put_edge(follower, subject, &Edge::Keyed(edge));
             return Ok(false);
         }
+        self.end_edge(follower, subject)
+    }
+
+    fn end_edge(&mut self, follower: ActorId, subject: ActorId) -> Result<bool> {
         self.overlay.remove(Table::Follows, follows::key(follower, subject).to_vec());
-        self.overlay.remove(Table::Followers, follows::key(subject, follower).to_vec());
+        self.set_follower(subject, follower, false)?;
         self.count_edge(follower, subject, -1)?;
         Ok(true)
+    }
+
+    /// Writes the row that says whether somebody follows an author.
+    fn set_follower(&mut self, author: ActorId, follower: ActorId, there: bool) -> Result<()> {
+        let mut head = self.head(author)?;
+        let layer = head.packed.map_or(0, |packed| packed.layer);
+        let key = followers::row_key(author, layer, follower.0);
+        if let Some(packed) = &mut head.packed {
+            packed.rows = packed.rows.saturating_add(1);
+            self.set_head(author, head);
+        } else if !there {
+            self.overlay.remove(Table::Followers, key);
+            return Ok(());
+        }
+        self.overlay.put(Table::Followers, key, followers::encode_row(there));
+        Ok(())
     }
 
     fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
         let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
         stored.map(|bytes| follows::decode(&bytes)).transpose()
+    }
+
+    /// Whether a stored record is a living follow of the subject: then it is the one of an edge that has only one.
+    fn is_follow(&self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
+        let record = RecordRef { actor: follower, collection: Collection::Follow, rkey: rkey.clone() };
+        let row = self.stored_row(&records::key(&record), &record)?;
+        Ok(row.is_some_and(|row| row.body == RecordBody::Follow { subject }))
+    }
+
+    /// The record that an edge hints at, if it isn't this one.
+    fn other_record(
+        &self,
+        follower: ActorId,
+        subject: ActorId,
+        hint: Hint,
+        rkey: &RecordKey,
+    ) -> Result<Option<RecordKey>> {
+        let (own, mut found) = (rkey_tid(rkey), None);
+        hinted::visit(&self.overlay, follower, hint, &mut |tid, other| {
+            found = Some(tid).filter(|_| other == subject && own != Some(tid));
+            Ok(found.is_none())
+        })?;
+        let parse = |tid: Tid| RecordKey::parse(&tid.to_string());
+        found.map(parse).transpose().map_err(|_| corrupt("a TID is no record key"))
     }
 
     fn put_edge(&mut self, follower: ActorId, subject: ActorId, edge: &Edge) {
@@ -86,7 +150,7 @@ impl EmbeddedTxn {
         &self,
         follower: ActorId,
         subject: ActorId,
-        edge: &Edge,
+        edge: &Keyed,
     ) -> Result<Option<(u64, RecordKey)>> {
         if edge.gone >= edge.last {
             return Ok(None);

@@ -59,6 +59,7 @@ macro_rules! conformance_cases {
             feeds::a_new_version_may_take_the_old_ones_place, feeds::the_newest_is_known,
             edges::an_edge_lives_as_long_as_one_record, edges::both_edge_sets_page_by_rising_number,
             edges::an_account_may_follow_itself, edges::high_follows_are_those_above_the_limit,
+            edges::the_record_of_an_edge_is_the_oldest_that_lives,
             log::tasks_are_numbered_in_order, log::the_log_is_cut, log::a_cut_during_a_transaction_holds,
             log::the_cursor_is_the_last_one,
             snapshots::a_view_keeps_its_moment, snapshots::a_transaction_sees_its_own_writes,

@@ -143,6 +143,7 @@ pub(super) async fn none_asked_none_given(subject: &dyn Subject) {
     assert_eq!(view.items(&[]).await.unwrap(), []);
     assert_eq!(view.records(&[]).await.unwrap(), []);
     assert_eq!(view.edges(&[]).await.unwrap(), []);
+    assert_eq!(view.has_edges(&[]).await.unwrap(), []);
     let mut txn = store.begin().await.unwrap();
     assert_eq!(txn.records_of(A, None, 0).await.unwrap(), []);
     assert_eq!(txn.tombstones_before(i64::MAX, 0).await.unwrap(), []);

@@ -73,6 +73,7 @@ pub enum Ask {
     Follows,
     Followers,
     Edges,
+    HasEdges,
     HighFollows,
     Tasks,
     NextTask,

@@ -110,6 +110,10 @@ impl View for HookedView {
         self.ask(Ask::Edges, self.inner.edges(pairs)).await
     }
 
+    async fn has_edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
+        self.ask(Ask::HasEdges, self.inner.has_edges(pairs)).await
+    }
+
     async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>> {
         self.ask(Ask::HighFollows, self.inner.high_follows(limit, n)).await
     }

@@ -1,9 +1,12 @@
-//! The bare ring loop: look up, push, and nothing else. The yardstick of the fan-out.
+//! The yardsticks: the bare ring loop (look up, push, and nothing else), and pages read from rows.
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use fjall::{Database, KeyspaceCreateOptions};
+use tokio::time::Instant;
 
 use crate::machine::{Watch, median};
 
@@ -59,4 +62,27 @@ impl Bare {
         }
         Ok(median(&mut rates))
     }
+}
+
+/// The other yardstick: milliseconds to read so many follower numbers from rows of fjall's, a row an edge; the median.
+pub(crate) fn row_scan(dir: &Path, page: usize, scans: usize) -> Result<f64> {
+    let database = Database::builder(dir).open()?;
+    let space = database.keyspace("rows", KeyspaceCreateOptions::default)?;
+    for edge in 0..(page * 10) as u64 {
+        space.insert(edge.to_be_bytes(), [])?;
+    }
+    space.rotate_memtable_and_wait()?;
+    let mut took = Vec::with_capacity(scans);
+    for scan in 0..scans {
+        let from = ((scan % 10) * page) as u64;
+        let began = Instant::now();
+        let mut read = Vec::with_capacity(page);
+        for row in space.range(from.to_be_bytes()..).take(page) {
+            let key = row.key()?;
+            read.push(u32::from_be_bytes(key[4..].try_into().context("a key of 8 bytes")?));
+        }
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+        ensure!(read.last() == Some(&(from as u32 + page as u32 - 1)), "rows are missing");
+    }
+    Ok(median(&mut took))
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::load;
 use crate::machine::{Watch, median};
-use crate::report::{Claim, Limit, Report};
+use crate::report::{Claim, Compared, Limit, Report};
 use crate::rng::Rng;
 use crate::served::disturbed;
 
@@ -74,7 +74,7 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
         value: median(&mut walls),
         unit: "s",
         limit: Limit::AtMost(5.0),
-        compared: "20 s for GraphD's load (published)".into(),
+        compared: Compared::published("GraphD's load", 20.0),
     });
     Ok(())
 }

@@ -30,6 +30,10 @@ pub(crate) struct Shape {
     pub(crate) sleepers: u32,
     /// How many references a timeline keeps.
     pub(crate) cap: usize,
+    /// The first small authors have just so many followers, spread evenly among the viewers; the others' are drawn.
+    pub(crate) graded: &'static [u32],
+    /// So many viewers, every eighth one from the first, follow all small authors.
+    pub(crate) mass_followers: u32,
 }
 
 impl Shape {
@@ -42,6 +46,8 @@ impl Shape {
             readers: scaled(5_000.0, 200),
             sleepers: scaled(300.0, 60),
             cap: 100,
+            graded: &[],
+            mass_followers: 0,
         }
     }
 }
@@ -73,7 +79,12 @@ impl Crowd {
         let wanted = shape.authors as usize * MEAN_FOLLOWERS.saturating_sub(of_readers);
         let weight = |author: u32| f64::from(author).powf(-0.8);
         let weights: f64 = (1..first).map(weight).sum();
-        for author in 1..first {
+        for (author, count) in (1..).zip(shape.graded) {
+            let count = (*count).min(shape.viewers);
+            let spread = |n: u32| (u64::from(n) * u64::from(shape.viewers) / u64::from(count)) as u32;
+            edges.extend((0..count).map(|n| (first + spread(n), author)));
+        }
+        for author in 1 + shape.graded.len() as u32..first {
             let count = (wanted as f64 * weight(author) / weights).round() as usize;
             let count = count.min(shape.viewers as usize / 4);
             edges.extend(rng.distinct(count, shape.viewers).into_iter().map(|v| (first + v, author)));
@@ -87,6 +98,9 @@ impl Crowd {
                 edges.extend(follows(&mut rng).into_iter().map(|author| (account, author + 1)));
             }
         }
+        for mass in (first..sleeper).step_by(8).take(shape.mass_followers as usize) {
+            edges.extend((1..first).map(|author| (mass, author)));
+        }
         edges.sort_unstable();
         edges.dedup();
         let mut followers = vec![0; first as usize];
@@ -95,6 +109,19 @@ impl Crowd {
             .filter(|(follower, _)| *follower < sleeper)
             .for_each(|(_, author)| followers[*author as usize] += 1);
         Self { shape, edges, items: vec![Vec::new(); first as usize], followers, next_ms: FIRST_MS }
+    }
+
+    /// Small authors whose followers are drawn.
+    pub(crate) fn small_authors(&self) -> std::ops::Range<u32> {
+        1 + self.shape.graded.len() as u32..self.shape.authors + 1
+    }
+
+    /// Forgets items that no first page can show any more.
+    pub(crate) fn forget_old_items(&mut self, keep: usize) {
+        for items in &mut self.items {
+            let old = items.len().saturating_sub(keep);
+            items.drain(..old);
+        }
     }
 
     /// All accounts.
@@ -106,6 +133,12 @@ impl Crowd {
     pub(crate) fn viewers(&self) -> std::ops::Range<u32> {
         let first = self.shape.authors + 1;
         first..first + self.shape.viewers
+    }
+
+    /// Those of the viewers that follow all small authors. With shards by the number's remainder (128 of them) they
+    /// lie in every eighth shard.
+    pub(crate) fn mass_followers(&self) -> impl Iterator<Item = u32> + use<> {
+        self.viewers().step_by(8).take(self.shape.mass_followers as usize)
     }
 
     /// Those of the viewers that follow many authors.
@@ -142,7 +175,8 @@ impl Crowd {
         all.into_iter().map(|author| (author, self.take_ms())).collect()
     }
 
-    fn take_ms(&mut self) -> i64 {
+    /// The time of the next item.
+    pub(crate) fn take_ms(&mut self) -> i64 {
         self.next_ms += 1;
         self.next_ms
     }

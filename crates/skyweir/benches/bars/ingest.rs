@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 
 use crate::events::Feed;
 use crate::machine::{Watch, median};
-use crate::report::{Claim, Limit, Report, number};
+use crate::report::{Claim, Compared, Limit, Report};
 
 const ROUNDS: usize = 5;
 /// CPU seconds of a round of decoding, at least.
@@ -63,14 +63,14 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
         value: events.len() as f64 / took.cpu,
         unit: "events",
         limit: Limit::AtLeast(60_000.0),
-        compared: "network peak 2 k/s".into(),
+        compared: Compared::published("the network's peak, events/s", 2_000.0),
     });
     report.claim(Claim {
         what: "messages decoded per CPU-second",
         value: decoded,
         unit: "messages",
         limit: Limit::AtLeast(500_000.0),
-        compared: format!("{} parsed to serde_json::Value, the same messages in this run", number(untyped)),
+        compared: Compared::measured("the same messages parsed to serde_json::Value", untyped),
     });
     Ok(())
 }

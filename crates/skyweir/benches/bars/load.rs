@@ -9,6 +9,8 @@ use crate::crowd::Crowd;
 use crate::events::{cid, did, rkey};
 use crate::rng::Rng;
 
+/// Later than any item: a floor here lets nothing in. The year 2286, milliseconds.
+pub(crate) const NEVER_MS: i64 = 10_000_000_000_000;
 /// How many rows are one transaction.
 const TOGETHER: usize = 20_000;
 /// 2023-01-01, microseconds, and three years: when the follows were made.
@@ -54,7 +56,12 @@ pub(crate) async fn records(store: &EmbeddedStore, crowd: &mut Crowd) -> Result<
 }
 
 /// A follow, with its record: made at some time, under a rev a moment later.
-async fn follow(txn: &mut dyn Txn, rng: &mut Rng, follower: ActorId, subject: ActorId) -> Result<()> {
+pub(crate) async fn follow(
+    txn: &mut dyn Txn,
+    rng: &mut Rng,
+    follower: ActorId,
+    subject: ActorId,
+) -> Result<()> {
     let micros = FOLLOWED_FROM_US + rng.any() % FOLLOWED_WITHIN_US;
     let rkey = rkey(micros, (rng.any() & 1_023) as u16)?;
     let rev = Tid::from_parts(micros + 10_000 + rng.any() % 300_000, 1);
@@ -82,8 +89,19 @@ async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference>
 
 /// Enrols one timeline with these references, newest first; `floor`: none is missing above it.
 pub(crate) async fn enrol(rings: &Rings, viewer: u32, references: &[Reference], floor: i64) -> Result<()> {
+    enrol_at(rings, viewer, references, floor, 1.0).await
+}
+
+/// Enrols one at a rate.
+pub(crate) async fn enrol_at(
+    rings: &Rings,
+    viewer: u32,
+    references: &[Reference],
+    floor: i64,
+    rate: f32,
+) -> Result<()> {
     let now_us = Clock::system().now_micros();
-    let enrolment = Enrolment { did_hash: DidHash::of(did(viewer)?.as_str()), rate: 1.0, now_us };
+    let enrolment = Enrolment { did_hash: DidHash::of(did(viewer)?.as_str()), rate, now_us };
     let viewer = ActorId(viewer);
     let generation = rings.begin(viewer, enrolment).await?;
     ensure!(

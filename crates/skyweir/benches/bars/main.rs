@@ -1,17 +1,21 @@
-//! The bars of the design that need no load harness, each beside what it is compared with: `cargo xtask bench`.
+//! The bars of the design, each beside what it is compared with, and studies of how figures come about:
+//! `cargo xtask bench`, which runs each run of the bars and each study in a process of its own.
 //!
 //! Nothing here is a timed test: what is missed is printed as missed. The bars run one after the other in one process;
-//! those about memory come first, so that no freed heap blurs them.
+//! those about memory come first, so that no freed heap blurs them. To join: a module, and a line in [`BENCHES`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
 mod bare;
 mod celebrity;
+mod claim;
 mod cold;
 mod crowd;
 mod events;
+mod growth;
 mod hibernating;
 mod ingest;
 mod load;
+mod lossy;
 mod machine;
 mod memory;
 mod pages;
@@ -20,7 +24,10 @@ mod report;
 mod rng;
 mod served;
 mod slow_shard;
+mod soak;
+mod stages;
 mod sustained;
+mod tenth;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,26 +35,57 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
-use crate::crowd::Shape;
 use crate::report::Report;
 use crate::served::Served;
 
-/// Names that can be asked for, in the order in which they run.
-const NAMES: [&str; 9] =
-    ["memory", "cold", "ingest", "slow_shard", "pages", "post", "celebrity", "sustained", "hibernating"];
-/// Those that share one crowd.
-const IN_THE_CROWD: [&str; 5] = ["pages", "post", "celebrity", "sustained", "hibernating"];
+/// What a benchmark stands on.
+#[derive(Clone, Copy)]
+enum Bench {
+    /// On nothing but a folder of its own. Runs before any crowd is there.
+    Alone(fn(&mut Report, &Path, f64) -> Result<()>),
+    /// On the timelines of one crowd, served as the service would; all of these share it.
+    InTheCrowd(fn(&mut Report, &mut Served, f64) -> Result<()>),
+    /// On that crowd's data directory once its service has stopped; knows how many edges there are.
+    AfterTheCrowd(fn(&mut Report, &Path, usize) -> Result<()>),
+    /// As [`Bench::Alone`], but no bar: runs only when it is named, in a process of its own.
+    Study(fn(&mut Report, &Options, &Path) -> Result<()>),
+}
+
+use Bench::{AfterTheCrowd, Alone, InTheCrowd, Study};
+
+/// All benchmarks by name, in the order in which they run. What has several parts stands here as often.
+const BENCHES: &[(&str, Bench)] = &[
+    ("memory", Alone(memory::run)),
+    ("cold", Alone(cold::run)),
+    ("ingest", Alone(ingest::run)),
+    ("slow_shard", Alone(slow_shard::run)),
+    ("pages", Alone(pages::like_the_network)),
+    ("pages", InTheCrowd(|report, served, _| pages::read(report, served, &served.dir.join("pages")))),
+    ("post", InTheCrowd(|report, served, _| post::run(report, served))),
+    ("celebrity", InTheCrowd(celebrity::run)),
+    ("sustained", InTheCrowd(sustained::run)),
+    ("hibernating", InTheCrowd(|report, served, _| hibernating::run(report, served))),
+    ("pages", AfterTheCrowd(pages::of_the_crowd)),
+    ("tenth", Study(|report, options, dir| tenth::run(report, dir, options.scale))),
+    ("growth", Study(|report, options, dir| growth::run(report, dir, options.scale))),
+    (
+        "stages",
+        Study(|report, options, dir| stages::run(report, dir, options.scale, options.under_callgrind)),
+    ),
+    ("lossy", Study(|report, options, dir| lossy::run(report, dir, options.scale))),
+    ("soak", Study(soak::run)),
+];
 
 /// Prints the bars of the design, met or missed.
 #[derive(Debug, Parser)]
-#[command(
-    name = "bars",
-    after_help = "NAME: memory, cold, ingest, slow_shard, pages, post, celebrity, sustained, hibernating"
-)]
+#[command(name = "bars")]
 struct Options {
-    /// Which bars; all if none is named.
-    #[arg(value_name = "NAME", value_parser = NAMES)]
+    /// Which benchmarks; all bars and no study if none is named.
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// Only prints the names, `bar` or `study` before each.
+    #[arg(long)]
+    list: bool,
     /// The size of everything; 1 is what the bars are about, 0.05 a smoke test.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
@@ -57,6 +95,15 @@ struct Options {
     /// Where the data directories are made; the system's folder for temporary files if not given.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// How long `soak` takes.
+    #[arg(long, default_value_t = 30.0)]
+    minutes: f64,
+    /// The share of the sustained rate that `soak` feeds.
+    #[arg(long, default_value_t = 0.8)]
+    share: f64,
+    /// `stages` does each stage once, on a tiny crowd, for callgrind to count.
+    #[arg(long)]
+    under_callgrind: bool,
     /// What cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -73,30 +120,39 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if options.list {
+        for (name, bench) in BENCHES {
+            println!("{} {name}", if matches!(bench, Study(_)) { "study" } else { "bar" });
+        }
+        return Ok(());
+    }
     ensure!((0.001..=4.0).contains(&options.scale), "--scale goes from 0.001 to 4");
-    let scale = options.scale;
-    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|asked| asked == name);
+    for name in &options.names {
+        ensure!(BENCHES.iter().any(|(known, _)| known == name), "no benchmark is named {name}: see --list");
+    }
+    let named = |name: &str| options.names.iter().any(|asked| asked == name);
+    let wanted =
+        |name: &str, bench: &Bench| named(name) || options.names.is_empty() && !matches!(bench, Study(_));
+    let wanted = || BENCHES.iter().filter(|(name, bench)| wanted(name, bench));
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let temp = tempfile::Builder::new().prefix("skyweir-bars-").tempdir_in(place)?;
     // as in the service, counters and histograms cost what they cost
     metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
-    let mut report = Report::new(scale);
+    let mut report = Report::new(options.scale);
     report.machine()?;
-    let dir = |name: &str| temp.path().join(name);
-    if wanted("memory") {
-        memory::run(&mut report, &dir("memory"), scale)?;
+    for (name, bench) in wanted() {
+        if let Alone(run) = bench {
+            run(&mut report, &temp.path().join(name), options.scale)?;
+        }
     }
-    if wanted("cold") {
-        cold::run(&mut report, &dir("cold"), scale)?;
+    if wanted().any(|(_, bench)| matches!(bench, InTheCrowd(_) | AfterTheCrowd(_))) {
+        let benches: Vec<Bench> = wanted().map(|(_, bench)| *bench).collect();
+        in_the_crowd(&mut report, &temp.path().join("crowd"), options.scale, &benches)?;
     }
-    if wanted("ingest") {
-        ingest::run(&mut report, &dir("ingest"), scale)?;
-    }
-    if wanted("slow_shard") {
-        slow_shard::run(&mut report, &dir("slow_shard"), scale)?;
-    }
-    if IN_THE_CROWD.iter().any(|name| wanted(name)) {
-        in_the_crowd(&mut report, &dir("crowd"), scale, &wanted)?;
+    for (name, bench) in wanted() {
+        if let Study(run) = bench {
+            run(&mut report, options, &temp.path().join(name))?;
+        }
     }
     report.absent();
     report.table();
@@ -106,28 +162,20 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The bars that read and write the timelines of one crowd, served as the service would.
-fn in_the_crowd(report: &mut Report, dir: &Path, scale: f64, wanted: &impl Fn(&str) -> bool) -> Result<()> {
-    let mut served = Served::start(report, dir, Shape::of(scale))?;
-    if wanted("pages") {
-        pages::read(report, &served)?;
-    }
-    if wanted("post") {
-        post::run(report, &mut served)?;
-    }
-    if wanted("celebrity") {
-        celebrity::run(report, &mut served, scale)?;
-    }
-    if wanted("sustained") {
-        sustained::run(report, &mut served, scale)?;
-    }
-    if wanted("hibernating") {
-        hibernating::run(report, &served)?;
+/// The bars that read and write the timelines of one crowd.
+fn in_the_crowd(report: &mut Report, dir: &Path, scale: f64, benches: &[Bench]) -> Result<()> {
+    let mut served = Served::start(report, dir, crowd::Shape::of(scale))?;
+    for bench in benches {
+        if let InTheCrowd(run) = bench {
+            run(report, &mut served, scale)?;
+        }
     }
     let edges = served.crowd.edge_count();
     served.stop()?;
-    if wanted("pages") {
-        pages::on_disk(report, dir, edges)?;
+    for bench in benches {
+        if let AfterTheCrowd(run) = bench {
+            run(report, dir, edges)?;
+        }
     }
     Ok(())
 }

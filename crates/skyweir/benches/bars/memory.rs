@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::load::enrol;
 use crate::machine::resident;
-use crate::report::{Claim, Limit, Report, number};
+use crate::report::{Claim, Compared, Limit, Report, number};
 
 /// Makes empty timelines, then fills some of them, item by item, as the fan-out does.
 pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
@@ -50,7 +50,7 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
         value: grown / references + an_empty / cap as f64,
         unit: "bytes",
         limit: Limit::AtMost(16.0),
-        compared: "9.6 kB for 600 (16): Rama; 16 kB for 800 (20): Twitter (published)".into(),
+        compared: Compared::published("Rama, 9.6 kB for 600; Twitter: 20, 16 kB for 800", 16.0),
     });
     report.claim(Claim {
         what: "memory of an empty timeline",

@@ -6,8 +6,8 @@ use skyweir_types::ActorId;
 
 use crate::bare::Bare;
 use crate::crowd::CELEBRITY;
-use crate::machine::{Watch, median};
-use crate::report::{Claim, Limit, Report, number};
+use crate::machine::median;
+use crate::report::{Claim, Compared, Limit, Report, number};
 use crate::served::{Served, disturbed};
 
 const ROUNDS: u64 = 5;
@@ -26,13 +26,7 @@ pub(crate) fn run(report: &mut Report, served: &mut Served) -> Result<()> {
     let (mut walls, mut cpu, mut others) = (Vec::new(), 0.0, Vec::new());
     for _ in 0..ROUNDS {
         let event = served.crowd.post(CELEBRITY)?;
-        let Served { io, feed, handle, store, .. } = served;
-        let watch = Watch::start()?;
-        io.block_on(async {
-            feed.group(&[event]).await?;
-            Served::caught_up(handle, store).await
-        })?;
-        let took = watch.took()?;
+        let took = served.deliver(event)?;
         walls.push(took.wall);
         others.push(took.others);
         cpu += took.cpu;
@@ -44,7 +38,10 @@ pub(crate) fn run(report: &mut Report, served: &mut Served) -> Result<()> {
         value: median(&mut walls),
         unit: "s",
         limit: Limit::AtMost(1.0 * f64::from(followers) / 2e6),
-        compared: "1.2 s: Bluesky's ideal on a cluster; 3.5 s p50 for 1 M: Twitter 2013 (published)".into(),
+        compared: Compared::published(
+            "Bluesky's ideal on a cluster for 2 M; Twitter 2013: 3.5 s p50 for 1 M",
+            1.2 * f64::from(followers) / 2e6,
+        ),
     });
     let ours = f64::from(followers) * ROUNDS as f64 / cpu;
     let pages = served.io.block_on(pages(served))?;
@@ -56,11 +53,11 @@ pub(crate) fn run(report: &mut Report, served: &mut Served) -> Result<()> {
         number(bare)
     ));
     report.claim(Claim {
-        what: "its rate as a share of the bare ring loop's, per CPU-second",
-        value: ours / bare,
-        unit: "of it",
-        limit: Limit::AtLeast(0.4),
-        compared: format!("the bare ring loop in this process: {} references a CPU second", number(bare)),
+        what: "one post to 2,000,000 followers, its references a CPU second: 0.4 of the bare ring loop's",
+        value: ours,
+        unit: "references/CPU-s",
+        limit: Limit::AtLeast(0.4 * bare),
+        compared: Compared::measured("the bare ring loop (look up, push; no log)", bare),
     });
     Ok(())
 }

@@ -1,82 +1,53 @@
-//! What was found: printed as it comes, then as a table, and as JSON.
+//! What was found: printed as it comes, then as a table, and as JSON for `cargo xtask bench`.
 
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
+pub(crate) use crate::claim::{Claim, Compared, Limit, number};
 use crate::machine;
 
-/// What a bar asks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Limit {
-    /// No more than this.
-    AtMost(f64),
-    /// No less than this.
-    AtLeast(f64),
-}
-
-/// One figure of a bar.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    /// What was measured, in the design's words.
-    pub(crate) what: &'static str,
-    /// The figure.
-    pub(crate) value: f64,
-    /// Its unit.
-    pub(crate) unit: &'static str,
-    /// What the bar asks for.
-    pub(crate) limit: Limit,
-    /// What it is compared with.
-    pub(crate) compared: String,
-}
-
-impl Claim {
-    fn is_met(&self) -> bool {
-        match self.limit {
-            Limit::AtMost(most) => self.value <= most,
-            Limit::AtLeast(least) => self.value >= least,
-        }
-    }
-
-    fn verdict(&self) -> &'static str {
-        if self.is_met() { "met" } else { "MISSED" }
-    }
-
-    fn bar(&self) -> String {
-        match self.limit {
-            Limit::AtMost(most) => format!("≤ {}", number(most)),
-            Limit::AtLeast(least) => format!("≥ {}", number(least)),
-        }
-    }
-}
-
 /// Bars of the design that this benchmark doesn't measure.
-const ABSENT: [(&str, &str); 5] = [
-    (
-        "a tenth of the network, enrolled by reads: 4 M actors, 240 M follows, 10,000 readers",
-        "needs a backfill (240 M follows one event at a time take hours) and the load harness: issues of their own",
-    ),
+const ABSENT: [(&str, &str); 3] = [
     ("CQL: references per writer CPU-second, batched against single inserts", "needs the ScyllaDB store"),
     ("CQL: writer CPU a reference, against the driver's bare loop", "needs the ScyllaDB store"),
     ("CQL: one of three nodes paused or killed under load", "needs the ScyllaDB store"),
-    (
-        "the official Postgres data plane in the same run",
-        "needs Postgres and Node beside this process: `cargo xtask oracle` runs it, for its answers, not its speed",
-    ),
 ];
+
+/// A plot: lines over one x axis.
+#[derive(Clone, Debug)]
+pub(crate) struct Plot {
+    /// Name of its file, without `.svg`; no other plot has the same.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) title: String,
+    /// The x axis, with its unit.
+    pub(crate) x: &'static str,
+    /// The y axis, with its unit.
+    pub(crate) y: &'static str,
+    /// Whether the x axis is logarithmic, whether the y axis is.
+    pub(crate) log: (bool, bool),
+    /// Lines: name, points.
+    pub(crate) lines: Vec<(String, Vec<(f64, f64)>)>,
+    /// A level that is asked for or published, drawn dashed: name, y.
+    pub(crate) level: Option<(&'static str, f64)>,
+}
 
 /// All figures of a run.
 pub(crate) struct Report {
     scale: f64,
     machine: String,
-    claims: Vec<Claim>,
-    notes: Vec<String>,
+    bars: Vec<(String, Vec<String>)>,
+    claims: Vec<(String, Claim)>,
+    tables: Vec<Value>,
+    plots: Vec<Value>,
 }
 
 impl Report {
     pub(crate) fn new(scale: f64) -> Self {
-        Self { scale, machine: String::new(), claims: Vec::new(), notes: Vec::new() }
+        let (bars, claims, tables, plots) = Default::default();
+        Self { scale, machine: String::new(), bars, claims, tables, plots }
     }
 
     /// Prints where this runs.
@@ -89,6 +60,7 @@ impl Report {
     /// Begins a bar: its words, then the conditions.
     pub(crate) fn bar(&mut self, words: &str, conditions: &str) {
         println!("\n== {words}");
+        self.bars.push((words.to_owned(), Vec::new()));
         self.note(conditions);
     }
 
@@ -96,21 +68,37 @@ impl Report {
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         println!("   {text}");
-        self.notes.push(text);
+        if let Some((_, notes)) = self.bars.last_mut() {
+            notes.push(text);
+        }
     }
 
     /// A figure, judged.
     pub(crate) fn claim(&mut self, claim: Claim) {
-        println!(
-            "   {}: {} {} (bar: {}): {}; compared with {}",
-            claim.what,
-            number(claim.value),
-            claim.unit,
-            claim.bar(),
-            claim.verdict(),
-            claim.compared
-        );
-        self.claims.push(claim);
+        println!("   {}", claim.line());
+        self.claims.push((self.at_hand(), claim));
+    }
+
+    /// Rows of figures that no bar judges: the first cell of each names it.
+    pub(crate) fn rows(&mut self, head: &[&str], rows: &[(String, Vec<f64>)]) {
+        println!("   {}", head.join(" | "));
+        for (name, cells) in rows {
+            let cells: Vec<String> = cells.iter().map(|cell| number(*cell)).collect();
+            println!("   {name} | {}", cells.join(" | "));
+        }
+        self.tables.push(json!({ "bar": self.at_hand(), "head": head, "rows": rows }));
+    }
+
+    /// A plot, which `cargo xtask bench --write` draws.
+    pub(crate) fn plot(&mut self, plot: &Plot) {
+        let Plot { name, title, x, y, log, lines, level } = plot;
+        self.plots
+            .push(json!({ "bar": self.at_hand(), "name": name, "title": title, "x": x, "y": y, "log": log,
+            "lines": lines, "level": level }));
+    }
+
+    fn at_hand(&self) -> String {
+        self.bars.last().map(|(words, _)| words.clone()).unwrap_or_default()
     }
 
     /// Names what isn't measured.
@@ -123,50 +111,22 @@ impl Report {
 
     /// All figures once more.
     pub(crate) fn table(&self) {
-        println!("\n| what | bar | here | | compared with |\n| --- | --- | --- | --- | --- |");
-        for claim in &self.claims {
-            let (bar, value) = (claim.bar(), number(claim.value));
-            let Claim { what, unit, compared, .. } = claim;
-            println!("| {what} | {bar} {unit} | {value} | {} | {compared} |", claim.verdict());
+        println!();
+        for (_, claim) in &self.claims {
+            println!("{}", claim.line());
         }
-        let missed = self.claims.iter().filter(|claim| !claim.is_met()).count();
+        let missed = self.claims.iter().filter(|(_, claim)| !claim.is_met()).count();
         println!("\n{} figures, {missed} missed (scale {}; {})", self.claims.len(), self.scale, self.machine);
     }
 
     /// Writes everything to a file.
     pub(crate) fn write_json(&self, file: &Path) -> Result<()> {
-        let claims: Vec<_> = self
-            .claims
-            .iter()
-            .map(|claim| {
-                json!({ "what": claim.what, "value": claim.value, "unit": claim.unit, "bar": claim.bar(),
-                    "met": claim.is_met(), "compared": claim.compared })
-            })
-            .collect();
+        let claims: Vec<_> = self.claims.iter().map(|(bar, claim)| claim.json(bar)).collect();
         let absent: Vec<_> = ABSENT.iter().map(|(bar, why)| json!({ "what": bar, "why": why })).collect();
-        let all = json!({ "machine": self.machine, "scale": self.scale, "figures": claims, "notes": self.notes,
-            "not_measured": absent });
+        let bars: Vec<_> =
+            self.bars.iter().map(|(words, notes)| json!({ "words": words, "notes": notes })).collect();
+        let all = json!({ "machine": self.machine, "scale": self.scale, "bars": bars, "figures": claims,
+            "tables": self.tables, "plots": self.plots, "not_measured": absent });
         Ok(std::fs::write(file, serde_json::to_vec_pretty(&all)?)?)
-    }
-}
-
-/// A number with three digits that count.
-pub(crate) fn number(value: f64) -> String {
-    match value.abs() {
-        at if at >= 10_000.0 => {
-            let digits = format!("{value:.0}");
-            let mut text = String::new();
-            for (place, digit) in digits.chars().enumerate() {
-                if place > 0 && (digits.len() - place) % 3 == 0 && !text.ends_with('-') {
-                    text.push(',');
-                }
-                text.push(digit);
-            }
-            text
-        }
-        at if at >= 100.0 => format!("{value:.0}"),
-        at if at >= 10.0 => format!("{value:.1}"),
-        at if at >= 1.0 || at == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
     }
 }

@@ -1,6 +1,6 @@
 //! A crowd's store, timelines, writer and API at work, put together as the service puts them together.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,8 +9,8 @@ use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
 use skyweir_graph::Graph;
 use skyweir_proto::bsky::service_client::ServiceClient;
 use skyweir_proto::bsky::{GetTimelineRequest, GetTimelineResponse};
-use skyweir_store::{Store as _, Timelines as _};
-use skyweir_types::{Clock, DrawKey, Tid};
+use skyweir_store::{Store as _, Timelines};
+use skyweir_types::{Clock, DrawKey, Event, Tid};
 use skyweir_writer::{Deps, Handle, Writer};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::crowd::{Crowd, Shape};
 use crate::events::{Feed, did};
 use crate::load;
-use crate::machine::{Watch, resident};
+use crate::machine::{Took, Watch, resident};
 use crate::report::{Report, number};
 use crate::rng::Rng;
 
@@ -32,10 +32,29 @@ const READ_BACK: usize = 200;
 /// As `skyweir serve`: how far the fan-out stands back behind reads.
 const FAN_OUT_NICE: i32 = 5;
 
+/// What differs from `skyweir serve`.
+pub(crate) struct Setting<'a> {
+    /// How many threads the fan-out has.
+    pub(crate) fan_out_threads: usize,
+    /// What stands between the rings and those who use them.
+    pub(crate) between: &'a dyn Fn(Rings) -> Arc<dyn Timelines>,
+}
+
+impl Setting<'_> {
+    /// Nothing differs.
+    pub(crate) fn new() -> Result<Self> {
+        let fan_out_threads = std::thread::available_parallelism()?.get().div_ceil(2);
+        Ok(Self { fan_out_threads, between: &|rings| Arc::new(rings) })
+    }
+}
+
 /// The service of a crowd.
 pub(crate) struct Served {
     pub(crate) io: Runtime,
     pub(crate) store: EmbeddedStore,
+    pub(crate) rings: Rings,
+    /// The store's data directory.
+    pub(crate) dir: PathBuf,
     pub(crate) graph: Arc<Graph>,
     pub(crate) handle: Handle,
     pub(crate) feed: Feed,
@@ -47,8 +66,17 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Loads the crowd and starts everything.
+    /// Loads the crowd and starts everything as `skyweir serve` does.
     pub(crate) fn start(report: &mut Report, dir: &Path, shape: Shape) -> Result<Self> {
+        report.bar(
+            "the crowd that the following bars share",
+            &format!("{shape:?}, enrolled as with enrol = \"all\""),
+        );
+        Self::with(report, dir, shape, &Setting::new()?)
+    }
+
+    /// Loads the crowd and starts everything; says of the bar at hand what that took.
+    pub(crate) fn with(report: &mut Report, dir: &Path, shape: Shape, setting: &Setting<'_>) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
         let step_back = || {
             // without it reads are slower, which is then what is measured
@@ -57,15 +85,11 @@ impl Served {
         let io = Builder::new_multi_thread().thread_name("io").worker_threads(cores).enable_all().build()?;
         let fan_out = Builder::new_multi_thread()
             .thread_name("fan-out")
-            .worker_threads(cores.div_ceil(2))
+            .worker_threads(setting.fan_out_threads)
             .global_queue_interval(1) // as `skyweir serve`
             .on_thread_start(step_back)
             .enable_all()
             .build()?;
-        report.bar(
-            "the crowd that the following bars share",
-            &format!("{shape:?}, enrolled as with enrol = \"all\""),
-        );
         let watch = Watch::start()?;
         let store = EmbeddedStore::open(Config { data_dir: dir.to_owned(), ..Config::default() })?;
         let mut crowd = Crowd::draw(shape, 1);
@@ -83,11 +107,12 @@ impl Served {
             resident()? >> 20
         ));
         let (graph, handle, tasks, stop, address) =
-            io.block_on(compose(&store, &rings, shape.cap, &fan_out))?;
+            io.block_on(compose(&store, (setting.between)(rings.clone()), shape.cap, &fan_out))?;
         let channel = Endpoint::from_shared(format!("http://{address}"))?;
         let client = ServiceClient::new(io.block_on(channel.connect())?);
         let feed = io.block_on(Feed::new(store.clone()))?;
-        Ok(Self { io, store, graph, handle, feed, crowd, client, fan_out, stop, tasks })
+        let dir = dir.to_owned();
+        Ok(Self { io, store, rings, dir, graph, handle, feed, crowd, client, fan_out, stop, tasks })
     }
 
     /// Waits until all tasks are done.
@@ -95,6 +120,37 @@ impl Served {
         let next = *store.next_task().borrow();
         handle.done().wait_for(|done| *done >= next).await.context("the writer ended")?;
         Ok(())
+    }
+
+    /// Applies one event and waits until all is done; what that took.
+    pub(crate) fn deliver(&mut self, event: Event) -> Result<Took> {
+        self.deliver_all(&[event])
+    }
+
+    /// Applies events in full groups and waits until all is done; what that took.
+    pub(crate) fn deliver_all(&mut self, events: &[Event]) -> Result<Took> {
+        let group = skyweir_indexer::Config::default().group_events;
+        let Self { io, feed, handle, store, .. } = self;
+        let watch = Watch::start()?;
+        io.block_on(async {
+            for events in events.chunks(group) {
+                feed.group(events).await?;
+            }
+            Self::caught_up(handle, store).await
+        })?;
+        watch.took()
+    }
+
+    /// Posts of small authors drawn alike, with so many references in all, or a few more; and how many that is.
+    pub(crate) fn small_posts(&mut self, rng: &mut Rng, references: u64) -> Result<(Vec<Event>, u64)> {
+        let authors = self.crowd.small_authors();
+        let (mut events, mut sum) = (Vec::new(), 0);
+        while sum < references {
+            let author = authors.start + rng.below(authors.end - authors.start);
+            sum += u64::from(self.crowd.followers[author as usize]);
+            events.push(self.crowd.post(author)?);
+        }
+        Ok((events, sum))
     }
 
     /// Reads random timelines over gRPC and compares them with what must be there.
@@ -126,7 +182,7 @@ impl Served {
             }
             Ok(())
         });
-        drop((self.feed, self.handle, self.graph, self.store));
+        drop((self.feed, self.handle, self.graph, self.rings, self.store));
         self.fan_out.shutdown_background();
         outcome
     }
@@ -134,9 +190,13 @@ impl Served {
 
 type Composed = (Arc<Graph>, Handle, JoinSet<Result<()>>, CancellationToken, std::net::SocketAddr);
 
-async fn compose(store: &EmbeddedStore, rings: &Rings, cap: usize, fan_out: &Runtime) -> Result<Composed> {
+async fn compose(
+    store: &EmbeddedStore,
+    timelines: Arc<dyn Timelines>,
+    cap: usize,
+    fan_out: &Runtime,
+) -> Result<Composed> {
     let store: Arc<dyn skyweir_store::Store> = Arc::new(store.clone());
-    let timelines: Arc<dyn skyweir_store::Timelines> = Arc::new(rings.clone());
     let graph = Graph::new(skyweir_graph::Config::default(), store.clone());
     let (writer, handle) = Writer::new(
         skyweir_writer::Config { cap, ..skyweir_writer::Config::default() },

@@ -22,7 +22,7 @@ use crate::crowd::{Crowd, Shape};
 use crate::events::Feed;
 use crate::load;
 use crate::machine::{Watch, quantile};
-use crate::report::{Claim, Limit, Report, number};
+use crate::report::{Claim, Compared, Limit, Report, number};
 use crate::rng::Rng;
 use crate::served::disturbed;
 
@@ -145,12 +145,13 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     ));
     let mut claim = |what, slow: &mut Vec<f64>, healthy: &mut Vec<f64>| {
         let (slow, healthy) = (quantile(slow, 0.99), quantile(healthy, 0.99));
+        report.note(format!("{what}: {} ms without, {} ms with it", number(healthy), number(slow)));
         report.claim(Claim {
             what,
             value: slow / healthy,
             unit: "×",
             limit: Limit::AtMost(2.0),
-            compared: format!("{} ms without, {} ms with the slow shard", number(healthy), number(slow)),
+            compared: Compared::measured("itself without the slow shard", 1.0),
         });
     };
     claim(

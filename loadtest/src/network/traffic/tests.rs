@@ -33,6 +33,42 @@ fn follows_come_first_and_are_those_of_the_graph() {
 }
 
 #[test]
+fn a_stream_taken_step_by_step_is_the_same() {
+    let network = network(7);
+    let kept: Vec<Event> = network.events().collect();
+    let mut stream = network.events();
+    let graph: Vec<Event> = std::iter::from_fn(|| stream.next_of_graph()).collect();
+    assert_eq!(stream.accounts_begun(), network.actors());
+    let traffic: Vec<Event> = (0..20_000).map(|_| stream.next_of_traffic()).collect();
+    assert!(kept.iter().eq(graph.iter().chain(&traffic)));
+    // what isn't kept is computed: the follows of the stream are those that are asked for
+    let subjects = graph.iter().map(|event| match &event.body {
+        Body::Commit { record: Some(record), .. } => record["subject"].as_str().map(str::to_owned),
+        _ => None,
+    });
+    let asked = (0..network.actors()).flat_map(|actor| network.followees(actor));
+    assert!(subjects.eq(asked.map(|followee| Some(network.did(followee)))));
+}
+
+#[test]
+fn a_live_stream_goes_with_the_clock() {
+    let network = network(8);
+    let mut stream = network.events();
+    let start = network.spec().start_us;
+    assert_eq!(stream.skip_to(start + 1_000_000), start + 1_000_000);
+    stream.set_pace(10.0);
+    let events: Vec<Event> = (0..1_000).map(|_| stream.next_of_traffic()).collect();
+    let seconds = (events[999].time_us - start - 1_000_000) as f64 / 1e6;
+    assert!((85.0..115.0).contains(&seconds), "1,000 events at 10 a second took {seconds} s");
+    let before = events[999].time_us;
+    assert!(stream.skip_to(start) >= before, "the clock never goes back");
+    let post = stream.post_of(0);
+    assert_eq!((post.did.as_str(), post.collection()), (network.did(0).as_str(), Some(POST)));
+    assert!(post.time_us > before && post.time_us < before + 10);
+    assert!(stream.next_of_traffic().time_us > post.time_us);
+}
+
+#[test]
 fn times_revs_and_keys_hold() {
     let network = network(5);
     let mut last_time = 0;

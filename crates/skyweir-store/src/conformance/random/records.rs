@@ -179,7 +179,7 @@ pub(super) async fn look(store: &dyn Store, random: &mut Random) -> String {
     say("items", format!("{:?}", view.items(&ids).await));
     say("records", format!("{:?}", view.records(&keys).await));
     say("feeds", format!("{:?}", view.feeds(&asks, n).await));
-    say("edges", format!("{:?}", view.edges(&pairs).await));
+    say("edges", format!("{:?} {:?}", view.edges(&pairs).await, view.has_edges(&pairs).await));
     for actor in &actors {
         say("follows", format!("{:?}", view.follows(*actor, Some(after), n).await));
         say("followers", format!("{:?}", view.followers(*actor, None, n).await));

@@ -1,0 +1,166 @@
+//! The soak: a share of the sustained rate for a long time. Memory, lag and latency have to stay flat.
+
+mod samples;
+
+use std::collections::VecDeque;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use skyweir_store::Deliveries as _;
+use skyweir_types::{Clock, ItemId};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::samples::{Sample, tell};
+use crate::Options;
+use crate::celebrity::{READ_EVERY, apply, read_into};
+use crate::crowd::Shape;
+use crate::machine::{quantile, resident};
+use crate::report::{Report, number};
+use crate::rng::Rng;
+use crate::served::{PAGE, Served, Setting};
+
+/// References delivered to learn the sustained rate, at scale 1.
+const REFERENCES: f64 = 20e6;
+/// Posts are committed this often, those that are due together.
+const TICK: Duration = Duration::from_millis(20);
+/// A sample is taken this often.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// No sample takes more of a short soak than this share.
+const SAMPLES: u32 = 24;
+
+/// Learns the sustained rate, then feeds a share of it.
+pub(crate) fn run(report: &mut Report, options: &Options, dir: &Path) -> Result<()> {
+    ensure!((0.05..=24.0 * 60.0).contains(&options.minutes), "--minutes goes from 0.05 to 1440");
+    ensure!((0.01..=1.0).contains(&options.share), "--share goes from 0.01 to 1");
+    let lasts = Duration::from_secs_f64(options.minutes * 60.0);
+    let every = SAMPLE.min(lasts / SAMPLES);
+    report.bar(
+        "soak: a share of the sustained rate, as long as it takes to see whether memory, lag and latency stay flat",
+        &format!(
+            "{} minutes at {} of the rate of the moment before; posts of small authors drawn alike, committed every {} ms; a \
+             timeline read over gRPC every {} ms; a sample every {} s",
+            number(options.minutes),
+            number(options.share),
+            TICK.as_millis(),
+            READ_EVERY.as_millis(),
+            number(every.as_secs_f64())
+        ),
+    );
+    let mut served = Served::with(report, dir, Shape::of(options.scale), &Setting::new()?)?;
+    let mut rng = Rng::new(81);
+    let (events, references) = served.small_posts(&mut rng, (REFERENCES * options.scale) as u64)?;
+    let sustained = references as f64 / served.deliver_all(&events)?.wall;
+    drop(events);
+    report.note(format!(
+        "sustained: {} references/s, of which this feeds {}",
+        number(sustained),
+        options.share
+    ));
+    let stop = CancellationToken::new();
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let mut reading = JoinSet::new();
+    let (client, readers) = (served.client.clone(), served.crowd.readers());
+    reading.spawn_on(read_into(reads.clone(), client, readers, stop.clone()), served.io.handle());
+    let fed = feed(&mut served, sustained * options.share, lasts, every, &reads)?;
+    stop.cancel();
+    served.io.block_on(reading.join_next()).context("nobody read")???;
+    served.io.block_on(Served::caught_up(&served.handle, &served.store))?;
+    served.read_back(report)?;
+    tell(report, &fed, sustained * options.share)?;
+    served.stop()
+}
+
+/// Feeds so many references a second, and takes samples.
+fn feed(
+    served: &mut Served,
+    rate: f64,
+    lasts: Duration,
+    every: Duration,
+    reads: &Mutex<Vec<f64>>,
+) -> Result<Vec<Sample>> {
+    let authors = served.crowd.small_authors();
+    let Served { io, crowd, feed, handle, store, .. } = served;
+    let group = skyweir_indexer::Config::default().group_events;
+    let clock = Clock::system();
+    let mut rng = Rng::new(82);
+    let mut watched: VecDeque<(i64, ItemId)> = VecDeque::new();
+    let mut samples = Vec::new();
+    let terminal = std::io::stderr().is_terminal();
+    io.block_on(async {
+        let began = Instant::now();
+        let (mut references, mut references_then) = (0_u64, 0_u64);
+        let mut next_sample = began + every;
+        while began.elapsed() < lasts {
+            let next = Instant::now() + TICK;
+            let due = (began.elapsed().as_secs_f64() * rate) as u64;
+            let began_us = clock.now_micros();
+            let mut events = Vec::new();
+            // what a stall left undone is made up for in steps
+            while references < due && events.len() < 4 * group {
+                let author = authors.start + rng.below(authors.end - authors.start);
+                references += u64::from(crowd.followers[author as usize]);
+                events.push((author, crowd.post(author)?));
+            }
+            // the last of each step is watched: it waits for all others
+            if let Some((author, last)) = events.pop() {
+                let others: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
+                for events in others.chunks(group) {
+                    feed.group(events).await?;
+                }
+                watched.push_back((began_us, apply(feed, store, author, last).await?));
+            }
+            if Instant::now() >= next_sample {
+                let lag = handle.lag();
+                let mut delays = delays(handle, &mut watched);
+                let mut read = std::mem::take(&mut *reads.lock().expect("no reader panics"));
+                samples.push(Sample {
+                    seconds: began.elapsed().as_secs_f64(),
+                    resident: resident()? as f64 / f64::from(1 << 20),
+                    lag_tasks: lag.tasks as f64,
+                    lag_seconds: lag.seconds,
+                    delivery_p99: quantile(&mut delays, 0.99),
+                    read_p99: quantile(&mut read, 0.99),
+                    rate: (references - references_then) as f64 / every.as_secs_f64(),
+                });
+                references_then = references;
+                next_sample += every;
+                crowd.forget_old_items(PAGE + 1);
+                if terminal {
+                    eprint!(
+                        "\r   {:.0} of {:.0} s, lag {} tasks ",
+                        began.elapsed().as_secs_f64(),
+                        lasts.as_secs_f64(),
+                        lag.tasks
+                    );
+                    std::io::stderr().flush()?;
+                }
+            }
+            tokio::time::sleep_until(next).await;
+        }
+        if terminal {
+            eprintln!();
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(samples)
+}
+
+/// Milliseconds of the deliveries that have finished; the others stay.
+fn delays(handle: &skyweir_writer::Handle, watched: &mut VecDeque<(i64, ItemId)>) -> Vec<f64> {
+    let mut done = Vec::new();
+    watched.retain(|(began, item)| match handle.delivery(*item) {
+        Some(report) if report.finished => {
+            done.push((report.finished_us - began) as f64 / 1e3);
+            false
+        }
+        Some(_) => true,
+        // the accounting keeps only the newest: too late to be told
+        None => false,
+    });
+    done
+}
