@@ -1,6 +1,8 @@
 //! The cache of timelines: rings on one machine, rows in ScyllaDB. `design.md`, "The timeline, exactly", is its law.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use skyweir_types::{ActorId, DidHash, Generation, ItemId, Reference, TaskId};
@@ -13,7 +15,57 @@ pub struct Delivery {
     /// What is written.
     pub reference: Reference,
     /// To whose timelines; all live in one shard.
-    pub viewers: Vec<ActorId>,
+    pub viewers: Viewers,
+}
+
+/// Viewers of one shard: a part of a page, which all its parts share. Cheap to clone.
+#[derive(Clone)]
+pub struct Viewers {
+    page: Arc<Vec<ActorId>>,
+    range: Range<u32>,
+}
+
+impl Viewers {
+    /// A part of these; `range` counts from the first of them. Panics when it goes beyond their end.
+    #[must_use]
+    pub fn part(&self, range: Range<u32>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.range.len() as u32, "a part of them");
+        let start = self.range.start;
+        Self { page: Arc::clone(&self.page), range: start + range.start..start + range.end }
+    }
+}
+
+impl std::ops::Deref for Viewers {
+    type Target = [ActorId];
+
+    fn deref(&self) -> &[ActorId] {
+        &self.page[self.range.start as usize..self.range.end as usize]
+    }
+}
+
+impl From<Vec<ActorId>> for Viewers {
+    fn from(page: Vec<ActorId>) -> Self {
+        let range = 0..page.len() as u32;
+        Self { page: Arc::new(page), range }
+    }
+}
+
+impl FromIterator<ActorId> for Viewers {
+    fn from_iter<I: IntoIterator<Item = ActorId>>(viewers: I) -> Self {
+        Vec::from_iter(viewers).into()
+    }
+}
+
+impl std::fmt::Debug for Viewers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Viewers {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 /// What became of a delivery's references. The four sums make up the viewers.
@@ -125,13 +177,13 @@ pub trait Timelines: Send + Sync {
     fn enrolled(&self) -> u64;
     /// Those of a page that are enrolled, by shard: [`Timelines::retain_enrolled`] and [`Timelines::shard_of`] in one
     /// step. Keeps the page's order within a shard; no shard comes twice or with nothing.
-    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Vec<ActorId>)> {
+    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
         self.retain_enrolled(&mut page);
         let mut shards = BTreeMap::<u32, Vec<ActorId>>::new();
         for viewer in page {
             shards.entry(self.shard_of(viewer)).or_default().push(viewer);
         }
-        shards.into_iter().collect()
+        shards.into_iter().map(|(shard, viewers)| (shard, viewers.into())).collect()
     }
 
     /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above

@@ -16,7 +16,7 @@ const TASK: Task = Task::FanOut { item: ItemId(1) };
 
 fn delivery(item: u64) -> Delivery {
     let reference = Reference { item: ItemId(item), sort_at: 5, uri_hash: UriHash(item), author: ActorId(9) };
-    Delivery { reference, viewers: vec![ActorId(0)] }
+    Delivery { reference, viewers: vec![ActorId(0)].into() }
 }
 
 async fn timelines(hook: Arc<dyn Hook>) -> (MemoryTimelines, HookedTimelines) {

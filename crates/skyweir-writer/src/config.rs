@@ -29,13 +29,22 @@ pub struct Config {
     pub draw: DrawKey,
     /// Whose timelines are written: `reads` (those that are read, the default) or `all`.
     pub enrol: EnrolMode,
-    /// How many tasks are worked on at once, 1 to 100,000 (default 256). More stay in the task log.
+    /// How many tasks are worked on at once, 1 to 100,000 (default 256). More stay in the task log. An eighth of them
+    /// are for large fan-outs, the others for all other tasks.
     pub jobs: usize,
-    /// How many pages are read and split at the same time, at least 1 (default 2). The next page of every other job
-    /// comes before the next page of the same one.
+    /// A fan-out is large when its author has more followers than this, at least 1 (default 10,000).
+    pub large_followers: u32,
+    /// How many large fan-outs are put off while smaller ones begin, at least 1 (default 10,000). When more come, what
+    /// is behind them stays in the task log.
+    pub parked: usize,
+    /// How many references may be held by jobs that wait for nothing but a shard, 256 for each job itself (default
+    /// 1,000,000). While there is room for them, others work in their place.
+    pub aside: usize,
+    /// How many pages are read and split at the same time; 0 (default): one for each thread of the fan-out. Who has
+    /// had the fewest pages comes first; every fourth turn goes to whoever has waited longest.
     pub pages_at_once: usize,
-    /// How many references wait for one shard, at least 10,000 (default 20,000). When a shard is full, pages with
-    /// references for it wait.
+    /// How many references wait for one shard, at least 10,000 (default 20,000). A quarter of the room is for small
+    /// fan-outs. When a shard is full, pages with references for it wait.
     pub shard_queue: usize,
     /// How many references one call writes to a shard at most, at least 1 (default 4,096).
     pub shard_batch: usize,
@@ -80,7 +89,10 @@ impl Default for Config {
             draw: DrawKey::default(),
             enrol: EnrolMode::Reads,
             jobs: 256,
-            pages_at_once: 2,
+            large_followers: 10_000,
+            parked: 10_000,
+            aside: 1_000_000,
+            pages_at_once: 0,
             shard_queue: 20_000,
             shard_batch: 4_096,
             retry_least_ms: 50,

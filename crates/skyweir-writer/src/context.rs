@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicU64;
 use skyweir_graph::Graph;
 use skyweir_store::{Store, Timelines, View};
 use skyweir_types::Clock;
-use tokio::sync::Semaphore;
 
 use crate::accounting::Accounting;
 use crate::candidates::Candidates;
 use crate::hot::Hot;
+use crate::places::Places;
 use crate::progress::Progress;
 use crate::retry::Retry;
-use crate::shard::ShardQueue;
+use crate::sweep::Shards;
+use crate::turns::Turns;
 use crate::wishes::Wishes;
 use crate::{Config, Deps};
 
@@ -25,16 +26,17 @@ pub(crate) struct Context {
     pub(crate) graph: Arc<Graph>,
     pub(crate) clock: Clock,
     pub(crate) retry: Retry,
-    pub(crate) shards: Vec<Arc<ShardQueue>>,
-    /// The turn to read and split a page: handed out in the order of asking, so that jobs alternate.
-    pub(crate) turns: Semaphore,
-    pub(crate) hot: Arc<Hot>,
+    pub(crate) shards: Shards,
+    /// The turn to read and split a page.
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) places: Places,
+    pub(crate) hot: Hot,
     pub(crate) accounting: Accounting,
     pub(crate) progress: Progress,
     pub(crate) wishes: Wishes,
     pub(crate) candidates: Candidates,
     /// Nanoseconds spent on what a replay would do again: pages, writes, fills and purges.
-    pub(crate) work: Arc<AtomicU64>,
+    pub(crate) work: AtomicU64,
 }
 
 impl Context {
@@ -42,14 +44,15 @@ impl Context {
         let Deps { store, timelines, graph, clock } = deps;
         Self {
             retry: Retry::of(&config),
-            hot: Arc::new(Hot::new(timelines.shards(), config.reasonable_limit, graph.high_follows())),
+            hot: Hot::new(timelines.shards(), config.reasonable_limit, graph.high_follows()),
             candidates: Candidates::new(config.candidates),
-            shards: (0..timelines.shards()).map(|_| Arc::new(ShardQueue::new(config.shard_queue))).collect(),
-            turns: Semaphore::new(config.pages_at_once.clamp(1, Semaphore::MAX_PERMITS)),
+            shards: Shards::new(timelines.shards(), config.shard_queue),
+            turns: Turns::new(),
+            places: Places::new(&config),
             accounting: Accounting::new(config.deliveries),
             progress: Progress::new(timelines.restored()),
             wishes: Wishes::new(config.enrol_queue),
-            work: Arc::default(),
+            work: AtomicU64::new(0),
             config,
             store,
             timelines,

@@ -1,15 +1,16 @@
-//! From the task log to jobs: as many as there are permits, in the order of the log. What isn't taken stays there.
+//! From the task log to jobs: as many as there are places, in the order of the log. What isn't taken stays there.
 
 use std::sync::Arc;
 
 use skyweir_store::{Error, Result, Task};
-use skyweir_types::{ItemId, TaskId};
-use tokio::sync::Semaphore;
+use skyweir_types::{ActorId, ItemId, TaskId};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::job::Job;
+use crate::places::{Place, Size};
 
 /// How many tasks are read at a time.
 const AT_A_TIME: usize = 256;
@@ -25,7 +26,6 @@ pub(crate) async fn run(
     jobs: &mut JoinSet<Result<()>>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let permits = Arc::new(Semaphore::new(context.config.jobs.clamp(1, 100_000)));
     let mut log = context.store.next_task();
     let mut next = context.progress.done();
     loop {
@@ -34,7 +34,7 @@ pub(crate) async fn run(
         while next < end {
             let more = async {
                 ready(context, jobs, next).await?;
-                start(context, jobs, &permits, next).await
+                start(context, jobs, stop, next).await
             };
             // cut off anywhere, also while a store that can't be read is tried again: what hasn't begun stays in the log
             match stop.run_until_cancelled(more).await {
@@ -72,24 +72,66 @@ async fn ready(context: &Context, jobs: &mut JoinSet<Result<()>>, next: TaskId) 
 async fn start(
     context: &Arc<Context>,
     jobs: &mut JoinSet<Result<()>>,
-    permits: &Arc<Semaphore>,
+    stop: &CancellationToken,
     mut next: TaskId,
 ) -> Result<TaskId> {
     // taken after these tasks were announced: whatever happened before any of them shows in it
     let view = context.view().await?;
     let tasks = context.retry.run("tasks", || view.tasks(next, AT_A_TIME)).await?;
-    let items: Vec<ItemId> = tasks.iter().filter_map(|(_, task)| item_of(task)).collect();
-    let mut items = context.retry.run("items", || view.items(&items)).await?.into_iter();
     if tasks.first().is_none_or(|(id, _)| *id != next) {
         return Err(Error::Corrupt(format!("task {next} is missing from the log")));
     }
+    let items: Vec<ItemId> = tasks.iter().filter_map(|(_, task)| item_of(task)).collect();
+    let items = context.retry.run("items", || view.items(&items)).await?;
+    let authors: Vec<ActorId> = items.iter().flatten().map(|item| item.author).collect();
+    let mut followers = context.retry.run("accounts", || view.accounts(&authors)).await?.into_iter();
+    let mut items = items.into_iter();
     for (id, task) in tasks {
         let item = item_of(&task).and_then(|_| items.next().flatten());
-        let permit = Arc::clone(permits).acquire_owned().await.expect("the permits are never closed");
-        jobs.spawn(Job { id, task, item, view: Arc::clone(&view), permit }.run(Arc::clone(context)));
+        let followers = item.as_ref().and_then(|_| followers.next()).map_or(0, |info| info.followers);
+        match Size::of(followers, &context.config) {
+            Size::Small => {
+                let place = Place::new(Size::Small, context.places.at_work(Size::Small).await);
+                context.progress.begin(id, followers);
+                let job = Job { id, task, item, view: Arc::clone(&view), place };
+                jobs.spawn(job.run(Arc::clone(context)));
+            }
+            Size::Large => {
+                let parked = context.places.parked().await;
+                context.progress.begin(id, followers);
+                jobs.spawn(put_off(Arc::clone(context), stop.clone(), id, task, parked));
+            }
+        }
         next = id.next();
     }
     Ok(next)
+}
+
+/// A large fan-out that waits for its place while smaller ones behind it begin. It holds neither view nor item
+/// meanwhile.
+async fn put_off(
+    context: Arc<Context>,
+    stop: CancellationToken,
+    id: TaskId,
+    task: Task,
+    parked: OwnedSemaphorePermit,
+) -> Result<()> {
+    let Some(at_work) = stop.run_until_cancelled(context.places.at_work(Size::Large)).await else {
+        // not begun: it stays in the log
+        return Ok(());
+    };
+    drop(parked);
+    let begin = async {
+        // later than the task's own time is as good: who followed since gets the item by a fill, too
+        let view = context.view().await?;
+        let ids = Vec::from_iter(item_of(&task));
+        let item = context.retry.run("items", || view.items(&ids)).await?.pop().flatten();
+        Ok(Job { id, task, item, view, place: Place::new(Size::Large, at_work) })
+    };
+    match stop.run_until_cancelled(begin).await {
+        Some(job) => Box::pin(job?.run(Arc::clone(&context))).await,
+        None => Ok(()),
+    }
 }
 
 fn item_of(task: &Task) -> Option<ItemId> {

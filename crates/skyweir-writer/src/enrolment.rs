@@ -180,7 +180,7 @@ pub(crate) async fn all(context: Arc<Context>, stop: CancellationToken) -> Resul
                 .timelines
                 .split((known..end).map(ActorId).collect())
                 .into_iter()
-                .flat_map(|(_, a)| a)
+                .flat_map(|(_, viewers)| viewers.to_vec())
                 .collect();
             for viewer in (known..end).map(ActorId).filter(|viewer| !enrolled.contains(viewer)) {
                 context.wishes.push_wait(viewer, Wish::Enrol(EnrolReason::Read)).await;

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use skyweir_store::{Result, Task, View};
 use skyweir_types::{Item, TaskId};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::places::Place;
 use crate::{fan_out, metrics, upkeep};
 
-/// A task with what it needs; it pays for its place among the jobs with a permit.
+/// A task with what it needs.
 pub(crate) struct Job {
     pub(crate) id: TaskId,
     pub(crate) task: Task,
@@ -19,7 +19,8 @@ pub(crate) struct Job {
     pub(crate) item: Option<Item>,
     /// Everything that happened before the task shows in it.
     pub(crate) view: Arc<dyn View>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// What it pays with for being among the jobs.
+    pub(crate) place: Place,
 }
 
 impl Job {
@@ -29,12 +30,12 @@ impl Job {
     /// Corruption only; everything that may pass by itself is tried again.
     pub(crate) async fn run(self, context: Arc<Context>) -> Result<()> {
         let begun = Instant::now();
-        let Self { id, task, item, view, permit } = self;
+        let Self { id, task, item, view, mut place } = self;
         let spent = || context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         let kind = match task {
             Task::FanOut { .. } => {
                 if let Some(item) = &item {
-                    fan_out::run(&context, item, view).await?;
+                    fan_out::run(&context, id, item, view, &mut place).await?;
                 }
                 "fan_out"
             }
@@ -51,7 +52,7 @@ impl Job {
         };
         context.progress.finish(id);
         metrics::task(kind, begun.elapsed().as_secs_f64());
-        drop(permit);
+        drop(place);
         Ok(())
     }
 }

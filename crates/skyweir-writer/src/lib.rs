@@ -1,8 +1,8 @@
 //! Fan-out: jobs, sampling, shard queues, enrolment, accounting, done and kept.
 //!
 //! [`Writer::run`] takes tasks from the log, in their order. Each becomes a job that takes turns with the others, page
-//! by page; references go through a bounded queue to their shard, whose worker writes what has come from all jobs in
-//! one call. [`Handle`] is how reads ask for enrolment and see what became of an item.
+//! by page; references go through the bounded queue of their shard, and what has come from all jobs is written in one
+//! call. [`Handle`] is how reads ask for enrolment and see what became of an item.
 
 mod accounting;
 mod candidates;
@@ -18,10 +18,13 @@ mod hot;
 mod job;
 mod memory;
 pub mod metrics;
+mod places;
 mod progress;
 mod retry;
 mod shard;
+mod sweep;
 mod tally;
+mod turns;
 mod upkeep;
 mod wishes;
 mod writer;

@@ -15,6 +15,7 @@ const APPLY_SECONDS: &str = "skyweir_writer_apply_seconds";
 const SHARD_FULL: &str = "skyweir_writer_shard_full_total";
 const RETRIES: &str = "skyweir_writer_retries_total";
 const LAG_TASKS: &str = "skyweir_writer_lag_tasks";
+const LAG_REFERENCES: &str = "skyweir_writer_lag_references";
 const LAG_SECONDS: &str = "skyweir_writer_lag_seconds";
 const ENROLLED: &str = "skyweir_writer_enrolled_timelines";
 const WISHES: &str = "skyweir_writer_enrol_queue_timelines";
@@ -52,6 +53,12 @@ pub fn describe() {
         "Storage operations that failed and were tried again, by operation"
     );
     describe_gauge!(LAG_TASKS, Unit::Count, "Tasks in the log that are not done");
+    describe_gauge!(
+        LAG_REFERENCES,
+        Unit::Count,
+        "References that these tasks still have to write; of tasks that are not read from the log yet, estimated by \
+         the mean of those read lately"
+    );
     describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest task that is not done");
     describe_gauge!(ENROLLED, Unit::Count, "Timelines that fan-out writes to");
     describe_gauge!(
@@ -153,6 +160,7 @@ pub(crate) fn retried(operation: &'static str) {
 
 pub(crate) fn gauges(lag: Lag, enrolled: u64, wishes: usize) {
     gauge!(LAG_TASKS).set(lag.tasks as f64);
+    gauge!(LAG_REFERENCES).set(lag.references as f64);
     gauge!(LAG_SECONDS).set(lag.seconds);
     gauge!(ENROLLED).set(enrolled as f64);
     gauge!(WISHES).set(wishes as f64);

@@ -1,10 +1,12 @@
 //! How far the writer is: *done*, the task below which all references are readable, and how far it lags behind.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skyweir_types::TaskId;
 use tokio::sync::watch;
+
+use crate::tally::Tally;
 
 /// How many moments are remembered to tell the age of a task; when there are more, every second one is forgotten.
 const MOMENTS: usize = 4_096;
@@ -16,12 +18,32 @@ const MOMENT_MS: i64 = 20;
 pub struct Lag {
     /// Tasks in the log that are not done.
     pub tasks: u64,
+    /// References that they still have to write. Of tasks that were read from the log: followers not accounted for
+    /// yet; of those that weren't: their number times the mean of the tasks read lately.
+    pub references: u64,
     /// Age of the oldest of them, in seconds; 0 when there is none.
     pub seconds: f64,
 }
 
+/// Of so many tasks the mean number of references is taken; older ones fade.
+const LATELY: f64 = 256.0;
+
+/// A fan-out that was read from the log and isn't done.
+#[derive(Debug)]
+struct Begun {
+    followers: u64,
+    /// Once it is at work.
+    tally: Option<Arc<Tally>>,
+}
+
 #[derive(Debug)]
 struct State {
+    /// Fan-outs from their reading to their end.
+    begun: BTreeMap<TaskId, Begun>,
+    /// The next task to be read from the log.
+    unread: TaskId,
+    /// References of a task in the mean.
+    mean: f64,
     /// Finished tasks above `done`.
     finished: BTreeSet<TaskId>,
     /// When tasks appeared: (the number that the next task had by then, milliseconds since 1970).
@@ -38,7 +60,13 @@ pub(crate) struct Progress {
 impl Progress {
     /// Begins with all tasks below `first` done.
     pub(crate) fn new(first: TaskId) -> Self {
-        let state = State { finished: BTreeSet::new(), seen: VecDeque::new() };
+        let state = State {
+            begun: BTreeMap::new(),
+            unread: first,
+            mean: 0.0,
+            finished: BTreeSet::new(),
+            seen: VecDeque::new(),
+        };
         Self { state: Mutex::new(state), done: watch::Sender::new(first) }
     }
 
@@ -56,9 +84,27 @@ impl Progress {
         self.done.subscribe()
     }
 
+    /// Notes that a task was read from the log, and how many followers its fan-out's author has (0: no fan-out).
+    pub(crate) fn begin(&self, task: TaskId, followers: u32) {
+        let mut state = self.state();
+        state.unread = task.next();
+        state.mean += (f64::from(followers) - state.mean) / LATELY;
+        if followers > 0 {
+            state.begun.insert(task, Begun { followers: followers.into(), tally: None });
+        }
+    }
+
+    /// Notes that a fan-out is at work.
+    pub(crate) fn works(&self, task: TaskId, tally: Arc<Tally>) {
+        if let Some(begun) = self.state().begun.get_mut(&task) {
+            begun.tally = Some(tally);
+        }
+    }
+
     /// Notes that a task is done. Again is no harm.
     pub(crate) fn finish(&self, task: TaskId) {
         let mut state = self.state();
+        state.begun.remove(&task);
         let mut done = self.done();
         if task < done {
             return;
@@ -99,7 +145,17 @@ impl Progress {
         let tasks = next.0.saturating_sub(self.done().0);
         let oldest = self.state().seen.front().map_or(now_ms, |(_, at)| *at);
         let seconds = if tasks == 0 { 0.0 } else { (now_ms - oldest).max(0) as f64 / 1000.0 };
-        Lag { tasks, seconds }
+        Lag { tasks, references: self.references(next), seconds }
+    }
+
+    /// References that are still to be written, below task `next`.
+    fn references(&self, next: TaskId) -> u64 {
+        let state = self.state();
+        let left = |begun: &Begun| {
+            begun.followers.saturating_sub(begun.tally.as_ref().map_or(0, |tally| tally.accounted()))
+        };
+        let unread = next.0.saturating_sub(state.unread.0) as f64 * state.mean;
+        state.begun.values().map(left).sum::<u64>() + unread as u64
     }
 }
 
@@ -122,12 +178,37 @@ mod tests {
         let progress = Progress::new(TaskId(1));
         progress.see(TaskId(3), 1_000);
         progress.see(TaskId(4), 5_000);
-        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 3, seconds: 5.0 });
+        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 3, references: 0, seconds: 5.0 });
         progress.finish(TaskId(1));
         progress.finish(TaskId(2));
-        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, seconds: 1.0 });
+        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, references: 0, seconds: 1.0 });
         progress.finish(TaskId(3));
         assert_eq!(progress.lag(TaskId(4), 9_000), Lag::default());
+    }
+
+    #[test]
+    fn the_lag_counts_references_at_work_and_estimates_those_in_the_log() {
+        let progress = Progress::new(TaskId(1));
+        let references = |next| progress.lag(TaskId(next), 0).references;
+        assert_eq!(references(9), 0, "nothing is known yet");
+        for task in 1..=2_000 {
+            progress.begin(TaskId(task), 300);
+            progress.finish(TaskId(task));
+        }
+        assert_eq!(references(2_001), 0);
+        let in_the_log = references(2_101);
+        assert!((29_000..=30_000).contains(&in_the_log), "{in_the_log}");
+        progress.begin(TaskId(2_001), 500);
+        assert_eq!(references(2_002), 500, "begun, and no page is read");
+        let tally = Arc::new(Tally::new(1));
+        progress.works(TaskId(2_001), Arc::clone(&tally));
+        let page = tally.page(400, 150);
+        assert_eq!(references(2_002), 350);
+        tally.sent();
+        tally.applied(page, skyweir_store::Counts { written: 200, sampled_out: 50, ..Default::default() });
+        assert_eq!(references(2_002), 100);
+        progress.finish(TaskId(2_001));
+        assert_eq!(references(2_002), 0);
     }
 
     #[test]

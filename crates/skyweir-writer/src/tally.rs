@@ -112,6 +112,13 @@ impl Tally {
         self.finished_us.store(now_us.max(1), Ordering::Release);
     }
 
+    /// Followers whose references are written, or need not be.
+    pub(crate) fn accounted(&self) -> u64 {
+        let sum =
+            |counts: &Counts| counts.written + counts.below_floor + counts.sampled_out + counts.hibernating;
+        self.pages().iter().map(|page| sum(&page.counts)).sum()
+    }
+
     pub(crate) fn report(&self) -> DeliveryReport {
         let finished_us = self.finished_us.load(Ordering::Acquire);
         let mut report = DeliveryReport {

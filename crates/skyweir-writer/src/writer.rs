@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::dispatch::finished;
-use crate::shard::ShardWorker;
-use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernation, memory};
+use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernation, memory, sweep};
 
 /// What the writer works with.
 #[derive(Clone)]
@@ -79,17 +78,13 @@ impl Writer {
 /// Starts all that runs beside the jobs.
 fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_store::Result<()>> {
     let mut workers = JoinSet::new();
-    for (shard, queue) in context.shards.iter().enumerate() {
-        let worker = ShardWorker {
-            shard: shard as u32,
-            queue: Arc::clone(queue),
-            timelines: Arc::clone(&context.timelines),
-            work: Arc::clone(&context.work),
-            hot: Arc::clone(&context.hot),
-            batch: context.config.shard_batch.max(1),
-            retry: context.retry,
-        };
-        workers.spawn(worker.run());
+    let threads = tokio::runtime::Handle::current().metrics().num_workers();
+    context.turns.open(match context.config.pages_at_once {
+        0 => threads,
+        at_once => at_once,
+    });
+    for _ in 0..threads {
+        workers.spawn(sweep::run(Arc::clone(context)));
     }
     for _ in 0..context.config.enrol_at_once.max(1) {
         workers.spawn(enrolment::grant(Arc::clone(context)));

@@ -98,6 +98,19 @@ impl Ring {
         }
     }
 
+    /// Brings what an insert needs of the ring itself into the core's cache; the number means nothing.
+    #[inline]
+    pub(super) fn touch_header(&self) -> usize {
+        self.entries.len().wrapping_add(self.viewer.0 as usize)
+    }
+
+    /// Brings the oldest and the newest reference into the core's cache; the number means nothing.
+    #[inline]
+    pub(super) fn touch_ends(&self) -> u32 {
+        let word = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.0[2]);
+        word(self.entries.front()).wrapping_add(word(self.entries.back()))
+    }
+
     /// Takes a reference; false when it stands at or below the floor, also the one that this insert raised. Where the
     /// budget has no room for more, what there is has to do: the oldest leaves, as at the cap.
     #[inline]

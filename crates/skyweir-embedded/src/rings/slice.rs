@@ -13,6 +13,10 @@ const PAGE: usize = 512;
 const CHUNK: usize = 64;
 const NONE: u32 = u32::MAX;
 
+/// Where a ring is in its slice, until the next [`Slice::put`] or [`Slice::remove`].
+#[derive(Clone, Copy)]
+pub(super) struct Slot(u32);
+
 /// Rings of one slice, behind one lock.
 pub(super) struct Slice {
     /// Where each account's ring is; index: account number divided by the number of slices.
@@ -47,23 +51,35 @@ impl Slice {
         }
     }
 
-    fn slot(&self, place: usize) -> Option<usize> {
+    /// Where the ring of a place is.
+    #[inline]
+    pub(super) fn slot(&self, place: usize) -> Option<Slot> {
         let slot = self.pages.get(place / PAGE)?.as_deref()?[place % PAGE];
-        (slot != NONE).then_some(slot as usize)
+        (slot != NONE).then_some(Slot(slot))
+    }
+
+    /// The ring at a slot.
+    #[inline]
+    pub(super) fn at(&self, Slot(slot): Slot) -> &Ring {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    /// The ring at a slot.
+    #[inline]
+    pub(super) fn at_mut(&mut self, Slot(slot): Slot) -> &mut Ring {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
     /// The ring at a place.
     #[inline]
     pub(super) fn get(&self, place: usize) -> Option<&Ring> {
-        let slot = self.slot(place)?;
-        Some(&self.chunks[slot / CHUNK][slot % CHUNK])
+        Some(self.at(self.slot(place)?))
     }
 
     /// The ring at a place.
     #[inline]
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Ring> {
-        let slot = self.slot(place)?;
-        Some(&mut self.chunks[slot / CHUNK][slot % CHUNK])
+        Some(self.at_mut(self.slot(place)?))
     }
 
     /// Sets the ring at a place. What it holds is counted already.
@@ -101,9 +117,9 @@ impl Slice {
             self.chunks.pop();
         }
         let mut held = last.heap();
-        if slot < self.len() {
-            self.point((last.viewer.0 / self.slices) as usize, slot as u32);
-            let left = std::mem::replace(&mut self.chunks[slot / CHUNK][slot % CHUNK], last);
+        if (slot.0 as usize) < self.len() {
+            self.point((last.viewer.0 / self.slices) as usize, slot.0);
+            let left = std::mem::replace(self.at_mut(slot), last);
             held = left.heap();
         }
         self.memory.resized(before + held, self.own_memory());

@@ -1,5 +1,6 @@
 //! [`Timelines`] by the rings. No call waits for anything but a slice's lock, and a checkpoint for the disk.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,12 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use skyweir_store::{
     Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, LeastUseful, MemoryUse, Result,
-    Timelines, Usefulness, is_visit,
+    Timelines, Usefulness, Viewers, is_visit,
 };
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::ring::{Entry, Ring, State};
+use super::slice::{Slice, Slot};
 use super::{Inner, Rings, checkpoint};
 use crate::blocking::blocking;
 
@@ -34,6 +36,44 @@ impl Inner {
         } else {
             counts.below_floor += 1;
         }
+    }
+
+    /// Writes the noted references, in their order, and forgets them. Rings lie scattered in memory: all headers are
+    /// touched, then the ends of all, so that the loads overlap; only then the first reference is written.
+    fn insert_all(&self, slice: &mut Slice, deliveries: &[Delivery], steps: &mut Steps, all: &mut [Counts]) {
+        let noted = &steps.steps[..steps.len];
+        let rings = || noted.iter().filter_map(|(_, slot)| *slot).map(|slot| slice.at(slot));
+        black_box(rings().fold(0, |sum: usize, ring| sum.wrapping_add(ring.touch_header())));
+        black_box(rings().fold(0, |sum: u32, ring| sum.wrapping_add(ring.touch_ends())));
+        for (at, slot) in noted {
+            let reference = &deliveries[*at as usize].reference;
+            let ring = slot.map(|slot| slice.at_mut(slot));
+            self.insert(ring, reference, entry(reference), &mut all[*at as usize]);
+        }
+        steps.len = 0;
+    }
+}
+
+/// How many references are written together: about as many loads as a core keeps under way at once.
+const TOGETHER: usize = 32;
+
+/// Some references that are about to be written, each with its delivery and its ring's slot.
+struct Steps {
+    steps: [(u32, Option<Slot>); TOGETHER],
+    len: usize,
+}
+
+impl Steps {
+    fn new() -> Self {
+        Self { steps: [(0, None); TOGETHER], len: 0 }
+    }
+
+    /// Notes a reference; true when no more fit.
+    #[inline]
+    fn push(&mut self, delivery: usize, slot: Option<Slot>) -> bool {
+        self.steps[self.len] = (delivery as u32, slot);
+        self.len += 1;
+        self.len == TOGETHER
     }
 }
 
@@ -60,47 +100,50 @@ impl Timelines for Rings {
         self.inner.enrolled.count()
     }
 
-    fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Vec<ActorId>)> {
-        self.retain_enrolled(&mut page);
+    fn split(&self, page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
+        let enrolled = self.inner.enrolled.look();
         let slices = self.inner.slices.len() as u32;
-        let mut counts = vec![0u32; slices as usize];
-        for viewer in &page {
-            counts[(viewer.0 % slices) as usize] += 1;
+        // the place of each enrolled follower's shard; a count of each shard, then where its next viewer goes
+        let mut kept: Vec<(u32, ActorId)> = Vec::with_capacity(page.len());
+        let mut places = vec![0u32; slices as usize];
+        for viewer in page.into_iter().filter(|viewer| enrolled.has(*viewer)) {
+            let shard = viewer.0 % slices;
+            places[shard as usize] += 1;
+            kept.push((shard, viewer));
         }
-        // one place of the answer for each shard that has viewers
-        let mut answer = Vec::new();
-        let mut places = counts;
+        let mut begins = 0;
+        let mut ranges = Vec::with_capacity(kept.len().min(places.len()));
         for (shard, place) in places.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
-            answer.push((shard as u32, Vec::with_capacity(*place as usize)));
-            *place = answer.len() as u32 - 1;
+            ranges.push((shard as u32, begins..begins + *place));
+            begins += std::mem::replace(place, begins);
         }
-        for viewer in page {
-            answer[places[(viewer.0 % slices) as usize] as usize].1.push(viewer);
+        let mut flat = vec![ActorId(0); kept.len()];
+        for (shard, viewer) in kept {
+            let place = &mut places[shard as usize];
+            flat[*place as usize] = viewer;
+            *place += 1;
         }
-        answer
+        let flat = Viewers::from(flat);
+        ranges.into_iter().map(|(shard, range)| (shard, flat.part(range))).collect()
     }
 
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>> {
         let inner = &*self.inner;
         let slices = inner.slices.len() as u32;
-        let mut all = Vec::with_capacity(deliveries.len());
+        let mut all = vec![Counts::default(); deliveries.len()];
         let mut slice = inner.slice(shard as usize);
-        for delivery in deliveries {
-            let entry = entry(&delivery.reference);
-            let mut counts = Counts::default();
-            for viewer in &delivery.viewers {
+        let mut steps = Steps::new();
+        for (at, delivery) in deliveries.iter().enumerate() {
+            for viewer in &*delivery.viewers {
                 debug_assert_eq!(viewer.0 % slices, shard, "a delivery holds viewers of one shard");
-                inner.insert(
-                    slice.get_mut((viewer.0 / slices) as usize),
-                    &delivery.reference,
-                    entry,
-                    &mut counts,
-                );
+                if steps.push(at, slice.slot((viewer.0 / slices) as usize)) {
+                    inner.insert_all(&mut slice, deliveries, &mut steps, &mut all);
+                }
             }
-            // a reference below the floor may have raised it
-            slice.dirty |= counts.written + counts.below_floor > 0;
-            all.push(counts);
         }
+        inner.insert_all(&mut slice, deliveries, &mut steps, &mut all);
+        // a reference below the floor may have raised it
+        slice.dirty |= all.iter().any(|counts| counts.written + counts.below_floor > 0);
         Ok(all)
     }
 

@@ -4,7 +4,7 @@ use skyweir_types::{ActorId, DidHash, DrawKey, Reference, UriHash};
 
 use super::Subject;
 use super::kit::{AUTHOR, apply, enrol, enrolment, info, items, open, reference, reference_at, state};
-use crate::{CachedState, Counts, Delivery, Enrolment, Timelines};
+use crate::{CachedState, Counts, Delivery, Enrolment, Timelines, Viewers};
 
 const V: ActorId = ActorId(4);
 const WRITTEN: Counts = Counts { written: 1, below_floor: 0, sampled_out: 0, hibernating: 0 };
@@ -15,7 +15,7 @@ async fn deliver(timelines: &dyn Timelines, viewers: &[ActorId], references: &[R
     let mut sum = Counts::default();
     for shard in 0..timelines.shards() {
         let own = viewers.iter().filter(|viewer| timelines.shard_of(**viewer) == shard);
-        let viewers: Vec<_> = own.copied().collect();
+        let viewers: Viewers = own.copied().collect();
         let deliveries: Vec<_> = references
             .iter()
             .map(|reference| Delivery { reference: *reference, viewers: viewers.clone() })
@@ -49,7 +49,7 @@ pub(super) async fn references_are_counted(subject: &dyn Subject) {
     }
     assert_eq!(held, counts.written);
     // each delivery has its own counts, in their order
-    let own = |sort_at| Delivery { reference: reference_at(9, sort_at), viewers: vec![AUTHOR] };
+    let own = |sort_at| Delivery { reference: reference_at(9, sort_at), viewers: vec![AUTHOR].into() };
     let shard = timelines.shard_of(AUTHOR);
     assert_eq!(timelines.apply(shard, &[own(200), own(50)]).await.unwrap(), [WRITTEN, BELOW]);
     assert_eq!(timelines.apply(shard, &[]).await.unwrap(), []);

@@ -81,7 +81,7 @@ pub(super) async fn enrol(timelines: &dyn Timelines, viewer: ActorId, references
 
 /// Writes one reference to one timeline.
 pub(super) async fn apply(timelines: &dyn Timelines, viewer: ActorId, reference: Reference) -> crate::Counts {
-    let delivery = Delivery { reference, viewers: vec![viewer] };
+    let delivery = Delivery { reference, viewers: vec![viewer].into() };
     timelines.apply(timelines.shard_of(viewer), &[delivery]).await.unwrap()[0]
 }
 

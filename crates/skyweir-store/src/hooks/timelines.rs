@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::{Hook, Operation};
-use crate::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, Timelines};
+use crate::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, Timelines, Viewers};
 
 /// Timelines that ask a hook.
 #[derive(Clone)]
@@ -50,6 +50,10 @@ impl Timelines for HookedTimelines {
 
     fn enrolled(&self) -> u64 {
         self.inner.enrolled()
+    }
+
+    fn split(&self, page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
+        self.inner.split(page)
     }
 
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>> {

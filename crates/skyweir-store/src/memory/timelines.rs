@@ -133,7 +133,7 @@ impl Timelines for MemoryTimelines {
         let mut all = Vec::with_capacity(deliveries.len());
         for Delivery { reference, viewers } in deliveries {
             let mut counts = Counts::default();
-            for viewer in viewers {
+            for viewer in &**viewers {
                 assert_eq!(self.shard_of(*viewer), shard, "a delivery holds viewers of one shard");
                 self.insert(*viewer, rings.enrolled.get_mut(viewer), reference, &mut counts);
             }

@@ -13,7 +13,7 @@ fn hot() -> Hot {
 fn delivery(viewers: Vec<ActorId>) -> (Delivery, Counts) {
     let reference = Reference { item: ItemId(1), sort_at: 1, uri_hash: UriHash(1), author: AUTHOR };
     let counts = Counts { written: viewers.len() as u64, ..Counts::default() };
-    (Delivery { reference, viewers }, counts)
+    (Delivery { reference, viewers: viewers.into() }, counts)
 }
 
 fn wrote(hot: &Hot, shard: u32, viewers: Vec<ActorId>) {

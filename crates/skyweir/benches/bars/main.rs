@@ -24,6 +24,7 @@ mod readers;
 mod report;
 mod rng;
 mod served;
+mod slow_shard;
 mod soak;
 mod stages;
 mod sustained;
@@ -59,6 +60,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("cold", Alone(cold::run)),
     ("ingest", Alone(ingest::run)),
     ("readers", Alone(readers::run)),
+    ("slow_shard", Alone(slow_shard::run)),
     ("pages", Alone(pages::like_the_network)),
     ("pages", InTheCrowd(|report, served, _| pages::read(report, served, &served.dir.join("pages")))),
     ("post", InTheCrowd(|report, served, _| post::run(report, served))),

@@ -117,7 +117,10 @@ fn fan_out(config: &Config, faults: &mut Faults) {
     faults.range("graph.snapshot_seconds", graph.snapshot_seconds, 1..=86_400);
     faults.range("graph.snapshot_most", graph.snapshot_most as u64, 1..=MOST);
     faults.range("writer.jobs", writer.jobs as u64, 1..=100_000);
-    faults.range("writer.pages_at_once", writer.pages_at_once as u64, 1..=1_024);
+    faults.range("writer.large_followers", writer.large_followers.into(), 1..=u32::MAX.into());
+    faults.range("writer.parked", writer.parked as u64, 1..=1_000_000);
+    faults.range("writer.aside", writer.aside as u64, 0..=MOST);
+    faults.range("writer.pages_at_once", writer.pages_at_once as u64, 0..=1_024);
     // a page may go to one shard whole
     faults.range("writer.shard_queue", writer.shard_queue as u64, (graph.page as u64).max(10_000)..=MOST);
     faults.range("writer.shard_batch", writer.shard_batch as u64, 1..=MOST);

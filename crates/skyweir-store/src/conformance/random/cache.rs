@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use skyweir_types::{ActorId, DidHash, Generation, ItemId, Reference, TaskId, UriHash};
 
 use super::{ACTORS, Random};
-use crate::{Counts, Delivery, Enrolment, IdleRule, Timelines};
+use crate::{Counts, Delivery, Enrolment, IdleRule, Timelines, Viewers};
 
 /// How many items there are; an item has one time and one author for ever.
 const ITEMS: u64 = 120;
@@ -134,7 +134,7 @@ async fn apply(timelines: &dyn Timelines, references: &[Reference], viewers: &[A
     let mut sums = vec![Counts::default(); references.len()];
     for shard in 0..timelines.shards() {
         let own = viewers.iter().filter(|viewer| timelines.shard_of(**viewer) == shard);
-        let viewers: Vec<_> = own.copied().collect();
+        let viewers: Viewers = own.copied().collect();
         let delivery = |reference: &Reference| Delivery { reference: *reference, viewers: viewers.clone() };
         let deliveries: Vec<_> = references.iter().map(delivery).collect();
         let counts = timelines.apply(shard, &deliveries).await.unwrap();
