@@ -62,6 +62,8 @@ pub trait View: Send + Sync {
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>>;
     /// For (follower, subject) pairs the key of the oldest living follow record; `None` where there is no edge.
     async fn edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<Option<RecordKey>>>;
+    /// For (follower, subject) pairs whether there is an edge.
+    async fn follows_any(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>>;
     /// Accounts that follow more than `limit` others, with their counts; any order, at most `n`.
     async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>>;
     /// Tasks from `from` on, in order, at most `n`.

@@ -73,6 +73,7 @@ pub enum Ask {
     Follows,
     Followers,
     Edges,
+    FollowsAny,
     HighFollows,
     Tasks,
     NextTask,

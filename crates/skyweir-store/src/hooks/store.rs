@@ -110,6 +110,10 @@ impl View for HookedView {
         self.ask(Ask::Edges, self.inner.edges(pairs)).await
     }
 
+    async fn follows_any(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
+        self.ask(Ask::FollowsAny, self.inner.follows_any(pairs)).await
+    }
+
     async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>> {
         self.ask(Ask::HighFollows, self.inner.high_follows(limit, n)).await
     }

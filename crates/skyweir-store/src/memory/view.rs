@@ -62,6 +62,10 @@ impl View for MemoryView {
         Ok(pairs.iter().map(oldest).collect())
     }
 
+    async fn follows_any(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
+        Ok(pairs.iter().map(|(follower, subject)| self.0.follows.get(*follower, subject).is_some()).collect())
+    }
+
     async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>> {
         let counts = self.0.heads.iter().map(|(actor, head)| (*actor, head.follows));
         Ok(counts.filter(|(_, follows)| *follows > limit).take(n).collect())
