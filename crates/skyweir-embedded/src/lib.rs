@@ -6,6 +6,7 @@
 
 mod accounts;
 mod blocking;
+mod cache;
 mod check;
 mod codec;
 mod config;

@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::blocking::blocking;
+use crate::cache::Touched;
 use crate::db::Read;
 use crate::error::corrupt;
 use crate::metrics;
@@ -36,13 +37,23 @@ pub(crate) struct EmbeddedTxn {
     /// Heads read or written; `true`: written.
     heads: BTreeMap<ActorId, (Head, bool)>,
     items_added: bool,
+    touched: Touched,
 }
 
 impl EmbeddedTxn {
     pub(crate) fn new(inner: Arc<Inner>, numbers: OwnedMutexGuard<Numbers>) -> Self {
         let overlay = Overlay::new(inner.db.snapshot());
         let (actors, tasks) = (numbers.actors, numbers.tasks);
-        Self { inner, numbers, actors, tasks, overlay, heads: BTreeMap::new(), items_added: false }
+        Self {
+            inner,
+            numbers,
+            actors,
+            tasks,
+            overlay,
+            heads: BTreeMap::new(),
+            items_added: false,
+            touched: Touched::default(),
+        }
     }
 
     fn head(&mut self, actor: ActorId) -> Result<Head> {
@@ -115,11 +126,13 @@ impl EmbeddedTxn {
         let mut batch = self.inner.db.synced_batch(keys);
         self.overlay.drain_into(&mut batch);
         let commit = self.inner.accounts.prepare(self.changed_heads());
+        self.inner.caches.prepare(&self.touched, commit);
         if let Err(error) = batch.commit() {
             self.inner.accounts.give_up(self.changed_heads());
             return Err(error);
         }
         self.inner.accounts.publish(commit);
+        self.inner.caches.names.publish(self.actors);
         self.numbers.actors = self.actors;
         if self.tasks != self.numbers.tasks {
             self.numbers.tasks = self.tasks;
@@ -238,6 +251,7 @@ impl Txn for EmbeddedTxn {
         }
         self.numbers.items += 1;
         self.items_added = true;
+        self.touched.items.push(id);
         let place = Position::new(item.sort_at, &item.cid, item.uri_hash);
         self.overlay.put(Table::Items, items::key(id).to_vec(), items::encode(&item));
         self.overlay.put(Table::Feeds, feeds::key(item.author, &place), feeds::encode(id));
@@ -253,6 +267,7 @@ impl Txn for EmbeddedTxn {
         let Some(bytes) = self.overlay.get(Table::Items, &items::key(id))? else { return Ok(()) };
         let item = items::decode(id, &bytes)?;
         self.overlay.remove(Table::Items, items::key(id).to_vec());
+        self.touched.items.push(id);
         let place = feeds::key(item.author, &item.position());
         // a new version of the record may have taken the very same place
         let entry = self.overlay.get(Table::Feeds, &place)?;
@@ -292,11 +307,15 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn add_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        self.add_to_edge(follower, subject, rkey)
+        let new = self.add_to_edge(follower, subject, rkey)?;
+        self.touched.followers.extend(new.then_some(follower));
+        Ok(new)
     }
 
     async fn remove_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        self.remove_from_edge(follower, subject, rkey)
+        let gone = self.remove_from_edge(follower, subject, rkey)?;
+        self.touched.followers.extend(gone.then_some(follower));
+        Ok(gone)
     }
 
     async fn append(&mut self, task: Task) -> Result<TaskId> {
