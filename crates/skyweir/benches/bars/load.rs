@@ -54,7 +54,12 @@ pub(crate) async fn records(store: &EmbeddedStore, crowd: &mut Crowd) -> Result<
 }
 
 /// A follow, with its record: made at some time, under a rev a moment later.
-async fn follow(txn: &mut dyn Txn, rng: &mut Rng, follower: ActorId, subject: ActorId) -> Result<()> {
+pub(crate) async fn follow(
+    txn: &mut dyn Txn,
+    rng: &mut Rng,
+    follower: ActorId,
+    subject: ActorId,
+) -> Result<()> {
     let micros = FOLLOWED_FROM_US + rng.any() % FOLLOWED_WITHIN_US;
     let rkey = rkey(micros, (rng.any() & 1_023) as u16)?;
     let rev = Tid::from_parts(micros + 10_000 + rng.any() % 300_000, 1);
@@ -66,7 +71,7 @@ async fn follow(txn: &mut dyn Txn, rng: &mut Rng, follower: ActorId, subject: Ac
 }
 
 /// A post as it was applied long ago: no task is left of it.
-async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference> {
+pub(crate) async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference> {
     let micros = sort_at as u64 * 1_000;
     let (rkey, cid) = (rkey(micros, 1)?, cid(micros));
     let uri_hash = UriHash::of(did(author)?.as_str(), Collection::Post.nsid(), rkey.as_str());

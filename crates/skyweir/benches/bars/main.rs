@@ -11,6 +11,7 @@ mod claim;
 mod cold;
 mod crowd;
 mod events;
+mod first_reads;
 mod growth;
 mod hibernating;
 mod ingest;
@@ -56,6 +57,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("memory", Alone(memory::run)),
     ("cold", Alone(cold::run)),
     ("ingest", Alone(ingest::run)),
+    ("first_reads", Alone(first_reads::run)),
     ("pages", InTheCrowd(|report, served, _| pages::read(report, served, &served.dir.join("pages")))),
     ("post", InTheCrowd(|report, served, _| post::run(report, served))),
     ("celebrity", InTheCrowd(celebrity::run)),

@@ -190,7 +190,7 @@ impl Served {
 
 type Composed = (Arc<Graph>, Handle, JoinSet<Result<()>>, CancellationToken, std::net::SocketAddr);
 
-async fn compose(
+pub(crate) async fn compose(
     store: &EmbeddedStore,
     timelines: Arc<dyn Timelines>,
     cap: usize,
