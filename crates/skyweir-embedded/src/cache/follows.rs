@@ -96,3 +96,39 @@ pub(crate) fn page(all: &[ActorId], after: Option<ActorId>, n: usize) -> Vec<Act
     let from = after.map_or(0, |after| all.partition_point(|author| *author <= after));
     all[from..].iter().copied().take(n).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIEWER: ActorId = ActorId(7);
+
+    fn sets() -> FollowSets {
+        FollowSets::new(Fenced::new(1 << 20, 1_024, metrics::Gauge::noop()))
+    }
+
+    #[test]
+    fn what_was_asked_adds_up_until_all_is_read() {
+        let sets = sets();
+        assert!(matches!(sets.for_edges(VIEWER, 50, 100, 0), Best::ReadAll), "cheaper than fifty look-ups");
+        // three pages' worth of edges for a thousand follows
+        assert!(matches!(sets.for_edges(VIEWER, 50, 1_000, 0), Best::ReadAsked));
+        assert!(matches!(sets.for_edges(VIEWER, 50, 1_000, 0), Best::ReadAsked));
+        assert!(matches!(sets.for_edges(VIEWER, 50, 1_000, 0), Best::ReadAll));
+        sets.keep(VIEWER, Arc::new([ActorId(1)]), 0);
+        assert!(matches!(sets.for_page(VIEWER, 1, 1_000, 0), Best::Known(_)));
+        sets.touch(VIEWER, 1);
+        assert!(matches!(sets.for_page(VIEWER, 1, 1_000, 0), Best::ReadAsked), "a commit is under way");
+        assert!(matches!(sets.for_page(VIEWER, 1_000, 1_000, 1), Best::ReadAll));
+    }
+
+    #[test]
+    fn pages_are_strictly_after() {
+        let all = [2, 4, 6, 8].map(ActorId);
+        assert_eq!(page(&all, None, 2), [2, 4].map(ActorId));
+        assert_eq!(page(&all, Some(ActorId(4)), 9), [6, 8].map(ActorId));
+        assert_eq!(page(&all, Some(ActorId(5)), 1), [6].map(ActorId));
+        assert!(page(&all, Some(ActorId(8)), 9).is_empty() && page(&all, None, 0).is_empty());
+        assert!(holds(&all, ActorId(6)) && !holds(&all, ActorId(5)));
+    }
+}

@@ -70,17 +70,16 @@ async fn very_many_follows(report: &mut Report, network: &Network, client: &mut 
         limit: Limit::AtMost(500.0),
         compared: "nothing published".into(),
     });
-    network.enrolled(network.mass_followers().len()).await
+    network.enrolled(network.mass_followers()).await
 }
 
 /// Some accounts read now and then. A crawler reads everybody's timeline once: theirs have to stay, and stay fast.
 async fn crawler(report: &mut Report, network: &Network, client: &mut Client) -> Result<()> {
     let regulars = network.regulars();
-    let before = network.handle_enrolled();
     for viewer in regulars.clone() {
         read(client, viewer).await?;
     }
-    network.enrolled(before + regulars.len()).await?;
+    network.enrolled(regulars.clone()).await?;
     let mut took = [Vec::new(), Vec::new()];
     for _ in 0..3 {
         took[0].clear();
@@ -131,7 +130,6 @@ async fn insist(mut client: Client, viewer: u32) -> Result<(Option<f64>, usize)>
 }
 
 async fn all_at_once(report: &mut Report, network: &Network) -> Result<()> {
-    let before = network.handle_enrolled();
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         connections.push(TimelineServiceClient::new(network.connect().await?));
@@ -152,7 +150,7 @@ async fn all_at_once(report: &mut Report, network: &Network) -> Result<()> {
     ensure!(!took.is_empty(), "nobody was answered");
     let answered = took.len();
     let [p50, p99] = [0.5, 0.99].map(|share| number(quantile(&mut took, share)));
-    network.enrolled(before + network.returning().len()).await?;
+    network.enrolled(network.returning()).await?;
     let fills = network.publications();
     let twice = network.returning().filter(|viewer| fills.get(viewer).copied().unwrap_or(0) != 1).count();
     report.note(format!(

@@ -118,24 +118,20 @@ impl Network {
         after(self.crawled(), self.sizes.returning)
     }
 
-    /// How many timelines are enrolled now.
-    pub(super) fn handle_enrolled(&self) -> usize {
-        self.rings.enrolled() as usize
-    }
-
     pub(super) fn publications(&self) -> Publications {
         self.counting.all()
     }
 
-    /// Waits until at least so many timelines were published.
-    pub(super) async fn enrolled(&self, least: usize) -> Result<()> {
+    /// Waits until all these timelines were published.
+    pub(super) async fn enrolled(&self, viewers: Range<u32>) -> Result<()> {
         for _ in 0..6_000 {
-            if self.publications().len() >= least {
+            let published = self.publications();
+            if viewers.clone().all(|viewer| published.contains_key(&viewer)) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        bail!("{} timelines are enrolled, not {least}", self.publications().len())
+        bail!("some timelines are not enrolled after a minute; {} are", self.rings.enrolled())
     }
 
     pub(super) fn stop(mut self) -> Result<()> {
