@@ -2,20 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::FixedState;
 use skyweir_store::{FeedEntry, Sampling, View};
 use skyweir_types::{AccountStatus, ActorId, Item, ItemId};
+
+/// What is known of accounts; their numbers are ours, so nobody can choose them to collide.
+type Memo = HashMap<ActorId, bool, FixedState>;
 
 /// Checks references against one view. What it learns of authors it keeps for the request.
 pub(crate) struct Check<'v> {
     view: &'v dyn View,
     viewer: ActorId,
-    follows: HashMap<ActorId, bool>,
-    active: HashMap<ActorId, bool>,
+    follows: Memo,
+    active: Memo,
 }
 
 impl<'v> Check<'v> {
     pub(crate) fn new(view: &'v dyn View, viewer: ActorId) -> Self {
-        Self { view, viewer, follows: HashMap::from([(viewer, true)]), active: HashMap::new() }
+        Self { view, viewer, follows: Memo::from_iter([(viewer, true)]), active: Memo::default() }
     }
 
     /// The items of those cached references that belong to the timeline now, in no order.
@@ -69,7 +73,7 @@ impl<'v> Check<'v> {
 }
 
 /// Those not in the memo yet, each once.
-fn unknown(actors: impl Iterator<Item = ActorId>, memo: &HashMap<ActorId, bool>) -> Vec<ActorId> {
-    let mut seen = HashSet::new();
+fn unknown(actors: impl Iterator<Item = ActorId>, memo: &Memo) -> Vec<ActorId> {
+    let mut seen = HashSet::with_hasher(FixedState::default());
     actors.filter(|actor| !memo.contains_key(actor) && seen.insert(*actor)).collect()
 }

@@ -17,6 +17,9 @@ pub struct Config {
     /// How many references one timeline request looks at (default 5,000). Beyond that it answers a short page with a
     /// cursor. A whole millisecond of references is looked at in one step, so a request may go over it by that.
     pub scan_limit: usize,
+    /// How many timelines are merged at once (default 16): what isn't cached is read from the feeds of all whom the
+    /// viewer follows. More wait, in the order of asking, until their time is over.
+    pub merges_at_once: usize,
     /// How many requests run at once (default 1,024). More are answered `UNAVAILABLE` at once.
     pub max_requests: usize,
     /// How many connections are open at once (default 1,024). More wait in the kernel's backlog.
@@ -43,6 +46,7 @@ impl Default for Config {
             reasonable_limit: 2_000,
             cap: 800,
             scan_limit: 5_000,
+            merges_at_once: 16,
             max_requests: 1_024,
             max_connections: 1_024,
             max_streams: 256,

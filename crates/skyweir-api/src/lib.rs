@@ -12,6 +12,7 @@ mod delivery;
 mod error;
 mod followers;
 mod limits;
+mod merges;
 pub mod metrics;
 mod page;
 mod render;

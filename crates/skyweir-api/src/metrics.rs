@@ -5,6 +5,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 const REQUEST_SECONDS: &str = "skyweir_api_request_seconds";
 const ITEMS: &str = "skyweir_api_items_total";
 const PAGES: &str = "skyweir_api_pages_total";
+const MERGES_SHARED: &str = "skyweir_api_shared_merges_total";
 const SCANNED: &str = "skyweir_api_scanned_references_total";
 const REFUSED: &str = "skyweir_api_refused_requests_total";
 const RUNNING: &str = "skyweir_api_running_requests";
@@ -22,6 +23,11 @@ pub fn describe() {
         PAGES,
         Unit::Count,
         "Timeline pages returned, by kind (cache, mixed, merge or unknown_actor)"
+    );
+    describe_counter!(
+        MERGES_SHARED,
+        Unit::Count,
+        "Pages answered by a merge that another request for the same page had run"
     );
     describe_counter!(SCANNED, Unit::Count, "References looked at for timeline pages, shown or not");
     describe_counter!(
@@ -42,6 +48,10 @@ pub(crate) fn page(kind: &'static str, from_cache: u32, from_merge: u32, scanned
     counter!(ITEMS, "source" => "cache").increment(u64::from(from_cache));
     counter!(ITEMS, "source" => "merge").increment(u64::from(from_merge));
     counter!(SCANNED).increment(scanned as u64);
+}
+
+pub(crate) fn merge_shared() {
+    counter!(MERGES_SHARED).increment(1);
 }
 
 pub(crate) fn refused(reason: &'static str) {

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::subject::Subject;
 
 /// Which items a reader doesn't want.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filters {
     /// No posts that answer another. Reposts of answers stay.
     pub exclude_replies: bool,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skyweir_store::{CachedState, Enrol, EnrolReason, RingInfo, Sampling, Store, Timelines, View};
 use skyweir_types::{ActorId, Did, DidHash, DrawKey, Position, rate_for, rate_is_off};
 
+use crate::merges::{Merges, Wanted};
 use crate::page::{Page, Query, cut, page_limit};
 use crate::render::render;
 use crate::walk::{Walk, cache_step};
@@ -22,13 +23,7 @@ pub struct TimelineReader {
     reasonable_limit: u32,
     cap: usize,
     scan_limit: usize,
-}
-
-/// How a page is read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Plan {
-    rate: f32,
-    cache: bool,
+    merges: Merges,
 }
 
 impl TimelineReader {
@@ -41,8 +36,9 @@ impl TimelineReader {
         draw: DrawKey,
         config: &Config,
     ) -> Self {
-        let Config { reasonable_limit, cap, scan_limit, .. } = *config;
-        Self { store, timelines, enrol, draw, reasonable_limit, cap, scan_limit: scan_limit.max(1) }
+        let Config { reasonable_limit, cap, merges_at_once, .. } = *config;
+        let (scan_limit, merges) = (config.scan_limit.max(1), Merges::new(merges_at_once));
+        Self { store, timelines, enrol, draw, reasonable_limit, cap, scan_limit, merges }
     }
 
     /// Reads one page.
@@ -62,38 +58,38 @@ impl TimelineReader {
         // One further than the page, to know whether and how it goes on.
         let want = limit + 1;
         let cached = self.timelines.read(viewer, from.sort_at, cache_step(want)).await?;
-        if matches!(cached.state, CachedState::In(_)) {
-            // What the cache holds has to be in the view, so the view is taken after it.
-            view = self.store.view().await?;
-        }
-        let view = &*view;
-        let plan = self.plan(view, viewer, cached.state).await?;
-        let cached_info = match cached.state {
-            CachedState::In(info) => Some(info),
+        let info = match cached.state {
+            CachedState::In(info) => {
+                // What the cache holds has to be in the view, so the view is taken after it.
+                view = self.store.view().await?;
+                Some(info)
+            }
             _ => None,
         };
-        let sampling = Sampling { key: self.draw, viewer: DidHash::of(did.as_str()), rate: plan.rate };
-        let mut walk = Walk::new(view, viewer, sampling, query.filters, from, (want, self.scan_limit));
-        if plan.cache {
-            walk.through_cache(&*self.timelines, cached).await?;
-        } else {
-            walk.by_merge().await?;
-        }
-        if plan.cache && self.floor_is_high(cached_info, &query, walk.crossed) {
+        let hash = DidHash::of(did.as_str());
+        let rate = wanted_rate(&*view, viewer, self.reasonable_limit).await?;
+        let Some(rate) = self.cache_rate(viewer, rate, cached.state) else {
+            let wanted = Wanted { viewer, from, limit, filters: query.filters };
+            return self.merges.page(wanted, || self.merged(wanted, hash)).await;
+        };
+        let sampling = Sampling { key: self.draw, viewer: hash, rate };
+        let mut walk = Walk::new(&*view, viewer, sampling, query.filters, from, (want, self.scan_limit));
+        walk.through_cache(&*self.timelines, cached).await?;
+        if self.floor_is_high(info, &query, walk.crossed) {
             self.enrol.enrol(viewer, EnrolReason::FloorHigh);
         }
-        let cursor = cut(&mut walk.living, limit, walk.stopped);
-        let from_cache = walk.living.iter().filter(|entry| entry.cached).count() as u32;
-        let from_merge = walk.living.len() as u32 - from_cache;
-        let kind = match (plan.cache, from_merge) {
-            (false, _) => "merge",
-            (true, 0) => "cache",
-            (true, _) => "mixed",
-        };
-        metrics::page(kind, from_cache, from_merge, walk.scanned);
-        let rate = walk.rate();
-        let items = render(view, walk.living).await?;
-        Ok(Page { items, cursor, rate, from_cache, from_merge })
+        page_of(&*view, walk, limit, true).await
+    }
+
+    /// A page that the cache has no part in, under a view of its own.
+    async fn merged(&self, wanted: Wanted, hash: DidHash) -> Result<Page, Error> {
+        let Wanted { viewer, from, limit, filters } = wanted;
+        let view = self.store.view().await?;
+        let rate = wanted_rate(&*view, viewer, self.reasonable_limit).await?;
+        let sampling = Sampling { key: self.draw, viewer: hash, rate };
+        let mut walk = Walk::new(&*view, viewer, sampling, filters, from, (limit + 1, self.scan_limit));
+        walk.by_merge().await?;
+        page_of(&*view, walk, limit, false).await
     }
 
     /// Whether fewer than half a cap of living references stand above a floor: the timeline holds fewer, or a first
@@ -109,31 +105,50 @@ impl TimelineReader {
             || crossed.is_some_and(|(floor, met)| query.cursor.is_empty() && floor > i64::MIN && met < half)
     }
 
-    /// Decides by state and rates, and tells the writer what follows from it.
-    async fn plan(&self, view: &dyn View, viewer: ActorId, state: CachedState) -> Result<Plan, Error> {
-        let infos = view.accounts(&[viewer]).await?;
-        let wanted = rate_for(infos.first().map_or(0, |info| info.follows), self.reasonable_limit);
-        let by_merge = Plan { rate: wanted, cache: false };
-        Ok(match state {
+    /// The rate at which the cache may be read, if it may. Tells the writer what follows from state and rates.
+    fn cache_rate(&self, viewer: ActorId, wanted: f32, state: CachedState) -> Option<f32> {
+        match state {
             CachedState::Out => {
                 self.enrol.enrol(viewer, EnrolReason::Read);
-                by_merge
+                None
             }
-            CachedState::Filling(_) => by_merge,
+            CachedState::Filling(_) => None,
             CachedState::In(info) => {
                 self.enrol.touch(viewer);
                 if !self.enrol.caught_up() {
-                    by_merge
+                    None
                 } else if !rate_is_off(info.rate, wanted) {
-                    Plan { rate: info.rate, cache: true }
+                    Some(info.rate)
                 } else if wanted < info.rate {
                     self.enrol.lower_rate(viewer, wanted);
-                    Plan { rate: wanted, cache: true }
+                    Some(wanted)
                 } else {
                     self.enrol.enrol(viewer, EnrolReason::RateRose);
-                    by_merge
+                    None
                 }
             }
-        })
+        }
     }
+}
+
+/// The rate that an account's timeline should have now.
+async fn wanted_rate(view: &dyn View, viewer: ActorId, reasonable_limit: u32) -> Result<f32, Error> {
+    let infos = view.accounts(&[viewer]).await?;
+    Ok(rate_for(infos.first().map_or(0, |info| info.follows), reasonable_limit))
+}
+
+/// Cuts and writes out what a walk has found.
+async fn page_of(view: &dyn View, mut walk: Walk<'_>, limit: usize, cache: bool) -> Result<Page, Error> {
+    let cursor = cut(&mut walk.living, limit, walk.stopped);
+    let from_cache = walk.living.iter().filter(|entry| entry.cached).count() as u32;
+    let from_merge = walk.living.len() as u32 - from_cache;
+    let kind = match (cache, from_merge) {
+        (false, _) => "merge",
+        (true, 0) => "cache",
+        (true, _) => "mixed",
+    };
+    metrics::page(kind, from_cache, from_merge, walk.scanned);
+    let rate = walk.rate();
+    let items = render(view, walk.living).await?;
+    Ok(Page { items, cursor, rate, from_cache, from_merge })
 }

@@ -13,6 +13,13 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Memory for blocks read from disk, MiB. Default 64.
     pub cache_mb: u64,
+    /// Memory for items that were read, MiB, at least 1. Default 64: some 300,000 posts.
+    pub item_cache_mb: u64,
+    /// Memory for whom readers follow, MiB, at least 1. Default 64: 100,000 readers that follow 100 others. Whoever
+    /// follows more than fit into a sixteenth of it is looked up edge by edge.
+    pub follow_cache_mb: u64,
+    /// Memory for the DIDs of accounts that were read, MiB, at least 1. Default 32: some 120,000 accounts.
+    pub name_cache_mb: u64,
     /// How large the journals may grow before tables are flushed for them, MiB, at least 64. Default 256.
     pub journal_mb: u64,
     /// Memory for one table's unflushed writes, MiB, at least 1. Default 32.
@@ -29,6 +36,9 @@ impl Default for Config {
         Self {
             data_dir: "data".into(),
             cache_mb: 64,
+            item_cache_mb: 64,
+            follow_cache_mb: 64,
+            name_cache_mb: 32,
             journal_mb: 256,
             memtable_mb: 32,
             remembered_accounts: 131_072,

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use fjall::config::{FilterPolicy, FilterPolicyEntry};
 use fjall::{
@@ -30,7 +31,7 @@ pub(crate) trait Read {
 #[derive(Clone)]
 pub(crate) struct Db {
     database: Database,
-    spaces: Vec<Keyspace>,
+    spaces: Arc<[Keyspace]>,
 }
 
 impl Db {
@@ -175,6 +176,13 @@ impl Moment {
     pub(crate) fn range(&self, table: Table, from: Bound<&[u8]>, to: Option<&[u8]>) -> fjall::Iter {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         self.snapshot.range::<&[u8], _>(self.db.space(table), (from, to))
+    }
+}
+
+impl Moment {
+    /// Whether a key is there.
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool> {
+        self.snapshot.contains_key(self.db.space(table), key).map_err(db_error)
     }
 }
 

@@ -7,6 +7,7 @@
 mod accounts;
 mod blocking;
 mod bulk;
+mod cache;
 mod check;
 mod codec;
 mod config;

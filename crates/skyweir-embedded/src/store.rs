@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, watch};
 use crate::Config;
 use crate::accounts::Accounts;
 use crate::blocking::blocking;
+use crate::cache::Caches;
 use crate::db::{Db, Read};
 use crate::lock::DirLock;
 use crate::remembered::Remembered;
@@ -43,6 +44,7 @@ pub(crate) struct Numbers {
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) accounts: Accounts,
+    pub(crate) caches: Caches,
     pub(crate) numbers: Arc<Mutex<Numbers>>,
     pub(crate) next_task: watch::Sender<TaskId>,
     pub(crate) config: Config,
@@ -94,6 +96,7 @@ impl EmbeddedStore {
             inner: Arc::new(Inner {
                 db,
                 accounts,
+                caches: Caches::new(&config, numbers.actors),
                 next_task: watch::Sender::new(TaskId(numbers.tasks)),
                 numbers: Arc::new(Mutex::new(numbers)),
                 config,

@@ -16,6 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::blocking::blocking;
+use crate::cache::Touched;
 use crate::db::Read;
 use crate::error::corrupt;
 use crate::metrics;
@@ -43,6 +44,7 @@ pub(crate) struct EmbeddedTxn {
     /// Accounts interned by this transaction.
     interned: Vec<(Did, ActorId)>,
     seen: Seen,
+    touched: Touched,
 }
 
 impl EmbeddedTxn {
@@ -59,6 +61,7 @@ impl EmbeddedTxn {
             items_added: false,
             interned: Vec::new(),
             seen: Seen::default(),
+            touched: Touched::default(),
         }
     }
 
@@ -130,6 +133,7 @@ impl EmbeddedTxn {
         let mut batch = self.inner.db.synced_batch(keys);
         self.overlay.drain_into(&mut batch);
         let commit = self.inner.accounts.prepare(self.changed_heads());
+        self.inner.caches.prepare(&self.touched, commit);
         if let Err(error) = batch.commit() {
             self.inner.accounts.give_up(self.changed_heads());
             // nobody knows which side of the commit the disk is on
@@ -138,6 +142,7 @@ impl EmbeddedTxn {
         }
         self.inner.accounts.publish(commit);
         let next_task = self.next_task();
+        self.inner.caches.names.publish(self.actors);
         self.numbers.actors = self.actors;
         for (did, actor) in self.interned {
             self.numbers.remembered.numbers.put(did, actor);
@@ -269,6 +274,7 @@ impl Txn for EmbeddedTxn {
         }
         self.numbers.items += 1;
         self.items_added = true;
+        self.touched.items.push(id);
         let place = Position::new(item.sort_at, &item.cid, item.uri_hash);
         self.overlay.put(Table::Items, items::key(id), items::encode(&item));
         self.overlay.put(Table::Feeds, feeds::key(item.author, &place), feeds::encode(id));
@@ -284,6 +290,7 @@ impl Txn for EmbeddedTxn {
         let Some(bytes) = self.overlay.get(Table::Items, &items::key(id))? else { return Ok(()) };
         let item = items::decode(id, &bytes)?;
         self.overlay.remove(Table::Items, items::key(id));
+        self.touched.items.push(id);
         let place = feeds::key(item.author, &item.position());
         // a new version of the record may have taken the very same place
         let entry = self.overlay.get(Table::Feeds, &place)?;
@@ -323,11 +330,15 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn add_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        self.add_to_edge(follower, subject, rkey)
+        let new = self.add_to_edge(follower, subject, rkey)?;
+        self.touched.followers.extend(new.then_some(follower));
+        Ok(new)
     }
 
     async fn remove_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
-        self.remove_from_edge(follower, subject, rkey)
+        let gone = self.remove_from_edge(follower, subject, rkey)?;
+        self.touched.followers.extend(gone.then_some(follower));
+        Ok(gone)
     }
 
     async fn append(&mut self, task: Task) -> Result<TaskId> {

@@ -8,6 +8,7 @@ use skyweir_store::{AccountInfo, FeedAsk, FeedEntry, RecordRow, Result, SavedCur
 use skyweir_types::{ActorId, Did, Item, ItemId, RecordKey, RecordRef, TaskId};
 use tokio::task::yield_now;
 
+use crate::cache::{self, Best};
 use crate::db::{Moment, Read};
 use crate::error::corrupt;
 use crate::hinted;
@@ -25,19 +26,89 @@ pub(crate) struct EmbeddedView {
     inner: Arc<Inner>,
     /// The last commit that was complete before the moment.
     complete: u64,
+    /// How many accounts were known before the moment.
+    known: u32,
     moment: Moment,
 }
 
 impl EmbeddedView {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         let complete = inner.accounts.complete();
+        let known = inner.caches.names.known();
         let moment = inner.db.snapshot();
-        Self { inner, complete, moment }
+        Self { inner, complete, known, moment }
     }
 
     fn head(&self, actor: ActorId) -> Result<Head> {
         let stored = self.moment.get(Table::Heads, &actors::number(actor))?;
         stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))
+    }
+
+    fn did(&self, actor: ActorId) -> Result<Did> {
+        let caches = &self.inner.caches;
+        if let Some(did) = caches.names.did(actor, self.known) {
+            return Ok(did);
+        }
+        caches.of_names.miss();
+        let stored = self.moment.get(Table::Actors, &actors::number(actor))?;
+        let never = || corrupt(format_args!("account {actor} was never interned"));
+        let did = actors::read_did(&stored.ok_or_else(never)?)?;
+        caches.names.keep_did(actor, &did);
+        Ok(did)
+    }
+
+    fn item(&self, id: ItemId) -> Result<Option<Item>> {
+        let caches = &self.inner.caches;
+        if let Some(item) = caches.items.get(&id, self.complete) {
+            return Ok(Some(item));
+        }
+        caches.of_items.miss();
+        let Some(bytes) = self.moment.get(Table::Items, &items::key(id))? else { return Ok(None) };
+        let item = items::decode(id, &bytes)?;
+        caches.items.insert(id, item.clone(), self.complete);
+        Ok(Some(item))
+    }
+
+    /// How many others an account follows.
+    fn follow_count(&self, viewer: ActorId) -> Result<u32> {
+        let known = self.inner.accounts.get(&[viewer], self.complete);
+        known[0].map_or_else(|| Ok(self.head(viewer)?.follows), |info| Ok(info.follows))
+    }
+
+    fn follow_page(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+        let caches = &self.inner.caches;
+        caches.of_follows.look(1);
+        let best = caches.follows.for_page(viewer, n, self.follow_count(viewer)?, self.complete);
+        if let Best::Known(all) = best {
+            return Ok(cache::page(&all, after, n));
+        }
+        caches.of_follows.miss();
+        match best {
+            Best::ReadAll => Ok(cache::page(&self.read_follows(viewer)?, after, n)),
+            _ => self.follows_page(viewer, after, n),
+        }
+    }
+
+    /// Whom an account follows, if it is known or worth knowing for the sake of so many single edges.
+    fn follow_set(&self, viewer: ActorId, edges: usize) -> Result<Option<Arc<[ActorId]>>> {
+        let caches = &self.inner.caches;
+        caches.of_follows.look(1);
+        let best = caches.follows.for_edges(viewer, edges, self.follow_count(viewer)?, self.complete);
+        if let Best::Known(all) = best {
+            return Ok(Some(all));
+        }
+        caches.of_follows.miss();
+        match best {
+            Best::ReadAll => self.read_follows(viewer).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads and keeps everyone whom an account follows.
+    fn read_follows(&self, viewer: ActorId) -> Result<Arc<[ActorId]>> {
+        let all: Arc<[ActorId]> = self.follows_page(viewer, None, usize::MAX)?.into();
+        self.inner.caches.follows.keep(viewer, Arc::clone(&all), self.complete);
+        Ok(all)
     }
 
     /// Answers one question after the other, yielding now and then.
@@ -91,16 +162,21 @@ impl EmbeddedView {
 #[async_trait]
 impl View for EmbeddedView {
     async fn actor(&self, did: &Did) -> Result<Option<ActorId>> {
-        let stored = self.moment.get(Table::Dids, did.as_str().as_bytes())?;
-        stored.map(|bytes| actors::read_number(&bytes)).transpose()
+        let caches = &self.inner.caches;
+        caches.of_names.look(1);
+        if let Some(actor) = caches.names.actor(did, self.known) {
+            return Ok(Some(actor));
+        }
+        caches.of_names.miss();
+        let Some(bytes) = self.moment.get(Table::Dids, did.as_str().as_bytes())? else { return Ok(None) };
+        let actor = actors::read_number(&bytes)?;
+        caches.names.keep_actor(actor, did);
+        Ok(Some(actor))
     }
 
     async fn dids(&self, asked: &[ActorId]) -> Result<Vec<Did>> {
-        self.each(asked, |actor| match self.moment.get(Table::Actors, &actors::number(*actor))? {
-            Some(bytes) => actors::read_did(&bytes),
-            None => Err(corrupt(format_args!("account {actor} was never interned"))),
-        })
-        .await
+        self.inner.caches.of_names.look(asked.len());
+        self.each(asked, |actor| self.did(*actor)).await
     }
 
     async fn actor_count(&self) -> Result<u32> {
@@ -117,11 +193,8 @@ impl View for EmbeddedView {
     }
 
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
-        self.each(ids, |id| {
-            let stored = self.moment.get(Table::Items, &items::key(*id))?;
-            stored.map(|bytes| items::decode(*id, &bytes)).transpose()
-        })
-        .await
+        self.inner.caches.of_items.look(ids.len());
+        self.each(ids, |id| self.item(*id)).await
     }
 
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
@@ -137,7 +210,7 @@ impl View for EmbeddedView {
     }
 
     async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        self.follows_page(viewer, after, n)
+        self.follow_page(viewer, after, n)
     }
 
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
@@ -149,10 +222,20 @@ impl View for EmbeddedView {
     }
 
     async fn has_edges(&self, pairs: &[(ActorId, ActorId)]) -> Result<Vec<bool>> {
-        self.each(pairs, |(follower, subject)| {
-            Ok(self.moment.get(Table::Follows, &follows::key(*follower, *subject))?.is_some())
-        })
-        .await
+        let mut any = Vec::with_capacity(pairs.len());
+        for group in pairs.chunk_by(|one, next| one.0 == next.0) {
+            let Some((viewer, _)) = group.first() else { continue };
+            match self.follow_set(*viewer, group.len())? {
+                Some(all) => any.extend(group.iter().map(|(_, author)| cache::holds(&all, *author))),
+                None => {
+                    let look_up = |(follower, subject): &(ActorId, ActorId)| {
+                        self.moment.has(Table::Follows, &follows::key(*follower, *subject))
+                    };
+                    any.extend(self.each(group, look_up).await?);
+                }
+            }
+        }
+        Ok(any)
     }
 
     async fn high_follows(&self, limit: u32, n: usize) -> Result<Vec<(ActorId, u32)>> {

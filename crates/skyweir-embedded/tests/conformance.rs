@@ -23,6 +23,9 @@ impl Subject for Embedded {
         let config = Config {
             data_dir: self.0.path().to_owned(),
             cache_mb: 4,
+            item_cache_mb: 1,
+            follow_cache_mb: 1,
+            name_cache_mb: 1,
             journal_mb: 64,
             memtable_mb: 1,
             remembered_accounts: 4,

@@ -41,6 +41,9 @@ async fn is_after(view: &dyn View, n: u32) {
     let last = (0..n).last();
     assert_eq!(view.followers(ActorId(n + 1), None, 9).await.unwrap(), []);
     assert_eq!(view.edges(&[(A, ActorId(n + 1))]).await.unwrap(), [None]);
+    let known: Vec<_> = (1..=n + 1).map(|b| (A, ActorId(b))).collect();
+    let any: Vec<_> = (1..=n + 1).map(|b| b <= n).collect();
+    assert_eq!(view.has_edges(&known).await.unwrap(), any);
     assert_eq!(view.records(&[place(A, Collection::Follow, 1)]).await.unwrap(), [last.map(row)]);
     assert_eq!(view.cursor().await.unwrap(), last.map(|n| cursor(n.into())));
     assert_eq!(view.next_task().await.unwrap(), TaskId(u64::from(n) + 1));
@@ -63,6 +66,47 @@ pub(super) async fn a_view_keeps_its_moment(subject: &dyn Subject) {
     for (n, view) in views.iter().enumerate() {
         is_after(&**view, n as u32).await;
     }
+}
+
+/// What newer views have read in between, and what is gone meanwhile, changes nothing for an older one.
+pub(super) async fn an_old_view_still_sees_what_it_saw(subject: &dyn Subject) {
+    let store = subject.open(Shape::default()).await.store;
+    intern(&*store, 4).await;
+    let mut txn = store.begin().await.unwrap();
+    let first = txn.add_item(post(A, 1, 1)).await.unwrap();
+    txn.add_follow(A, ActorId(1), &rkey(1)).await.unwrap();
+    txn.add_follow(A, ActorId(2), &rkey(2)).await.unwrap();
+    txn.commit().await.unwrap();
+    let old = store.view().await.unwrap();
+    let pairs = [(A, ActorId(1)), (A, ActorId(2)), (A, ActorId(3))];
+    let sees = async |view: &dyn View, second| {
+        let items = view.items(&[first, second]).await.unwrap();
+        let items: Vec<_> = items.iter().map(Option::is_some).collect();
+        let follows = view.follows(A, None, 9).await.unwrap().iter().map(|actor| actor.0).collect::<Vec<_>>();
+        (items, follows, view.has_edges(&pairs).await.unwrap())
+    };
+    let before = (vec![true, false], vec![1, 2], vec![true, true, false]);
+    // asked by the newer view first, so that it is what others might find
+    let mut txn = store.begin().await.unwrap();
+    let second = txn.add_item(post(A, 2, 2)).await.unwrap();
+    txn.remove_item(first).await.unwrap();
+    txn.remove_follow(A, ActorId(1), &rkey(1)).await.unwrap();
+    txn.add_follow(A, ActorId(3), &rkey(3)).await.unwrap();
+    txn.commit().await.unwrap();
+    let new = store.view().await.unwrap();
+    let after = (vec![false, true], vec![2, 3], vec![false, true, true]);
+    for _ in 0..3 {
+        assert_eq!(sees(&*new, second).await, after);
+        assert_eq!(sees(&*old, second).await, before);
+    }
+    let mut txn = store.begin().await.unwrap();
+    txn.remove_item(second).await.unwrap();
+    txn.remove_follow(A, ActorId(2), &rkey(2)).await.unwrap();
+    txn.commit().await.unwrap();
+    let newest = (vec![false, false], vec![3], vec![false, false, true]);
+    assert_eq!(sees(&*new, second).await, after);
+    assert_eq!(sees(&*store.view().await.unwrap(), second).await, newest);
+    assert_eq!(sees(&*old, second).await, before);
 }
 
 pub(super) async fn a_transaction_sees_its_own_writes(subject: &dyn Subject) {

@@ -73,7 +73,7 @@ pub(crate) async fn follow(
 }
 
 /// A post as it was applied long ago: no task is left of it.
-async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference> {
+pub(crate) async fn item(txn: &mut dyn Txn, author: u32, sort_at: i64) -> Result<Reference> {
     let micros = sort_at as u64 * 1_000;
     let (rkey, cid) = (rkey(micros, 1)?, cid(micros));
     let uri_hash = UriHash::of(did(author)?.as_str(), Collection::Post.nsid(), rkey.as_str());

@@ -11,6 +11,7 @@ mod claim;
 mod cold;
 mod crowd;
 mod events;
+mod first_reads;
 mod growth;
 mod hibernating;
 mod ingest;
@@ -61,6 +62,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("ingest", Alone(ingest::run)),
     ("readers", Alone(readers::run)),
     ("slow_shard", Alone(slow_shard::run)),
+    ("first_reads", Alone(first_reads::run)),
     ("pages", Alone(pages::like_the_network)),
     ("pages", InTheCrowd(|report, served, _| pages::read(report, served, &served.dir.join("pages")))),
     ("post", InTheCrowd(|report, served, _| post::run(report, served))),

@@ -83,6 +83,9 @@ fn service(config: &Config, faults: &mut Faults) {
 fn storage(config: &Config, faults: &mut Faults) {
     let (store, rings) = (&config.store, &config.rings);
     faults.range("store.cache_mb", store.cache_mb, 1..=1_048_576);
+    faults.range("store.item_cache_mb", store.item_cache_mb, 1..=1_048_576);
+    faults.range("store.follow_cache_mb", store.follow_cache_mb, 1..=1_048_576);
+    faults.range("store.name_cache_mb", store.name_cache_mb, 1..=1_048_576);
     faults.range("store.journal_mb", store.journal_mb, 64..=1_048_576);
     faults.range("store.memtable_mb", store.memtable_mb, 1..=65_536);
     faults.range("store.remembered_accounts", store.remembered_accounts as u64, 0..=1 << 32);
@@ -142,6 +145,7 @@ fn fan_out(config: &Config, faults: &mut Faults) {
 fn api(config: &Config, faults: &mut Faults) {
     let api = &config.api;
     faults.range("api.scan_limit", api.scan_limit as u64, 101..=MOST);
+    faults.range("api.merges_at_once", api.merges_at_once as u64, 1..=1_000_000);
     faults.range("api.max_requests", api.max_requests as u64, 1..=1_000_000);
     faults.range("api.max_connections", api.max_connections as u64, 1..=1_000_000);
     faults.range("api.max_streams", api.max_streams.into(), 1..=1_000_000);

@@ -68,6 +68,9 @@ impl Backend {
                 let small = Config {
                     data_dir: dir.path().to_owned(),
                     cache_mb: 4,
+                    item_cache_mb: 1,
+                    follow_cache_mb: 1,
+                    name_cache_mb: 1,
                     journal_mb: 64,
                     memtable_mb: 4,
                     remembered_accounts: 6,

@@ -9,7 +9,7 @@ use self::cache::CacheStep;
 use self::records::{Write, look, transact};
 use super::kit::intern;
 use super::{Memory, Opened, Subject};
-use crate::Shape;
+use crate::{Shape, View};
 
 /// How many accounts there are.
 const ACTORS: u32 = 10;
@@ -44,6 +44,10 @@ enum Step {
     Transact(Vec<Write>, bool),
     /// Questions to a view, drawn from this seed.
     Look(u64),
+    /// Takes a view that later steps look at again.
+    Keep,
+    /// Questions to the view that was kept, drawn from this seed.
+    LookBack(u64),
     TrimTasks(TaskId),
     Cache(CacheStep),
     /// With so many shards. The cap stays: how long what a smaller one trims may come back is a store's own affair.
@@ -57,7 +61,9 @@ impl Step {
                 let writes = (0..1 + random.below(6)).map(|_| Write::random(random)).collect();
                 Self::Transact(writes, !random.one_in(6))
             }
-            25..37 => Self::Look(random.next()),
+            25..32 => Self::Look(random.next()),
+            32..34 => Self::Keep,
+            34..37 => Self::LookBack(random.next()),
             37..39 => Self::TrimTasks(TaskId(random.below(at))),
             39..41 => Self::Restart(1 + random.below(5) as u32),
             _ => Self::Cache(CacheStep::random(random, at)),
@@ -65,22 +71,37 @@ impl Step {
     }
 
     /// Does it, and says what there was to see.
-    async fn run(&self, opened: &mut Option<Opened>, subject: &dyn Subject, shape: Shape) -> String {
-        let on = opened.as_ref().expect("open between the steps");
+    async fn run(&self, judged: &mut Judged, subject: &dyn Subject, shape: Shape) -> String {
+        let on = judged.opened.as_ref().expect("open between the steps");
         match self {
             Self::Transact(writes, commit) => transact(&*on.store, writes, *commit).await,
-            Self::Look(seed) => look(&*on.store, &mut Random(*seed)).await,
+            Self::Look(seed) => look(&*on.store.view().await.unwrap(), &mut Random(*seed)).await,
+            Self::Keep => {
+                judged.kept = Some(on.store.view().await.unwrap());
+                String::new()
+            }
+            Self::LookBack(seed) => match &judged.kept {
+                Some(view) => look(&**view, &mut Random(*seed)).await,
+                None => String::new(),
+            },
             Self::TrimTasks(kept) => format!("{:?}", on.store.trim_tasks(*kept).await),
             Self::Cache(step) => step.run(&*on.timelines).await,
             Self::Restart(shards) => {
                 // numbers that a dropped transaction used up may come again after a restart
                 transact(&*on.store, &[Write::Item { author: ActorId(0), n: 0, sort_at: 0 }], true).await;
-                *opened = None;
-                let on = opened.insert(subject.open(Shape { shards: *shards, ..shape }).await);
+                *judged = Judged::default();
+                let on = judged.opened.insert(subject.open(Shape { shards: *shards, ..shape }).await);
                 format!("{:?} {}", on.timelines.restored(), on.timelines.enrolled())
             }
         }
     }
+}
+
+/// A store at work, and a view that is older than what was done since.
+#[derive(Default)]
+struct Judged {
+    opened: Option<Opened>,
+    kept: Option<Box<dyn View>>,
 }
 
 /// Does the same `steps` random operations with a subject and with the in-memory reference, restarts included, and
@@ -92,8 +113,9 @@ pub async fn compare(seed: u64, steps: u64, judged: &dyn Subject) {
     let reference = &Memory::default();
     let mut random = Random(seed);
     let shape = Shape { cap: 1 + random.below(8) as usize, ..Shape::default() };
-    let (mut left, mut right) = (Some(judged.open(shape).await), Some(reference.open(shape).await));
-    for opened in [&left, &right].into_iter().flatten() {
+    let open = async |subject: &dyn Subject| Judged { opened: Some(subject.open(shape).await), kept: None };
+    let (mut left, mut right) = (open(judged).await, open(reference).await);
+    for opened in [&left, &right].into_iter().filter_map(|side| side.opened.as_ref()) {
         intern(&*opened.store, ACTORS).await;
     }
     for at in 1..=steps {

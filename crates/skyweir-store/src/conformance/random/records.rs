@@ -6,6 +6,7 @@ use super::super::kit::{cid, did, place, post, rkey};
 use super::{ACTORS, Random};
 use crate::{
     AccountRow, FeedAsk, NewItem, RecordBody, RecordRow, Result, SavedCursor, Store, SyncMark, Task, Txn,
+    View,
 };
 
 /// How many record keys there are of each account and collection.
@@ -159,8 +160,7 @@ pub(super) async fn transact(store: &dyn Store, writes: &[Write], commit: bool) 
 }
 
 /// Asks a view everything once.
-pub(super) async fn look(store: &dyn Store, random: &mut Random) -> String {
-    let view = store.view().await.unwrap();
+pub(super) async fn look(view: &dyn View, random: &mut Random) -> String {
     let n = 1 + random.below(12) as usize;
     let (after, after_place) = (random.actor(), Position::above_ms(random.below(7) as i64 - 3));
     let mut said = String::new();
