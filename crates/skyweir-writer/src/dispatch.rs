@@ -116,7 +116,7 @@ async fn put_off(
     task: Task,
     parked: OwnedSemaphorePermit,
 ) -> Result<()> {
-    let Some(at_work) = stop.run_until_cancelled(context.places.at_work(Size::Large)).await else {
+    let Some(at_work) = stop.run_until_cancelled(context.places.unpark()).await else {
         // not begun: it stays in the log
         return Ok(());
     };

@@ -28,6 +28,9 @@ impl Size {
 pub(crate) struct Places {
     at_work: [Arc<Semaphore>; 2],
     parked: Arc<Semaphore>,
+    /// Held by the parked one that asks for a place at work: the others behind it don't stand before those that come
+    /// back to work.
+    next_parked: Semaphore,
     aside: Arc<Semaphore>,
 }
 
@@ -40,6 +43,7 @@ impl Places {
         Self {
             at_work: [permits(small), permits(large)],
             parked: permits(config.parked.max(1)),
+            next_parked: Semaphore::new(1),
             aside: permits(config.aside),
         }
     }
@@ -52,6 +56,12 @@ impl Places {
     /// A place for a large fan-out that isn't at work yet; waits while there is none.
     pub(crate) async fn parked(&self) -> OwnedSemaphorePermit {
         acquire(&self.parked).await
+    }
+
+    /// A place at work for a large fan-out that was parked; in the order of asking, one after the other.
+    pub(crate) async fn unpark(&self) -> OwnedSemaphorePermit {
+        let _next = self.next_parked.acquire().await.expect("places are never closed");
+        self.at_work(Size::Large).await
     }
 
     /// A place for a job that holds so many references and only waits, if there is one.
@@ -69,11 +79,13 @@ async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 pub(crate) struct Place {
     pub(crate) size: Size,
     at_work: Option<OwnedSemaphorePermit>,
+    /// Until the job is at work again, so that jobs on their way back are as few as those that wait.
+    aside: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
     pub(crate) fn new(size: Size, at_work: OwnedSemaphorePermit) -> Self {
-        Self { size, at_work: Some(at_work) }
+        Self { size, at_work: Some(at_work), aside: None }
     }
 
     /// Waits aside, holding so many references; at work if there is no place aside. Afterwards the job may not be at
@@ -93,8 +105,10 @@ impl Place {
         if let Some(done) = at_once {
             return done;
         }
-        let aside = self.at_work.as_ref().and_then(|_| places.aside(references));
-        if aside.is_some() {
+        if self.at_work.is_some() {
+            self.aside = places.aside(references);
+        }
+        if self.aside.is_some() {
             self.at_work = None;
         }
         wait.await
@@ -104,6 +118,56 @@ impl Place {
     pub(crate) async fn back(&mut self, places: &Places) {
         if self.at_work.is_none() {
             self.at_work = Some(places.at_work(self.size).await);
+            self.aside = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Notify;
+    use tokio::task::{JoinSet, yield_now};
+
+    /// Lets the tasks go on until they wait.
+    async fn settle() {
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+
+    // one large job stands aside while another works; behind it some are parked
+    #[tokio::test]
+    async fn who_comes_back_stands_behind_one_parked_job_at_most_and_aside_until_then() {
+        let config = Config { jobs: 8, aside: 2 * JOB_ASIDE, ..Config::default() };
+        let (places, waited) = (Arc::new(Places::new(&config)), Arc::new(Notify::new()));
+        let (order, mut jobs) = (Arc::new(std::sync::Mutex::new(Vec::new())), JoinSet::new());
+        let mut first = Place::new(Size::Large, places.at_work(Size::Large).await);
+        {
+            let (places, waited, order) = (Arc::clone(&places), Arc::clone(&waited), Arc::clone(&order));
+            jobs.spawn(async move {
+                first.aside(&places, 0, waited.notified()).await;
+                first.back(&places).await;
+                order.lock().unwrap().push("back");
+            });
+        }
+        settle().await;
+        let held = places.at_work(Size::Large).await;
+        for _ in 0..5 {
+            let (places, order) = (Arc::clone(&places), Arc::clone(&order));
+            jobs.spawn(async move {
+                let _at_work = places.unpark().await;
+                order.lock().unwrap().push("parked");
+            });
+        }
+        settle().await;
+        waited.notify_one();
+        settle().await;
+        assert_eq!(places.aside.available_permits(), JOB_ASIDE, "it is on its way back");
+        drop(held);
+        jobs.join_all().await;
+        assert_eq!(places.aside.available_permits(), 2 * JOB_ASIDE);
+        let order = order.lock().unwrap();
+        assert_eq!((order.len(), order.iter().position(|one| *one == "back")), (6, Some(1)));
     }
 }
