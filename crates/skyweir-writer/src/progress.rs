@@ -125,8 +125,13 @@ impl Progress {
         }
         let age = state.seen.front().map_or(0, |(_, oldest)| now_ms - oldest);
         let apart = MOMENT_MS.max(age / (MOMENTS / 2) as i64);
-        let close = state.seen.back().is_some_and(|(_, at)| now_ms - at < apart);
-        if next <= done || close {
+        if next <= done {
+            return;
+        }
+        if let Some((known, at)) = state.seen.back_mut()
+            && now_ms - *at < apart
+        {
+            *known = next.max(*known);
             return;
         }
         if state.seen.len() >= MOMENTS {
@@ -184,6 +189,15 @@ mod tests {
         assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, references: 0, seconds: 1.0 });
         progress.finish(TaskId(3));
         assert_eq!(progress.lag(TaskId(4), 9_000), Lag::default());
+    }
+
+    #[test]
+    fn tasks_of_one_moment_have_its_age() {
+        let progress = Progress::new(TaskId(1));
+        progress.see(TaskId(2), 1_000);
+        progress.see(TaskId(3), 1_000 + MOMENT_MS - 1);
+        progress.finish(TaskId(1));
+        assert_eq!(progress.lag(TaskId(3), 61_000), Lag { tasks: 1, references: 0, seconds: 60.0 });
     }
 
     #[test]
