@@ -33,6 +33,12 @@ impl Viewers {
         let start = self.range.start;
         Self { page: Arc::clone(&self.page), range: start + range.start..start + range.end }
     }
+
+    /// A copy that doesn't keep the page in memory.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        self.iter().copied().collect()
+    }
 }
 
 impl std::ops::Deref for Viewers {
@@ -244,4 +250,18 @@ pub struct Enrolment {
     pub rate: f32,
     /// When, microseconds since 1970.
     pub now_us: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_alone_holds_only_itself() {
+        let page = Viewers::from((0..100).map(ActorId).collect::<Vec<_>>());
+        let part = page.part(10..90).part(5..7);
+        assert_eq!(*part, [ActorId(15), ActorId(16)]);
+        let alone = part.alone();
+        assert_eq!((alone.clone(), alone.page.len()), (part, 2));
+    }
 }

@@ -127,7 +127,8 @@ impl FanOut<'_> {
         let held = full.iter().map(|(_, viewers)| viewers.len()).sum();
         let send = |(shard, viewers): (u32, Viewers)| {
             metrics::shard_full();
-            let (references, piece) = (viewers.len(), self.piece(viewers, range));
+            // what waits long holds what it counts for, not the page that it is a part of
+            let (references, piece) = (viewers.len(), self.piece(viewers.alone(), range));
             async move {
                 let room = shards.queue(shard).room(piece.size, references).await;
                 shards.send(shard, piece, room);
