@@ -18,7 +18,8 @@ pub struct Config {
     /// cursor. A whole millisecond of references is looked at in one step, so a request may go over it by that.
     pub scan_limit: usize,
     /// How many timelines are merged at once (default 16): what isn't cached is read from the feeds of all whom the
-    /// viewer follows. More wait, in the order of asking, until their time is over.
+    /// viewer follows. More wait, in the order of asking, until their time is over; three quarters of `max_requests` may
+    /// have or want a merge, further ones are answered `UNAVAILABLE` at once.
     pub merges_at_once: usize,
     /// How many requests run at once (default 1,024). More are answered `UNAVAILABLE` at once.
     pub max_requests: usize,

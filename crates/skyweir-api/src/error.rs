@@ -27,7 +27,7 @@ pub enum Error {
     /// The item's accounting isn't kept here.
     #[error("no accounting of this item is kept by this instance")]
     NoDelivery,
-    /// Too many requests run already; try again.
+    /// Too many requests of this kind run already; try again.
     #[error("overloaded: {0} requests run already")]
     Overloaded(usize),
     /// It took too long; try again.

@@ -31,23 +31,37 @@ type Slot = Arc<Turns<Last>>;
 /// All merges under way. There is no more to keep than there are requests.
 pub(crate) struct Merges {
     at_once: Semaphore,
+    /// One for each request that has or wants a merge.
+    asking: Semaphore,
+    most_asking: usize,
     order: AtomicU64,
     slots: Mutex<HashMap<Wanted, Slot>>,
 }
 
 impl Merges {
-    pub(crate) fn new(at_once: usize) -> Self {
+    /// So many merges at once. Of all requests that may run a quarter is left to those that need none: else whoever
+    /// waits for a merge would stand before reads that take no time.
+    pub(crate) fn new(at_once: usize, max_requests: usize) -> Self {
         let at_once = Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS));
-        Self { at_once, order: AtomicU64::new(1), slots: Mutex::default() }
+        let most_asking = (max_requests - max_requests / 4).clamp(1, Semaphore::MAX_PERMITS);
+        let asking = Semaphore::new(most_asking);
+        Self { at_once, asking, most_asking, order: AtomicU64::new(1), slots: Mutex::default() }
     }
 
     /// The page, from a merge that begins after this call: one's own, or that of somebody else who came before. So a
     /// page is never older than the question, however many ask.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when too many ask; those of the merge.
     pub(crate) async fn page<F, R>(&self, wanted: Wanted, merge: F) -> Result<Page, Error>
     where
         F: FnOnce() -> R,
         R: Future<Output = Result<Page, Error>>,
     {
+        let Ok(_asking) = self.asking.try_acquire() else {
+            metrics::refused("overload");
+            return Err(Error::Overloaded(self.most_asking));
+        };
         let arrived = self.next();
         let ask = Asked::new(self, wanted);
         let mut last = ask.slot.lock().await;
@@ -140,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_a_merge_that_began_after_they_came() {
-        let (merges, counted) = (std::rc::Rc::new(Merges::new(4)), std::rc::Rc::new(Counted::default()));
+        let (merges, counted) = (std::rc::Rc::new(Merges::new(4, 100)), std::rc::Rc::new(Counted::default()));
         LocalSet::new()
             .run_until(async {
                 let ask = || {
@@ -174,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_limit_on_merges_and_none_left_behind_by_those_who_leave() {
-        let (merges, counted) = (std::rc::Rc::new(Merges::new(2)), std::rc::Rc::new(Counted::default()));
+        let (merges, counted) = (std::rc::Rc::new(Merges::new(2, 100)), std::rc::Rc::new(Counted::default()));
         LocalSet::new()
             .run_until(async {
                 let ask = |viewer| {
@@ -204,8 +218,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_quarter_of_all_requests_is_left_to_others() {
+        let (merges, counted) = (std::rc::Rc::new(Merges::new(1, 8)), std::rc::Rc::new(Counted::default()));
+        LocalSet::new()
+            .run_until(async {
+                let ask = |viewer| {
+                    let (merges, counted) = (merges.clone(), counted.clone());
+                    tokio::task::spawn_local(
+                        async move { merges.page(wanted(viewer), || counted.merge()).await },
+                    )
+                };
+                // two of them wait for the same page
+                let mut asking: Vec<_> = [0, 0, 1, 2, 3, 4].into_iter().map(ask).collect();
+                settle().await;
+                assert!(matches!(ask(0).await.unwrap(), Err(Error::Overloaded(6))));
+                assert!(matches!(ask(9).await.unwrap(), Err(Error::Overloaded(6))));
+                asking.remove(0).abort();
+                settle().await;
+                asking.push(ask(9));
+                while !asking.iter().all(tokio::task::JoinHandle::is_finished) {
+                    counted.go.notify_one();
+                    settle().await;
+                }
+                for one in asking {
+                    assert!(one.await.unwrap().is_ok());
+                }
+                assert!(merges.slots().is_empty());
+            })
+            .await;
+    }
+
+    #[tokio::test]
     async fn an_error_is_nobody_elses() {
-        let merges = Merges::new(1);
+        let merges = Merges::new(1, 1);
         let failed = merges.page(wanted(1), async || Err(Error::Limit)).await;
         assert!(failed.is_err());
         assert_eq!(merges.page(wanted(1), async || Ok(named("x"))).await.unwrap().cursor, "x");

@@ -36,8 +36,8 @@ impl TimelineReader {
         draw: DrawKey,
         config: &Config,
     ) -> Self {
-        let Config { reasonable_limit, cap, merges_at_once, .. } = *config;
-        let (scan_limit, merges) = (config.scan_limit.max(1), Merges::new(merges_at_once));
+        let Config { reasonable_limit, cap, merges_at_once, max_requests, .. } = *config;
+        let (scan_limit, merges) = (config.scan_limit.max(1), Merges::new(merges_at_once, max_requests));
         Self { store, timelines, enrol, draw, reasonable_limit, cap, scan_limit, merges }
     }
 
@@ -45,7 +45,7 @@ impl TimelineReader {
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::Cursor`] or [`Error::Actor`] for a malformed question, [`Error::Store`] when there is
-    /// no answer. An unknown viewer is no error, and isn't enrolled.
+    /// no answer, [`Error::Overloaded`] when too many wait for a merge. An unknown viewer is no error, and isn't enrolled.
     pub async fn page(&self, query: Query<'_>) -> Result<Page, Error> {
         let limit = page_limit(query.limit, DEFAULT_LIMIT, GREATEST_LIMIT)?;
         let did = Did::parse(query.viewer)?;
