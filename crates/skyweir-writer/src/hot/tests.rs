@@ -94,7 +94,7 @@ async fn what_is_long_ago_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_draw_drops_is_not_written() {
+async fn what_is_below_the_floor_is_not_written() {
     let hot = hot();
     let (delivery, mut counts) = delivery(vec![ActorId(1), ActorId(2), ActorId(3), ActorId(4)]);
     counts = Counts { written: 2, below_floor: 2, ..counts };
