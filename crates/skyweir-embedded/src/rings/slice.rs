@@ -202,7 +202,9 @@ mod tests {
             below.retain(|(slot, _)| *slot < 5);
             prop_assert_eq!(slice.rings_below(5).count(), below.len());
             all.sort_unstable();
-            prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(&all, &model.into_iter().collect::<Vec<_>>());
+            all.iter().for_each(|(place, _)| slice.remove(*place));
+            prop_assert_eq!((slice.len(), slice.page_count), (0, 0));
         }
     }
 }
