@@ -83,9 +83,8 @@ impl EmbeddedTxn {
         }
         let layer = packed.layer.wrapping_sub(1);
         while let Some(from) = next.filter(|_| budget.rows > 0 && budget.blocks > 0) {
-            let first = followers::rows(&self.overlay, author, layer, from, None, 1)?;
-            next = match first.first() {
-                Some((row, _)) => self.fold_stretch(author, layer, *row, budget)?,
+            next = match followers::first_row(&self.overlay, author, layer, from)? {
+                Some(row) => self.fold_stretch(author, layer, row, budget)?,
                 None => None,
             };
         }
