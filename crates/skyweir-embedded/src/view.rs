@@ -20,6 +20,8 @@ use crate::table::{
 
 /// After so many single reads others get their turn.
 const STRETCH: usize = 256;
+/// The same of entries that are read in a row.
+const PAGE: usize = 10_000;
 
 /// What [`crate::EmbeddedStore`] answers to `view`.
 pub(crate) struct EmbeddedView {
@@ -75,7 +77,7 @@ impl EmbeddedView {
         known[0].map_or_else(|| Ok(self.head(viewer)?.follows), |info| Ok(info.follows))
     }
 
-    fn follow_page(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
+    async fn follow_page(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
         let caches = &self.inner.caches;
         caches.of_follows.look(1);
         let best = caches.follows.for_page(viewer, n, self.follow_count(viewer)?, self.complete);
@@ -84,13 +86,13 @@ impl EmbeddedView {
         }
         caches.of_follows.miss();
         match best {
-            Best::ReadAll => Ok(cache::page(&self.read_follows(viewer)?, after, n)),
+            Best::ReadAll => Ok(cache::page(&self.read_follows(viewer).await?, after, n)),
             _ => self.follows_page(viewer, after, n),
         }
     }
 
     /// Whom an account follows, if it is known or worth knowing for the sake of so many single edges.
-    fn follow_set(&self, viewer: ActorId, edges: usize) -> Result<Option<Arc<[ActorId]>>> {
+    async fn follow_set(&self, viewer: ActorId, edges: usize) -> Result<Option<Arc<[ActorId]>>> {
         let caches = &self.inner.caches;
         caches.of_follows.look(1);
         let best = caches.follows.for_edges(viewer, edges, self.follow_count(viewer)?, self.complete);
@@ -99,14 +101,23 @@ impl EmbeddedView {
         }
         caches.of_follows.miss();
         match best {
-            Best::ReadAll => self.read_follows(viewer).map(Some),
+            Best::ReadAll => self.read_follows(viewer).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    /// Reads and keeps everyone whom an account follows.
-    fn read_follows(&self, viewer: ActorId) -> Result<Arc<[ActorId]>> {
-        let all: Arc<[ActorId]> = self.follows_page(viewer, None, usize::MAX)?.into();
+    /// Reads and keeps everyone whom an account follows, yielding now and then.
+    async fn read_follows(&self, viewer: ActorId) -> Result<Arc<[ActorId]>> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.follows_page(viewer, all.last().copied(), PAGE)?;
+            all.extend_from_slice(&page);
+            if page.len() < PAGE {
+                break;
+            }
+            yield_now().await;
+        }
+        let all: Arc<[ActorId]> = all.into();
         self.inner.caches.follows.keep(viewer, Arc::clone(&all), self.complete);
         Ok(all)
     }
@@ -210,7 +221,7 @@ impl View for EmbeddedView {
     }
 
     async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        self.follow_page(viewer, after, n)
+        self.follow_page(viewer, after, n).await
     }
 
     async fn followers(&self, author: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
@@ -225,7 +236,7 @@ impl View for EmbeddedView {
         let mut any = Vec::with_capacity(pairs.len());
         for group in pairs.chunk_by(|one, next| one.0 == next.0) {
             let Some((viewer, _)) = group.first() else { continue };
-            match self.follow_set(*viewer, group.len())? {
+            match self.follow_set(*viewer, group.len()).await? {
                 Some(all) => any.extend(group.iter().map(|(_, author)| cache::holds(&all, *author))),
                 None => {
                     let look_up = |(follower, subject): &(ActorId, ActorId)| {

@@ -251,6 +251,36 @@ async fn the_budget_holds_while_references_are_written() {
 }
 
 #[tokio::test]
+async fn a_ring_that_had_no_room_does_not_come_back_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    with_actors(&store, 8).await;
+    let open_rings = |memory_bytes| {
+        Rings::open(&store, &RingsConfig { memory_bytes, ..config(8, 10) }, DrawKey::default()).unwrap()
+    };
+    let enrolled = |rings: &Rings| {
+        let mut all: Vec<_> = (0..8).map(ActorId).collect();
+        rings.retain_enrolled(&mut all);
+        all
+    };
+    let rings = open_rings(1 << 30);
+    for viewer in 0..8 {
+        enrol(&rings, ActorId(viewer), (1..=9).rev()).await;
+    }
+    rings.checkpoint(TaskId(1)).await.unwrap();
+    drop(rings);
+    // one ring comes back; what the others miss from now on is below the next checkpoint's task
+    let rings = open_rings(1);
+    assert!(rings.enrolled() < 8);
+    let kept = enrolled(&rings);
+    rings.checkpoint(TaskId(2)).await.unwrap();
+    drop(rings);
+    let rings = open_rings(1 << 30);
+    assert_eq!(rings.restored(), TaskId(2));
+    assert_eq!(enrolled(&rings), kept);
+}
+
+#[tokio::test]
 async fn reads_alone_write_no_slice_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

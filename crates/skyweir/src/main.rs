@@ -21,6 +21,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, RingsCommand};
 
+/// Reads and batches allocate and free small pieces on several threads, which the system's allocator does slowly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => serve::command(&options),

@@ -1,8 +1,8 @@
 //! A whole network's accounts and follows into an empty data directory, past the per-event path: sorted runs, then each
 //! table written once, in order.
 //!
-//! What comes out is what single events in the order of their record keys would have left. As long as a load isn't
-//! finished a mark in `meta` says so, and the directory is refused.
+//! What comes out is what single events in the order of their record keys would have left, but for the order among
+//! further records of an edge. As long as a load isn't finished a mark in `meta` says so, and the directory is refused.
 
 mod sorter;
 mod tables;
@@ -29,8 +29,8 @@ const GROUP: usize = 500;
 /// How much a load may use.
 #[derive(Clone, Copy, Debug)]
 pub struct BulkConfig {
-    /// Memory for rows that wait to be sorted, MiB, at least 1. Default 512. DIDs and counts come on top: some 120
-    /// bytes an account.
+    /// Memory for rows that wait to be sorted, MiB, at least 1. Default 512. While records are written and followers
+    /// wait it is half as much again. DIDs and counts come on top: some 120 bytes an account.
     pub memory_mb: usize,
 }
 
@@ -180,12 +180,12 @@ impl Bulk {
                 let Other { follower, subject, rkey, rev } = left.next()?;
                 done += 1;
                 let key = RecordRef { actor: follower, collection: Collection::Follow, rkey };
-                if txn.record(&key).await?.is_some_and(|known| known.rev >= rev) {
+                let known = txn.record(&key).await?;
+                if known.as_ref().is_some_and(|known| known.rev >= rev) {
                     continue;
                 }
                 let row = RecordRow { rev, wiped: Tid::ZERO, body: RecordBody::Follow { subject } };
-                if let Some(RecordRow { body: RecordBody::Follow { subject }, .. }) = txn.record(&key).await?
-                {
+                if let Some(RecordRow { body: RecordBody::Follow { subject }, .. }) = known {
                     txn.remove_follow(follower, subject, &key.rkey).await?;
                 }
                 txn.put_record(&key, row).await?;

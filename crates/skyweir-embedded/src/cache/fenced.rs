@@ -57,6 +57,7 @@ struct Shard<K: Heap, V: Heap> {
 pub(crate) struct Fenced<K: Heap, V: Heap> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: FixedState,
+    share: u64,
     bytes: Gauge,
 }
 
@@ -79,7 +80,13 @@ impl<K: Heap + Eq + Hash, V: Heap + Clone> Fenced<K, V> {
             marks: vec![0; MARKS].into(),
         };
         let shards = (0..SHARDS).map(|_| Mutex::new(shard())).collect();
-        Self { shards, hasher: FixedState::default(), bytes }
+        Self { shards, hasher: FixedState::default(), share, bytes }
+    }
+
+    /// Whether a value that takes so many bytes outside of itself, under a key that takes none, is ever kept.
+    pub(crate) fn has_room(&self, heap: u64) -> bool {
+        // quick_cache takes what fits into its hot part, 97 of 100
+        heap + (size_of::<K>() + size_of::<Entry<V>>() + SLOT_BYTES) as u64 <= self.share / 16 * 15
     }
 
     /// What is known of a key, if a view with this `complete` may believe it.

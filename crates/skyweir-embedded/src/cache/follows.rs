@@ -3,7 +3,7 @@
 //! To read all that an account follows costs as much as some look-ups of single edges, or nothing more if a page wants
 //! them all anyway. So what is asked about an account adds up, and when it comes to as much as reading everything once
 //! would, everything is read and kept: nobody pays more than twice, and an account with a hundred thousand follows that
-//! is asked about once isn't read for a handful of edges.
+//! is asked about once isn't read for a handful of edges. What there is no room to keep is never read whole.
 
 use std::sync::Arc;
 
@@ -27,10 +27,14 @@ impl Heap for Known {
     fn heap(&self) -> usize {
         match self {
             Self::Asked(_) => 0,
-            // with its two counts
-            Self::All(all) => 16 + size_of_val(&**all),
+            Self::All(all) => heap_of(all.len()),
         }
     }
+}
+
+/// Bytes of so many follows, with the two counts of what is shared.
+fn heap_of(follows: usize) -> usize {
+    16 + follows * size_of::<ActorId>()
 }
 
 /// How a question about an account's follows is best answered.
@@ -63,6 +67,9 @@ impl FollowSets {
     }
 
     fn best(&self, viewer: ActorId, cost: u32, follows: u32, complete: u64) -> Best {
+        if !self.0.has_room(heap_of(follows as usize) as u64) {
+            return Best::ReadAsked;
+        }
         let asked = match self.0.get(&viewer, complete) {
             Some(Known::All(all)) => return Best::Known(all),
             Some(Known::Asked(asked)) => asked.saturating_add(cost),
@@ -120,6 +127,21 @@ mod tests {
         sets.touch(VIEWER, 1);
         assert!(matches!(sets.for_page(VIEWER, 1, 1_000, 0), Best::ReadAsked), "a commit is under way");
         assert!(matches!(sets.for_page(VIEWER, 1_000, 1_000, 1), Best::ReadAll));
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_read_whole() {
+        // a sixteenth is 16 KiB
+        let sets = FollowSets::new(Fenced::new(1 << 18, 1_024, metrics::Gauge::noop()));
+        for (follows, fits) in [(3_700, true), (3_900, false), (1 << 30, false)] {
+            for _ in 0..4 {
+                let best = sets.for_edges(VIEWER, 1_000, follows, 0);
+                assert_eq!(matches!(best, Best::ReadAll), fits, "{follows}");
+            }
+        }
+        let most: Vec<ActorId> = (0..3_700).map(ActorId).collect();
+        sets.keep(VIEWER, most.into(), 0);
+        assert!(matches!(sets.for_page(VIEWER, 1, 3_700, 0), Best::Known(_)), "it is kept");
     }
 
     #[test]

@@ -148,6 +148,8 @@ pub(super) fn restore(inner: &Inner, manifest: &meta::Manifest, actors: u32, thr
                     return Err(corrupt(format_args!("a ring of account {}, never interned", ring.viewer)));
                 }
                 if inner.memory.bytes() >= inner.memory.budget() {
+                    // it is still in the file, which from the next checkpoint on would be too old for it
+                    inner.slice_of(ring.viewer).0.dirty = true;
                     continue;
                 }
                 let floor = ring.floor;

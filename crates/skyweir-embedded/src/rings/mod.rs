@@ -73,7 +73,7 @@ impl Rings {
                     inner.restored = manifest.kept;
                     let other_slices = manifest.files.len() != inner.slices.len();
                     for at in 0..inner.slices.len() {
-                        inner.slice(at).dirty = other_slices;
+                        inner.slice(at).dirty |= other_slices;
                     }
                     inner.last = Mutex::new(Some(manifest));
                 }

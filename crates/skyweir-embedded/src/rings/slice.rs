@@ -112,6 +112,10 @@ impl Slice {
         let Some(slot) = self.slot(place) else { return };
         let before = self.own_memory();
         self.point(place, NONE);
+        let page = &mut self.pages[place / PAGE];
+        if page.take_if(|page| page.iter().all(|slot| *slot == NONE)).is_some() {
+            self.page_count -= 1;
+        }
         let Some(last) = self.chunks.last_mut().and_then(Vec::pop) else { return };
         if self.chunks.last().is_some_and(Vec::is_empty) {
             self.chunks.pop();
@@ -161,7 +165,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use skyweir_types::{ActorId, DidHash, ItemId};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::super::ring::Entry;
 
@@ -188,6 +192,8 @@ mod tests {
                 let held: usize = slice.rings().map(Ring::heap).sum();
                 prop_assert_eq!(memory.bytes(), slice.own_memory() + held);
                 prop_assert_eq!(slice.chunks.len(), model.len().div_ceil(CHUNK));
+                let pages: BTreeSet<_> = model.keys().map(|place| place / PAGE).collect();
+                prop_assert_eq!(slice.page_count, pages.len());
             }
             prop_assert_eq!(slice.len(), model.len());
             let mut all: Vec<_> = slice.rings().map(|ring| (ring.viewer.0 as usize, ring.generation)).collect();
@@ -196,7 +202,9 @@ mod tests {
             below.retain(|(slot, _)| *slot < 5);
             prop_assert_eq!(slice.rings_below(5).count(), below.len());
             all.sort_unstable();
-            prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(&all, &model.into_iter().collect::<Vec<_>>());
+            all.iter().for_each(|(place, _)| slice.remove(*place));
+            prop_assert_eq!((slice.len(), slice.page_count), (0, 0));
         }
     }
 }

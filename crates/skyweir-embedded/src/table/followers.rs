@@ -75,6 +75,17 @@ pub(crate) fn decode_block(key: &[u8], value: &[u8], out: &mut Vec<u32>) -> Resu
     Ok(author)
 }
 
+/// The follower of a layer's first row from `from` on, whatever it says.
+pub(crate) fn first_row(read: &impl Read, author: ActorId, layer: u16, from: u32) -> Result<Option<u32>> {
+    let (from, to) = (row_key(author, layer, from), after_prefix(&row_key(author, layer, 0)[..6]));
+    let mut first = None;
+    read.scan(Table::Followers, Bound::Included(&from), to.as_deref(), &mut |key, _| {
+        first = Some(read_row_key(key)?.2);
+        Ok(false)
+    })?;
+    Ok(first)
+}
+
 /// A layer's rows from `from` up to but without `to`, until so many of them say that somebody follows.
 pub(crate) fn rows(
     read: &impl Read,
@@ -86,6 +97,9 @@ pub(crate) fn rows(
 ) -> Result<Vec<(u32, bool)>> {
     let mut rows = Vec::new();
     let mut there = 0;
+    if to.is_some_and(|to| to <= from) {
+        return Ok(rows);
+    }
     let to = match to {
         Some(to) => Some(row_key(author, layer, to)),
         None => after_prefix(&row_key(author, layer, 0)[..6]),

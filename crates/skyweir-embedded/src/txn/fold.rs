@@ -21,9 +21,13 @@ const FEW: u32 = 64;
 const SHARE: u32 = 32;
 /// A block with fewer followers is put together with the next one.
 const SMALL: usize = 256;
-/// What one transaction folds at most: a few milliseconds.
+/// What one transaction folds at most: a few milliseconds, ...
 const ROWS: usize = 16_384;
 const BLOCKS: usize = 64;
+/// ... or so many rows for each key that it writes itself, and a block for so many of these: else rows would outgrow
+/// the folding when transactions are large.
+const ROWS_A_KEY: usize = 2;
+const KEYS_A_BLOCK: usize = 32;
 
 /// What is left to do in this transaction.
 struct Budget {
@@ -62,7 +66,9 @@ impl EmbeddedTxn {
             (*written && is_due(head)).then_some((*author, *head))
         };
         let authors: Vec<_> = self.heads.iter().filter_map(due).collect();
-        let mut budget = Budget { rows: ROWS, blocks: BLOCKS };
+        let keys = self.overlay.len();
+        let mut budget =
+            Budget { rows: ROWS.max(keys * ROWS_A_KEY), blocks: BLOCKS.max(keys / KEYS_A_BLOCK) };
         for (author, head) in authors {
             self.fold(author, head, &mut budget)?;
         }
@@ -77,9 +83,8 @@ impl EmbeddedTxn {
         }
         let layer = packed.layer.wrapping_sub(1);
         while let Some(from) = next.filter(|_| budget.rows > 0 && budget.blocks > 0) {
-            let first = followers::rows(&self.overlay, author, layer, from, None, 1)?;
-            next = match first.first() {
-                Some((row, _)) => self.fold_stretch(author, layer, *row, budget)?,
+            next = match followers::first_row(&self.overlay, author, layer, from)? {
+                Some(row) => self.fold_stretch(author, layer, row, budget)?,
                 None => None,
             };
         }

@@ -113,6 +113,10 @@ struct Options {
     bench: bool,
 }
 
+// as `skyweir`
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -103,9 +103,7 @@ impl Tables<'_> {
             };
             let edge = self.edge(follower, subject)?;
             let numbered = match edge {
-                Some(Edge::Keyed(edge)) => {
-                    edge.first != rkey && (edge.gone + 1..=edge.last).contains(&number)
-                }
+                Some(Edge::Keyed(edge)) => edge.first != rkey && number > edge.gone && number <= edge.last,
                 _ => false,
             };
             let holds = numbered
