@@ -21,7 +21,7 @@ const AUTHOR: u32 = 1;
 /// The first follower.
 const FIRST: u32 = 2;
 /// Posts of the celebrity, and readings of its pages.
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 50;
 /// Posts of the author: each is short, and CPU time is counted in hundredths of a second.
 const SMALL_ROUNDS: u32 = 300;
 /// How many rows are one transaction.
