@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skyweir_types::{ActorId, Position};
-use tokio::sync::{Mutex as Turns, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::page::{Filters, Page};
 use crate::{Error, metrics};
@@ -26,7 +26,7 @@ struct Last {
     page: Option<Page>,
 }
 
-type Slot = Arc<Turns<Last>>;
+type Slot = Arc<AsyncMutex<Last>>;
 
 /// All merges under way. There is no more to keep than there are requests.
 pub(crate) struct Merges {

@@ -130,5 +130,4 @@ impl<K: Heap + Eq + Hash, V: Heap + Clone> Fenced<K, V> {
 }
 
 #[cfg(test)]
-#[path = "interleaving.rs"]
-mod interleaving;
+mod tests;

@@ -24,7 +24,7 @@ use crate::load;
 use crate::machine::{Watch, quantile};
 use crate::report::{Claim, Compared, Limit, Report, number};
 use crate::rng::Rng;
-use crate::served::disturbed;
+use crate::served::{Setting, disturbed, fan_out_runtime};
 
 /// The slow one.
 const SLOW: u32 = 5;
@@ -182,12 +182,7 @@ struct Bed {
 
 impl Bed {
     fn start(io: &Runtime, dir: &Path, shape: Shape) -> Result<Self> {
-        let fan_out = Builder::new_multi_thread()
-            .thread_name("fan-out")
-            .worker_threads(std::thread::available_parallelism()?.get().div_ceil(2))
-            .global_queue_interval(1) // as `skyweir serve`
-            .enable_all()
-            .build()?;
+        let fan_out = fan_out_runtime(Setting::new()?.fan_out_threads)?;
         let store = EmbeddedStore::open(Config { data_dir: dir.to_owned(), ..Config::default() })?;
         let mut crowd = Crowd::draw(shape, 3);
         io.block_on(load::records(&store, &mut crowd))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use skyweir_store::Error;
 use skyweir_writer::HotReport;
 
 use super::Readiness;
@@ -16,5 +17,14 @@ pub(super) async fn hot(
     State(readiness): State<Arc<Readiness>>,
 ) -> Result<Json<HotReport>, (StatusCode, String)> {
     let report = readiness.writer.hot(MOST).await;
-    report.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
+    report.map(Json).map_err(|error| {
+        let status = match error {
+            Error::Corrupt(_) => {
+                tracing::error!(%error, "cannot tell what is hot");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, format!("{error}\n"))
+    })
 }

@@ -124,7 +124,7 @@ fn fan_out(config: &Config, faults: &mut Faults) {
     faults.range("writer.parked", writer.parked as u64, 1..=1_000_000);
     faults.range("writer.aside", writer.aside as u64, 0..=MOST);
     faults.range("writer.pages_at_once", writer.pages_at_once as u64, 0..=1_024);
-    // a page may go to one shard whole
+    // a page may go to one shard whole; one that is larger than its part of the room pays for all of that
     faults.range("writer.shard_queue", writer.shard_queue as u64, (graph.page as u64).max(10_000)..=MOST);
     faults.range("writer.shard_batch", writer.shard_batch as u64, 1..=MOST);
     faults.range("writer.retry_least_ms", writer.retry_least_ms, 1..=DAY_MS);

@@ -19,7 +19,7 @@ use crate::load;
 use crate::machine::Watch;
 use crate::report::Report;
 use crate::rng::Rng;
-use crate::served::compose;
+use crate::served::{Setting, compose, fan_out_runtime};
 
 /// 2025-10-09, milliseconds: the first item's `sortAt`. The others follow a millisecond apart.
 const FIRST_MS: i64 = 1_760_000_000_000;
@@ -76,8 +76,7 @@ impl Network {
     pub(super) fn start(report: &mut Report, dir: &Path, sizes: Sizes) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
         let io = Builder::new_multi_thread().thread_name("io").worker_threads(cores).enable_all().build()?;
-        let fan_out =
-            Builder::new_multi_thread().thread_name("fan-out").worker_threads(1).enable_all().build()?;
+        let fan_out = fan_out_runtime(Setting::new()?.fan_out_threads)?;
         let watch = Watch::start()?;
         let small = Config {
             data_dir: dir.to_owned(),
