@@ -126,6 +126,10 @@ async fn many_followers_are_in_blocks_that_grow_further() {
     let mut txn = store.begin().await.unwrap();
     for follower in (2..200).step_by(2) {
         assert!(txn.add_follow(ActorId(follower), ActorId(0), &key(follower)).await.unwrap());
+        let place =
+            RecordRef { actor: ActorId(follower), collection: Collection::Follow, rkey: key(follower) };
+        let body = RecordBody::Follow { subject: ActorId(0) };
+        txn.put_record(&place, RecordRow { rev: Tid(9), wiped: Tid::ZERO, body }).await.unwrap();
     }
     assert!(txn.remove_follow(ActorId(1), ActorId(0), &key(1)).await.unwrap());
     txn.commit().await.unwrap();
@@ -134,6 +138,8 @@ async fn many_followers_are_in_blocks_that_grow_further() {
     let wanted: Vec<_> = (2..5_000).filter(|n| n % 2 == 1 || *n < 200).map(ActorId).collect();
     assert_eq!(followers, wanted);
     assert_eq!(view.accounts(&[ActorId(0)]).await.unwrap()[0].followers as usize, wanted.len());
+    let pairs = [(ActorId(1), ActorId(0)), (ActorId(2), ActorId(0)), (ActorId(3), ActorId(0))];
+    assert_eq!(view.edges(&pairs).await.unwrap(), [None, Some(key(2)), Some(key(3))]);
 }
 
 #[tokio::test]
