@@ -1,8 +1,10 @@
 //! The fjall database: its keyspaces, and reading them at one moment.
 
 use std::ops::Bound;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use fjall::config::{FilterPolicy, FilterPolicyEntry};
 use fjall::{
@@ -15,6 +17,8 @@ use crate::error::{corrupt, db as db_error, sync_folder};
 use crate::table::{Table, meta};
 
 const MIB: u64 = 1024 * 1024;
+/// How far flushes and compactions stand back: behind the fan-out, which stands back behind reads.
+const WORKERS_NICE: i32 = 10;
 
 /// Called with key and value; false ends the scan.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool> + Send + 'a;
@@ -35,8 +39,20 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Opens the database of a data directory, checks its format or sets it in a new one.
+    /// Opens the database of a data directory, checks its format or sets it in a new one. Its flushes and compactions
+    /// stand back behind everything else: Linux keeps a nice value for each thread and hands it on to those it starts.
     pub(crate) fn open(config: &Config) -> Result<Self> {
+        let open = || {
+            if let Err(error) = rustix::process::nice(WORKERS_NICE) {
+                tracing::debug!(%error, "compactions keep the priority of reads");
+            }
+            Self::open_here(config)
+        };
+        let opened = thread::scope(|scope| scope.spawn(open).join());
+        opened.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    fn open_here(config: &Config) -> Result<Self> {
         let database = Database::builder(config.data_dir.join("db"))
             .cache_size(config.cache_mb.saturating_mul(MIB))
             .max_journaling_size(config.journal_mb.max(64).saturating_mul(MIB))

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use skyweir_store::Deliveries as _;
+use skyweir_store::{Deliveries as _, Store as _};
 use skyweir_types::{Clock, ItemId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,8 +24,13 @@ use crate::report::{Report, number};
 use crate::rng::Rng;
 use crate::served::{PAGE, Served, Setting};
 
-/// References delivered to learn the sustained rate, at scale 1.
-const REFERENCES: f64 = 20e6;
+/// How long the sustained rate is learned, after as long a time that doesn't count: until memtables are flushed,
+/// tables compacted and timelines checkpointed as they go on to be.
+const LEARN: Duration = Duration::from_secs(60);
+/// A short soak learns no longer than for this share of itself.
+const LEARN_SHARE: u32 = 8;
+/// So many groups wait for the fan-out meanwhile.
+const BEHIND: u64 = 4;
 /// Posts are committed this often, those that are due together.
 const TICK: Duration = Duration::from_millis(20);
 /// A sample is taken this often.
@@ -42,30 +47,30 @@ pub(crate) fn run(report: &mut Report, options: &Options, dir: &Path) -> Result<
     report.bar(
         "soak: a share of the sustained rate, as long as it takes to see whether memory, lag and latency stay flat",
         &format!(
-            "{} minutes at {} of the rate of the moment before; posts of small authors drawn alike, committed every {} ms; a \
-             timeline read over gRPC every {} ms; a sample every {} s",
+            "{} minutes at {} of the rate that was sustained for {} s before, with as many posts as could be delivered and the \
+             same reads; posts of small authors drawn alike, committed every {} ms; a timeline read over gRPC every {} ms; \
+             a sample every {} s",
             number(options.minutes),
             number(options.share),
+            number(LEARN.min(lasts / LEARN_SHARE).as_secs_f64()),
             TICK.as_millis(),
             READ_EVERY.as_millis(),
             number(every.as_secs_f64())
         ),
     );
     let mut served = Served::with(report, dir, Shape::of(options.scale), &Setting::new()?)?;
-    let mut rng = Rng::new(81);
-    let (events, references) = served.small_posts(&mut rng, (REFERENCES * options.scale) as u64)?;
-    let sustained = references as f64 / served.deliver_all(&events)?.wall;
-    drop(events);
-    report.note(format!(
-        "sustained: {} references/s, of which this feeds {}",
-        number(sustained),
-        options.share
-    ));
     let stop = CancellationToken::new();
     let reads = Arc::new(Mutex::new(Vec::new()));
     let mut reading = JoinSet::new();
     let (client, readers) = (served.client.clone(), served.crowd.readers());
     reading.spawn_on(read_into(reads.clone(), client, readers, stop.clone()), served.io.handle());
+    let sustained = learn(&mut served, LEARN.min(lasts / LEARN_SHARE))?;
+    report.note(format!(
+        "sustained: {} references/s, of which this feeds {}",
+        number(sustained),
+        options.share
+    ));
+    reads.lock().expect("no reader panics").clear();
     let fed = feed(&mut served, sustained * options.share, lasts, every, &reads)?;
     stop.cancel();
     served.io.block_on(reading.join_next()).context("nobody read")???;
@@ -73,6 +78,39 @@ pub(crate) fn run(report: &mut Report, options: &Options, dir: &Path) -> Result<
     served.read_back(report)?;
     tell(report, &fed, sustained * options.share)?;
     served.stop()
+}
+
+/// References a second when there is always more to deliver.
+fn learn(served: &mut Served, lasts: Duration) -> Result<f64> {
+    let authors = served.crowd.small_authors();
+    let Served { io, crowd, feed, handle, store, .. } = served;
+    let group = skyweir_indexer::Config::default().group_events;
+    let mut rng = Rng::new(81);
+    io.block_on(async {
+        let (began, mut references) = (Instant::now(), 0_u64);
+        let mut counted: Option<(Duration, u64)> = None;
+        let mut done = handle.done();
+        loop {
+            let mut events = Vec::with_capacity(group);
+            for _ in 0..group {
+                let author = authors.start + rng.below(authors.end - authors.start);
+                references += u64::from(crowd.followers[author as usize]);
+                events.push(crowd.post(author)?);
+            }
+            feed.group(&events).await?;
+            let next = store.next_task().borrow().0;
+            done.wait_for(|done| next - done.0 <= BEHIND * group as u64).await.context("the writer ended")?;
+            let took = began.elapsed();
+            match counted {
+                None if took >= lasts => counted = Some((took, references)),
+                Some((from, then)) if took >= from + lasts => {
+                    break Ok((references - then) as f64 / (took - from).as_secs_f64());
+                }
+                _ => {}
+            }
+            crowd.forget_old_items(PAGE + 1);
+        }
+    })
 }
 
 /// Feeds so many references a second, and takes samples.
