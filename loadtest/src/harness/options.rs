@@ -67,7 +67,8 @@ pub struct RunOptions {
     /// The `skyweir` program to start; by default the one beside this program.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["api", "admin"])]
     pub skyweir: Option<PathBuf>,
-    /// A service that runs already: its gRPC address, ADDR:PORT. Point its source at the URL that is printed.
+    /// A service that runs already: its gRPC address, ADDR:PORT. Start it before, on an empty folder, with --cursor 0
+    /// and as its source the URL that is printed (its port is that of --upstream-port).
     #[arg(long, value_name = "ADDR:PORT", requires = "admin")]
     pub api: Option<String>,
     /// The admin address of that service.
@@ -193,7 +194,15 @@ impl RunOptions {
         ensure!((1..=100).contains(&self.page), "--page: 1 to 100");
         ensure!((1..=100_000).contains(&self.in_flight), "--in-flight: 1 to 100,000");
         ensure!((1..=1_000).contains(&self.connections), "--connections: 1 to 1,000");
-        ensure!((1..=self.network.actors).contains(&self.readers), "--readers: 1 to --actors");
+        ensure!(
+            (1..=self.network.actors).contains(&self.readers),
+            "--readers {} of --actors {}: at least one, and no more than there are accounts",
+            self.readers,
+            self.network.actors
+        );
+        if let Some(dir) = &self.loaded {
+            ensure!(dir.is_dir(), "--loaded: there is no folder {}", dir.display());
+        }
         ensure!(self.checked_readers > 0, "--checked-readers: at least 1");
         ensure!((1.0..=1e6).contains(&self.polls_per_second), "--polls-per-second: 1 to 1e6");
         ensure!((0.1..=3_600.0).contains(&self.visible_timeout), "--visible-timeout: 0.1 to 3,600");
@@ -277,6 +286,7 @@ pub(super) mod tests {
             &["--celebrity-posts-every=-1"],
             &["--celebrity-posts-every", "inf"],
             &["--items-limit", "5000000000"],
+            &["--loaded", "no-such-folder"],
             &["--json", "no-such-folder/run.json"],
             &["--json", "run.svg"],
             &["--events-per-second", "20000", "--rate-ladder"],
