@@ -278,12 +278,8 @@ mod tests {
     fn account_identity_and_sync() {
         let v1 = Event::account(DID, TIME, true, None).to_jetstream_v1_json(None).unwrap();
         let (seq, time) = (TIME / 50_000, "2026-05-25T14:23:28.890Z");
-        assert_eq!(
-            v1,
-            format!(
-                r#"{{"did":"{DID}","time_us":{TIME},"kind":"account","account":{{"active":true,"did":"{DID}","seq":{seq},"time":"{time}"}}}}"#
-            )
-        );
+        let account = format!(r#"{{"active":true,"did":"{DID}","seq":{seq},"time":"{time}"}}"#);
+        assert_eq!(v1, format!(r#"{{"did":"{DID}","time_us":{TIME},"kind":"account","account":{account}}}"#));
         let v2 = Event::identity(DID, TIME, Some("a.example.com")).to_jetstream_v2_json(3);
         assert_eq!(
             serde_json::from_str::<Value>(&v2).unwrap()["payload"]["identity"],

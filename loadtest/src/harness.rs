@@ -35,6 +35,7 @@ use shared::{Shared, lock};
 use std::sync::Arc;
 use std::time::Duration;
 use steps::Step;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -79,10 +80,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<bool> {
         tokio::select! {
             report = load => report?,
             ended = ended => return Err(ended),
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                anyhow::bail!("interrupted")
-            }
+            interrupted = interrupted() => return Err(interrupted),
         }
     };
     report.say(&screen)?;
@@ -91,6 +89,21 @@ pub async fn run(options: RunOptions) -> anyhow::Result<bool> {
         serve.stop().await?;
     }
     Ok(report.good())
+}
+
+/// Returns when somebody wants this program to end. Then the service that it started is ended too.
+async fn interrupted() -> anyhow::Error {
+    let told = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            told = tokio::signal::ctrl_c() => told,
+            _ = terminate.recv() => Ok(()),
+        }
+    };
+    match told.await {
+        Ok(()) => anyhow::anyhow!("interrupted"),
+        Err(error) => anyhow::Error::from(error).context("waiting for signals"),
+    }
 }
 
 fn serve_spec(options: &RunOptions, upstream: &Upstream) -> anyhow::Result<ServeSpec> {
@@ -148,25 +161,26 @@ async fn phases(
     begin("graph");
     let graph = if options.loaded.is_some() {
         reads.crowd.follows_of_checked(network, &mut shared.world());
+        screen.say(format_args!("the follows of {} accounts are there already", network.actors()))?;
         pump::Speed::default()
     } else {
         screen.say(format_args!("the follows of {} accounts …", network.actors()))?;
-        pump.graph(screen).await?
+        let graph = pump.graph(screen).await?;
+        screen.say(format_args!("{} follows are applied", graph.events))?;
+        graph
     };
     begin("history");
-    screen.say(format_args!(
-        "{} follows are applied; {} events of history …",
-        graph.events,
-        network.spec().events
-    ))?;
+    screen.say(format_args!("{} events of history …", network.spec().events))?;
     let history = pump.history(screen).await?;
     begin("readers");
-    reads.come().await?;
+    screen.say(format_args!("{} readers come for the first time …", options.readers))?;
+    reads.come(screen).await?;
     let mut steps = Vec::new();
     // what was measured until something failed is worth telling all the same
     let ended = async {
         climb(&mut pump, reads, screen, &mut steps).await?;
         begin("comparing");
+        screen.say("all is quiet: the timelines of the checked readers are compared …")?;
         finale::compare(reads).await
     };
     let ended = ended.await;
@@ -237,6 +251,7 @@ async fn live(
     tasks.spawn(reads.clone().run(start, end, number));
     tasks.spawn(progress(shared.clone(), bar.clone(), start, stop.clone()));
     let sent = pump.live(pace, start, end, &visibility).await?;
+    let until = lock(&shared.series).last().map_or(0.0, |sample| sample.at);
     stop.cancel();
     tasks.join_all().await;
     bar.finish_and_clear();
@@ -244,8 +259,10 @@ async fn live(
     let samples = lock(&shared.series).clone();
     let samples: Vec<_> =
         samples.into_iter().filter(|sample| sample.at > from && sample.phase.starts_with("live")).collect();
+    let during = samples.iter().filter(|sample| sample.at <= until).count();
     let (latencies, seen) = (lock(&shared.latencies).clone(), lock(&shared.seen).clone());
-    Ok(Step::new(pace, sent, &latencies, &seen, &samples, options))
+    let step = Step::new(pace, sent, &latencies, &seen, &samples, during, options);
+    Ok(Step { passed_over: visibility.passed_over(), ..step })
 }
 
 /// Keeps the clock of a live phase.

@@ -33,7 +33,8 @@ pub struct NetworkSpec {
     pub celebrity_share: f64,
     /// When the first event is witnessed, in microseconds since 1970; default 2026-01-01.
     pub start_us: u64,
-    /// The pace of the follows that build the graph, in events a second of network time, 1 to 1 million; default 5,000.
+    /// The pace of the follows that build the graph, in events a second of network time, 0.001 to 1 million; default
+    /// 5,000.
     pub follows_per_second: f64,
     /// The mean pace of the traffic thereafter, in events a second of network time, 0.001 to 1 million; default 1,000.
     pub events_per_second: f64,

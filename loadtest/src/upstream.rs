@@ -152,7 +152,8 @@ impl Upstream {
         self.change(State::cut);
     }
 
-    /// Cuts every connection when it has sent so many messages, until called with `None`. Also counts those sent already.
+    /// Cuts every connection when it has sent so many messages, until called with `None`. Also counts those sent
+    /// already.
     pub fn cut_after(&self, messages: Option<u64>) {
         self.change(|state| state.cut_after = messages);
     }

@@ -100,6 +100,25 @@ async fn waiting_counts() {
     assert!(figure("reads", "p50") > 3.0 * figure("reads_sent", "p50"), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_no_fast_answer() {
+    assert!(SMALL.windows(2).any(|pair| pair == ["--readers", &stub::READERS.to_string()]));
+    assert!(SMALL.windows(2).any(|pair| pair == ["--page", &stub::PAGE.to_string()]));
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    let (content, said) = against(Mischief::Refuses, &["--json", json.to_str().unwrap()]).await;
+    assert!(content, "a service may refuse: {said}");
+    assert!(said.contains("reads answered Unavailable"), "{said}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let step = &report["steps"][0];
+    let (answered, refused) =
+        (step["reads"]["count"].as_u64().unwrap(), step["errors"]["Unavailable"].as_u64().unwrap());
+    assert!(
+        refused > 20 && answered.abs_diff(refused) <= 1,
+        "{answered} answered, {refused} refused: {said}"
+    );
+}
+
 /// The service's program, beside the harness or built for release.
 fn skyweir() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_BIN_EXE_loadtest")).with_file_name("skyweir");

@@ -134,7 +134,8 @@ pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
 }
 
 fn metadata(args: &[&str]) -> Result<Value> {
-    let output = command(&["metadata", "--format-version", "1", "--locked"]).args(args).output()?;
+    let output = command(&["metadata", "--format-version", "1", "--locked"]).args(args).output();
+    let output = output.context("cannot start cargo")?;
     if !output.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     }

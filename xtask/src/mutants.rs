@@ -4,13 +4,17 @@
 //! against the workspace. The tree is copied first, so that the working copy is never touched; all mutants share the
 //! builds in `target/mutants`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::run::{Table, now, root};
+use crate::run::{Group, Table, now, root};
+
+/// Longer than a build or a test of a mutant may take.
+const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Which mutants.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +30,8 @@ enum Fate {
     Survived,
     /// The change doesn't compile, so no test has judged it.
     Broken,
+    /// The test came to no end, so nobody would have been told.
+    Hung,
 }
 
 /// Runs them; an error when one survives.
@@ -87,13 +93,17 @@ fn killer(patch: &str) -> Option<String> {
 
 fn judge(tree: &Path, patch: &Path, test: &str) -> Result<Fate> {
     apply(tree, patch, false)?;
-    let built = shell(tree, &format!("{} --no-run", test.split(" -- ").next().unwrap_or(test)))?;
-    let fate = if built.status.success() {
-        let tested = shell(tree, test)?;
-        let survived = tested.status.success();
-        if survived { Fate::Survived } else { Fate::Killed }
+    let log = tree.with_extension("log");
+    let build = format!("{} --no-run", test.split(" -- ").next().unwrap_or(test));
+    let built = shell(tree, &build, &log, PATIENCE)?;
+    let fate = if built.is_some_and(|status| status.success()) {
+        match shell(tree, test, &log, PATIENCE)? {
+            Some(status) if status.success() => Fate::Survived,
+            Some(_) => Fate::Killed,
+            None => Fate::Hung,
+        }
     } else {
-        println!("{}", String::from_utf8_lossy(&built.stderr));
+        println!("{}", fs::read_to_string(&log).unwrap_or_default());
         Fate::Broken
     };
     apply(tree, patch, true)?;
@@ -111,14 +121,23 @@ fn apply(tree: &Path, patch: &Path, back: bool) -> Result<()> {
     Ok(())
 }
 
-fn shell(tree: &Path, line: &str) -> Result<Output> {
+/// Runs a line to its end, what it says into a file; `None` if it came to no end and was killed.
+fn shell(tree: &Path, line: &str, log: &Path, patience: Duration) -> Result<Option<ExitStatus>> {
     let mut command = Command::new("bash");
-    command.args(["-c", line]).current_dir(tree).stdin(Stdio::null());
+    command.args(["-c", line]).current_dir(tree);
     command.env("CARGO_TARGET_DIR", root().join("target/mutants"));
     if std::env::var_os("SKYWEIR_SHARED").is_none() {
         command.env("SKYWEIR_SHARED", root().join("../shared"));
     }
-    command.output().with_context(|| format!("cannot start {line}"))
+    let out = File::create(log).with_context(|| log.display().to_string())?;
+    let mut group = Group::spawn(&command, out.try_clone()?.into(), out.into())?;
+    match group.wait(patience) {
+        Ok(status) => Ok(Some(status)),
+        Err(error) => {
+            println!("{line}: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// Copies what git knows or would take, as it is now.
@@ -144,6 +163,18 @@ fn copy_tree(to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_to_no_end_is_told_from_what_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let run = |line: &str, patience| shell(dir.path(), line, &log, patience).unwrap();
+        let long = Duration::from_secs(60);
+        assert!(run("echo said; true", long).is_some_and(|status| status.success()));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "said\n");
+        assert!(run("false", long).is_some_and(|status| !status.success()));
+        assert_eq!(run("tail -f /dev/null", Duration::from_millis(50)), None);
+    }
 
     #[test]
     fn the_killer_is_named_in_a_comment() {

@@ -158,7 +158,7 @@ impl Bench {
                 let kills = left.min(self.options.group);
                 left -= kills;
                 let short = folder % 2 == 1;
-                self.folder(seed + folder, kills, powered, short)
+                self.folder(seed.wrapping_add(folder), kills, powered, short)
                     .with_context(|| format!("folder {folder}"))?;
                 let Tally { kills, power, found, .. } = &self.tally;
                 println!(

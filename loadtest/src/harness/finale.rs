@@ -38,15 +38,12 @@ async fn timeline(reads: &Reads, at: usize) -> anyhow::Result<()> {
     let reader = &reads.crowd.readers[at];
     let Some(account) = reader.checked else { return Ok(()) };
     let mut walk = Walk::new(account, reads.options.reasonable_limit as usize);
+    let newest = reads.shared.world().newest();
     let mut cursor = String::new();
     for _ in 0..if reader.lossy { PAGES_LOSSY } else { PAGES } {
         let page = reads.client.page(&reader.did, PAGE, &cursor).await;
         let page = page.with_context(|| format!("reading the timeline of {}", reader.did))?;
-        let world = reads.shared.world();
-        let states = reads.shared.states_since(world.newest(), &world);
-        let faults = walk.page(&world, states, &page);
-        drop(world);
-        reads.shared.judged(&reader.did, &faults);
+        reads.judge(reader, &mut walk, newest, &page);
         if page.cursor.is_empty() {
             break;
         }

@@ -22,7 +22,7 @@ pub struct GenerateOptions {
 /// Makes a network's events, encodes each for a Jetstream, and says how fast that was.
 ///
 /// # Errors
-/// The network is none.
+/// A number of the network is out of its range.
 pub fn generate(options: &GenerateOptions) -> anyhow::Result<()> {
     let screen = Screen::new();
     let start = Instant::now();
@@ -38,17 +38,27 @@ pub fn generate(options: &GenerateOptions) -> anyhow::Result<()> {
     let (mut bytes, mut count) = (0, 0);
     let start = Instant::now();
     let most = options.follows.unwrap_or(u64::MAX);
+    let bar = screen.bar(network.actors().into(), "accounts");
     while count < most
         && let Some(event) = events.next_of_graph()
     {
         count += 1;
         bytes += event.to_jetstream_v2_json(count).len() as u64;
+        if count % 1_000 == 0 {
+            bar.set_position(events.accounts_begun().into());
+        }
     }
+    bar.finish_and_clear();
     let graph = Speed::since(start, count);
     let start = Instant::now();
-    for _ in 0..network.spec().events {
+    let bar = screen.bar(network.spec().events, "events");
+    for made in 0..network.spec().events {
         bytes += events.next_of_traffic().to_jetstream_v2_json(count).len() as u64;
+        if made % 1_000 == 0 {
+            bar.set_position(made);
+        }
     }
+    bar.finish_and_clear();
     let traffic = Speed::since(start, network.spec().events);
     for (name, speed) in [("follows", graph), ("events of traffic", traffic)] {
         screen.say(format_args!(

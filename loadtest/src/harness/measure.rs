@@ -59,22 +59,31 @@ pub(super) struct Summary {
 /// What reading took.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latencies {
-    /// First pages, from the moment that they were due.
+    /// First pages, from the moment that they were due. Only answers count, here and below: an error may come fast.
     pub(super) first: Times,
     /// The same since the last sample.
     pub(super) window: Times,
+    /// Reads since the last sample that were answered with an error.
+    pub(super) window_errors: u64,
     /// First pages, from the moment that they were sent: what a closed loop would have measured.
     pub(super) sent: Times,
     /// Further pages, from the moment that the page before was there.
     pub(super) deeper: Times,
     /// How late this program itself sent reads that didn't have to wait for others.
     pub(super) late: Times,
-    /// How late events were sent.
+    /// How late events were sent, all of them.
     pub(super) events_late: Times,
     /// Reads that were due and could not be sent; their waiting is in `first`.
     pub(super) unsent: u64,
-    /// Answers that were errors, by status.
+    /// Answers that were errors, by status; those of questions too.
     pub(super) errors: BTreeMap<String, u64>,
+}
+
+impl Latencies {
+    /// Counts an answer that was an error.
+    pub(super) fn failed(&mut self, status: &tonic::Status) {
+        *self.errors.entry(format!("{:?}", status.code())).or_default() += 1;
+    }
 }
 
 /// When the sampled followers saw an item: the time from its sending.
@@ -116,6 +125,8 @@ pub(super) struct Sample {
     pub(super) own_cores: Option<f64>,
     /// First pages read.
     pub(super) reads: u64,
+    /// Reads that were answered with an error.
+    pub(super) read_errors: u64,
     /// Their latency from the moment that they were due, in milliseconds; none without reads.
     pub(super) read_p50_ms: Option<f64>,
     /// The same.

@@ -67,10 +67,13 @@ pub(super) async fn run(
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         let began = Instant::now();
         let metrics = scrape::metrics(&observed.admin).await?;
-        let lag = Duration::from_secs_f64(metrics.lag_seconds.clamp(0.0, 1e6));
-        let applied = shared.world().witnessed_by(metrics.stream_us);
-        if let Some(state) = settling.look(began, Instant::now(), lag, applied) {
-            shared.settle(state);
+        // a service that doesn't say how far behind it is settles nothing
+        if let Some(seconds) = metrics.lag_seconds {
+            let lag = Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
+            let applied = shared.world().witnessed_by(metrics.stream_us);
+            if let Some(state) = settling.look(began, Instant::now(), lag, applied) {
+                shared.settle(state);
+            }
         }
         course.look(&shared, &metrics);
         shared.metrics.send_replace(metrics);
@@ -125,13 +128,16 @@ impl Course {
         };
         let phase = lock(&shared.phase).clone();
         let live = phase.starts_with("live");
-        let reads = std::mem::take(&mut lock(&shared.latencies).window).summary();
+        let (reads, read_errors) = {
+            let mut latencies = lock(&shared.latencies);
+            (std::mem::take(&mut latencies.window).summary(), std::mem::take(&mut latencies.window_errors))
+        };
         let sample = Sample {
             at: (now - self.start).as_secs_f64(),
             phase,
             events_per_second: (sent - self.sent) as f64 / seconds,
             lag_tasks: metrics.lag_tasks,
-            lag_seconds: metrics.lag_seconds,
+            lag_seconds: metrics.lag_seconds.unwrap_or(0.0),
             stream_lag_seconds: live.then(|| (now_us() as f64 - metrics.stream_us) / 1e6),
             deliveries_per_second: ((metrics.deliveries - self.deliveries) / seconds).max(0.0),
             enrolled: metrics.enrolled,
@@ -140,6 +146,7 @@ impl Course {
             own_resident_bytes: own.map(|usage| usage.resident),
             own_cores: cores(self.own, own),
             reads: reads.count,
+            read_errors,
             read_p50_ms: (reads.count > 0).then_some(reads.p50),
             read_p99_ms: (reads.count > 0).then_some(reads.p99),
         };

@@ -67,7 +67,8 @@ pub struct RunOptions {
     /// The `skyweir` program to start; by default the one beside this program.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["api", "admin"])]
     pub skyweir: Option<PathBuf>,
-    /// A service that runs already: its gRPC address, ADDR:PORT. Point its source at the URL that is printed.
+    /// A service that runs already: its gRPC address, ADDR:PORT. Start it before, on an empty folder, with --cursor 0
+    /// and as its source the URL that is printed (its port is that of --upstream-port).
     #[arg(long, value_name = "ADDR:PORT", requires = "admin")]
     pub api: Option<String>,
     /// The admin address of that service.
@@ -186,25 +187,45 @@ impl RunOptions {
             steps.iter().all(|factor| rate.contains(&(factor * self.events_per_second))),
             "--events-per-second: 0.001 to 1e6"
         );
+        ensure!((0.0..=1e6).contains(&self.celebrity_posts_every), "--celebrity-posts-every: 0 to 1e6");
         ensure!((0.0..=1e6).contains(&self.reads_per_second), "--reads-per-second: 0 to 1e6");
         ensure!((0.1..=1e6).contains(&self.duration), "--duration: 0.1 to 1e6");
         ensure!((0.0..=0.99).contains(&self.deeper), "--deeper: 0 to 0.99");
         ensure!((1..=100).contains(&self.page), "--page: 1 to 100");
         ensure!((1..=100_000).contains(&self.in_flight), "--in-flight: 1 to 100,000");
         ensure!((1..=1_000).contains(&self.connections), "--connections: 1 to 1,000");
-        ensure!((1..=self.network.actors).contains(&self.readers), "--readers: 1 to --actors");
+        ensure!(
+            (1..=self.network.actors).contains(&self.readers),
+            "--readers {} of --actors {}: at least one, and no more than there are accounts",
+            self.readers,
+            self.network.actors
+        );
+        if let Some(dir) = &self.loaded {
+            ensure!(dir.is_dir(), "--loaded: there is no folder {}", dir.display());
+        }
         ensure!(self.checked_readers > 0, "--checked-readers: at least 1");
         ensure!((1.0..=1e6).contains(&self.polls_per_second), "--polls-per-second: 1 to 1e6");
         ensure!((0.1..=3_600.0).contains(&self.visible_timeout), "--visible-timeout: 0.1 to 3,600");
         ensure!((1.0..=1e6).contains(&self.patience), "--patience: 1 to 1e6");
-        ensure!(self.retention >= 1_000, "--retention: at least 1,000");
+        ensure!((1_000..=100_000_000).contains(&self.retention), "--retention: 1,000 to 100 million");
+        ensure!((1..=1_000_000_000).contains(&self.items_limit), "--items-limit: 1 to 1,000 million");
+        if let Some(json) = &self.json {
+            let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty());
+            ensure!(
+                folder.is_none_or(std::path::Path::is_dir) && !json.is_dir(),
+                "--json: {} can't be written: name a file in a folder that is there",
+                json.display()
+            );
+            ensure!(self.svg().as_ref() != Some(json), "--json: the plot will be {}", json.display());
+        }
         let live: f64 = steps.iter().map(|factor| factor * self.events_per_second * self.duration).sum();
         let history = self.network.history.unwrap_or(self.network.actors.into()) as f64;
         // two thirds of the traffic are posts and reposts
         let items = (live + history) * 0.7;
         ensure!(
             items < self.items_limit as f64,
-            "{items:.0} items would be sent, --items-limit keeps {}",
+            "{items:.0} items would be sent, --items-limit keeps {}: give more of it, or a smaller --history, \
+             --duration or --events-per-second",
             self.items_limit
         );
         Ok(())
@@ -262,6 +283,12 @@ pub(super) mod tests {
             &["--page", "101"],
             &["--deeper", "1"],
             &["--checked-readers", "0"],
+            &["--celebrity-posts-every=-1"],
+            &["--celebrity-posts-every", "inf"],
+            &["--items-limit", "5000000000"],
+            &["--loaded", "no-such-folder"],
+            &["--json", "no-such-folder/run.json"],
+            &["--json", "run.svg"],
             &["--events-per-second", "20000", "--rate-ladder"],
             &["--events-per-second", "100000", "--duration", "1000"],
         ] {

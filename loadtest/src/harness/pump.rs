@@ -116,12 +116,10 @@ impl<'a> Pump<'a> {
                 self.pending = Some(event);
                 break;
             }
-            let now = Instant::now();
-            if due > now {
+            if due > Instant::now() {
                 sleep_until(due).await;
-            } else {
-                late.record(now - due);
             }
+            late.record(Instant::now().saturating_duration_since(due));
             self.watched(event, false, visibility);
             count += 1;
             if !every.is_zero() && self.network.spec().celebrities > 0 && Instant::now() >= celebrity_due {

@@ -3,17 +3,20 @@
 use super::check::Walk;
 use super::client::Client;
 use super::options::RunOptions;
+use super::screen::Screen;
 use super::shared::{Shared, lock};
 use super::world::{Account, World};
 use crate::network::Network;
 use crate::prng::Prng;
 use anyhow::Context;
+use skyweir_proto::skyweir::v1::GetTimelineResponse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tonic::Code;
 
 /// What is still waiting so long after the phase's end is given up.
 const GRACE: Duration = Duration::from_secs(5);
@@ -21,6 +24,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const QUEUE: usize = 1_024;
 /// How far a reader scrolls at the most.
 const PAGES: usize = 50;
+/// How often a reader tries that comes for the first time and finds no room, as an AppView does.
+const TRIES: u32 = 3;
 /// How unevenly readers read: the weight of the n-th is n to the power of minus this.
 const SKEW: f64 = 0.8;
 
@@ -178,23 +183,22 @@ impl Reads {
             let (took, answered) = (since.elapsed(), sent.elapsed());
             {
                 let mut latencies = lock(&self.shared.latencies);
-                if page == 0 {
-                    latencies.first.record(took);
-                    latencies.sent.record(answered);
-                    latencies.window.record(took);
-                } else {
-                    latencies.deeper.record(took);
-                }
-                if let Err(status) = &answer {
-                    *latencies.errors.entry(format!("{:?}", status.code())).or_default() += 1;
+                match &answer {
+                    Err(status) => {
+                        latencies.failed(status);
+                        latencies.window_errors += 1;
+                    }
+                    Ok(_) if page == 0 => {
+                        latencies.first.record(took);
+                        latencies.sent.record(answered);
+                        latencies.window.record(took);
+                    }
+                    Ok(_) => latencies.deeper.record(took),
                 }
             }
             let Ok(answer) = answer else { return };
             if let Some(walk) = &mut walk {
-                let world = self.shared.world();
-                let faults = walk.page(&world, self.shared.states_since(first, &world), &answer);
-                drop(world);
-                self.shared.judged(&reader.did, &faults);
+                self.judge(reader, walk, first, &answer);
             }
             if answer.cursor.is_empty() {
                 return;
@@ -204,22 +208,30 @@ impl Reads {
         }
     }
 
+    /// Compares a page that was asked for once this state was settled.
+    pub(super) fn judge(&self, reader: &Reader, walk: &mut Walk, first: u64, page: &GetTimelineResponse) {
+        let world = self.shared.world();
+        let faults = walk.page(&world, self.shared.states_since(first, &world), page);
+        drop(world);
+        self.shared.judged(&reader.did, &faults);
+    }
+
     /// Reads each reader's first page once, and waits until their timelines are enrolled.
-    pub(super) async fn come(&self) -> anyhow::Result<()> {
-        let mut tasks: JoinSet<Result<(), tonic::Status>> = JoinSet::new();
+    pub(super) async fn come(&self, screen: &Screen) -> anyhow::Result<()> {
+        let bar = screen.bar(self.crowd.readers.len() as u64, "readers");
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         for at in 0..self.crowd.readers.len() {
             while tasks.len() >= self.options.in_flight.min(16) {
                 tasks.join_next().await.transpose()?.transpose()?;
             }
             let this = self.clone();
-            tasks.spawn(async move {
-                let did = &this.crowd.readers[at].did;
-                this.client.page(did, this.options.page, "").await.map(drop)
-            });
+            tasks.spawn(async move { this.visit(at).await });
+            bar.set_position(at as u64);
         }
         while let Some(done) = tasks.join_next().await {
             done??;
         }
+        bar.finish_and_clear();
         let mut metrics = self.shared.metrics.subscribe();
         // the first figures may be from before the last read
         metrics.changed().await?;
@@ -227,6 +239,24 @@ impl Reads {
         let patience = Duration::from_secs_f64(self.options.patience);
         let enrolled = metrics.wait_for(|metrics| metrics.enrolling == 0.0);
         timeout(patience, enrolled).await.context("the readers' timelines are not enrolled")??;
+        Ok(())
+    }
+
+    /// One reader's first page.
+    async fn visit(&self, at: usize) -> anyhow::Result<()> {
+        let reader = &self.crowd.readers[at];
+        let first = self.shared.settled();
+        let mut tries = 1;
+        let page = loop {
+            match self.client.page(&reader.did, self.options.page, "").await {
+                Err(status) if status.code() == Code::Unavailable && tries < TRIES => tries += 1,
+                answer => break answer.with_context(|| format!("the first read of {}", reader.did))?,
+            }
+        };
+        if let Some(account) = reader.checked {
+            let mut walk = Walk::new(account, self.options.reasonable_limit as usize);
+            self.judge(reader, &mut walk, first, &page);
+        }
         Ok(())
     }
 }

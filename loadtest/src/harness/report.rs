@@ -7,6 +7,7 @@ use super::pump::Speed;
 use super::screen::{Screen, table};
 use super::shared::Faults;
 use super::steps::{Flatness, Step, Visible};
+use super::visibility::WATCHED;
 use anyhow::Context;
 use serde::Serialize;
 
@@ -54,12 +55,31 @@ impl Report {
 
     /// Whether everything that was read is right, and something was compared.
     pub(super) fn good(&self) -> bool {
-        let read_errors = |step: &Step| step.errors.keys().any(|status| status != "Unavailable");
-        let never = |step: &Step| step.celebrity.never + step.ordinary.never > 0;
-        self.failure.is_none()
-            && self.correctness.pages_wrong == 0
-            && self.correctness.pages_checked > 0
-            && !self.steps.iter().any(|step| read_errors(step) || (step.bent.is_none() && never(step)))
+        self.failures().is_empty()
+    }
+
+    /// All that isn't as it has to be, in words.
+    fn failures(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.failure.iter().cloned().collect();
+        let Correctness { pages_checked, pages_wrong, .. } = self.correctness;
+        if pages_wrong > 0 {
+            all.push(format!("{pages_wrong} pages were wrong"));
+        }
+        if pages_checked == 0 {
+            all.push("no page was compared: give a longer --duration or more --checked-readers".to_owned());
+        }
+        for step in &self.steps {
+            // a service may refuse work; any other status means that something is broken
+            let broken = step.errors.iter().filter(|(status, _)| *status != "Unavailable");
+            all.extend(broken.map(|(status, count)| format!("{count} reads were answered {status}")));
+            let never = step.celebrity.never + step.ordinary.never;
+            if step.bent.is_none() && never > 0 {
+                all.push(format!(
+                    "{never} sampled followers didn't see a post within --visible-timeout, though nothing bent"
+                ));
+            }
+        }
+        all
     }
 
     /// Writes JSON and plot, if they are wanted.
@@ -105,16 +125,18 @@ impl Report {
             screen
                 .say(format_args!("{}\n", table(&["course", "first quarter", "last quarter", ""], &rows)))?;
         }
-        if let Some(failure) = &self.failure {
-            screen.say(format_args!("FAILED {failure}"))?;
-        }
         let Correctness { pages_checked, pages_wrong, timelines, faults } = &self.correctness;
         for fault in faults {
             screen.say(format_args!("WRONG {fault}"))?;
         }
         screen.say(format_args!(
-            "{pages_checked} pages compared with what was sent, {pages_wrong} wrong; {timelines} of the timelines whole, when all was quiet"
-        ))
+            "{pages_checked} pages compared with what was sent, {pages_wrong} wrong; {timelines} of the timelines \
+             whole, when all was quiet"
+        ))?;
+        for failure in self.failures() {
+            screen.say(format_args!("FAILED {failure}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -152,6 +174,12 @@ impl Step {
         if never > 0 {
             screen.say(format_args!("NEVER seen within the time limit: {never}"))?;
         }
+        if self.passed_over > 0 {
+            screen.say(format_args!(
+                "{} posts were not watched: {WATCHED} were watched already",
+                self.passed_over
+            ))?;
+        }
         if self.reads_late.p99 > self.reads_sent.p99 {
             screen.say(
                 "the first pages' delay is more this program's own than the service's: the machine is busy",
@@ -170,5 +198,48 @@ impl Step {
             )),
             None => screen.say("nothing bent\n"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::Latencies;
+    use super::super::options::tests::parse;
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            version: VERSION,
+            network: crate::network::NetworkSpec::default(),
+            readers: 1,
+            reads_per_second: 1.0,
+            graph: Speed::default(),
+            history: Speed::default(),
+            steps: vec![Step::new(1.0, Speed::default(), &Latencies::default(), &[], &[], 0, &parse(&[]))],
+            flatness: Vec::new(),
+            correctness: Correctness { pages_checked: 1, ..Correctness::default() },
+            samples: Vec::new(),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn whatever_fails_a_run_is_told() {
+        assert!(report().good());
+        let told = |change: fn(&mut Report)| {
+            let mut report = report();
+            change(&mut report);
+            report.failures().join("; ")
+        };
+        assert_eq!(told(|report| report.failure = Some("it ended".to_owned())), "it ended");
+        assert!(told(|report| report.correctness.pages_wrong = 2).contains("2 pages were wrong"));
+        assert!(told(|report| report.correctness.pages_checked = 0).contains("no page was compared"));
+        let errors = |report: &mut Report, status: &str| report.steps[0].errors.insert(status.to_owned(), 3);
+        let mut refused = report();
+        errors(&mut refused, "Unavailable");
+        assert!(refused.good(), "it may refuse");
+        errors(&mut refused, "Internal");
+        assert_eq!(refused.failures(), ["3 reads were answered Internal"]);
+        assert!(told(|report| report.steps[0].ordinary.never = 1).contains("1 sampled followers"));
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Metrics {
     pub(super) stream_us: f64,
     /// Tasks that are not done.
     pub(super) lag_tasks: f64,
-    /// Age of the oldest of them, in seconds.
-    pub(super) lag_seconds: f64,
+    /// Age of the oldest of them, in seconds, if it says so.
+    pub(super) lag_seconds: Option<f64>,
     /// References written so far.
     pub(super) deliveries: f64,
     /// Timelines that fan-out writes to.
@@ -45,7 +45,7 @@ fn parse(text: &str) -> Metrics {
     Metrics {
         stream_us: value("skyweir_indexer_stream_time_seconds").unwrap_or(0.0) * 1e6,
         lag_tasks: value("skyweir_writer_lag_tasks").unwrap_or(0.0),
-        lag_seconds: value("skyweir_writer_lag_seconds").unwrap_or(0.0),
+        lag_seconds: value("skyweir_writer_lag_seconds"),
         deliveries: sum(text, "skyweir_writer_references_total", "\"written\"").unwrap_or(0.0),
         enrolled: value("skyweir_writer_enrolled_timelines").unwrap_or(0.0),
         enrolling: value("skyweir_writer_enrol_queue_timelines").unwrap_or(0.0),
@@ -118,6 +118,13 @@ mod tests {
         assert_eq!(sum(text, "a_total", ""), Some(107.0));
         assert_eq!(sum(text, "b", ""), Some(1.5));
         assert_eq!(sum(text, "c", ""), None);
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_known() {
+        let metrics = parse("skyweir_indexer_stream_time_seconds 2.5\n");
+        assert_eq!((metrics.stream_us, metrics.lag_seconds), (2_500_000.0, None));
+        assert_eq!(parse("skyweir_writer_lag_seconds 0\n").lag_seconds, Some(0.0));
     }
 
     #[test]

@@ -35,13 +35,15 @@ pub(super) struct Step {
     /// Celebrity posts, and other posts: when their sampled followers saw them.
     pub(super) celebrity: Visible,
     pub(super) ordinary: Visible,
+    /// Posts that would have been watched, had not too many been watched already.
+    pub(super) passed_over: u64,
     /// The greatest age of an undelivered task, in seconds.
     pub(super) lag_seconds: f64,
-    /// The mean of busy cores of the service, if it is known.
+    /// The mean of busy cores of the service while events were sent, if it is known.
     pub(super) cores: Option<f64>,
     /// The greatest resident memory, in bytes, if it is known.
     pub(super) resident_bytes: Option<f64>,
-    /// The mean of references written a second.
+    /// The mean of references written a second while events were sent.
     pub(super) deliveries_per_second: f64,
     /// What bent first, if anything.
     pub(super) bent: Option<Bent>,
@@ -68,14 +70,18 @@ pub(super) struct Bent {
 }
 
 impl Step {
+    /// Sums up a phase; `during` of its samples are from before the last event was sent.
     pub(super) fn new(
         pace: f64,
         sent: Speed,
         latencies: &Latencies,
         seen: &[Seen],
         samples: &[Sample],
+        during: usize,
         options: &RunOptions,
     ) -> Self {
+        // what is waited for afterwards costs little, and would make the means smaller
+        let busy = if during == 0 { samples } else { &samples[..during] };
         let most = |value: fn(&Sample) -> Option<f64>| samples.iter().filter_map(value).reduce(f64::max);
         Self {
             pace,
@@ -89,10 +95,11 @@ impl Step {
             errors: latencies.errors.clone(),
             celebrity: visible(seen, true),
             ordinary: visible(seen, false),
+            passed_over: 0,
             lag_seconds: most(|sample| Some(sample.lag_seconds)).unwrap_or(0.0),
-            cores: mean(samples, |sample| sample.cores),
+            cores: mean(busy, |sample| sample.cores),
             resident_bytes: most(|sample| sample.resident_bytes),
-            deliveries_per_second: mean(samples, |sample| Some(sample.deliveries_per_second)).unwrap_or(0.0),
+            deliveries_per_second: mean(busy, |sample| Some(sample.deliveries_per_second)).unwrap_or(0.0),
             bent: bent(pace, sent, samples, options),
         }
     }
@@ -129,6 +136,9 @@ fn bent(pace: f64, sent: Speed, samples: &[Sample], options: &RunOptions) -> Opt
     let bars = [
         first(format!("read p99 above {p99} ms"), &|sample| {
             sample.read_p99_ms.is_some_and(|time| time > p99)
+        }),
+        first("more than 1 % of the reads answered with errors".to_owned(), &|sample| {
+            sample.read_errors * 100 > sample.reads + sample.read_errors
         }),
         first(format!("fan-out more than {lag} s behind"), &|sample| sample.lag_seconds > lag),
         // a second more: the newest event of a slow stream is old by itself
@@ -209,12 +219,30 @@ mod tests {
         assert_eq!(bent(&samples(|_| 0.0, |_| 1.0), 100.0), None);
         let spike = samples(|_| 0.0, |at| if at == 7 { 50.0 } else { 1.0 });
         assert_eq!(bent(&spike, 100.0), None, "one second is none");
+        let mut refused = samples(|_| 0.0, |_| 1.0);
+        for sample in &mut refused[5..7] {
+            (sample.reads, sample.read_errors) = (98, 2);
+        }
+        assert!(bent(&refused, 100.0).is_some_and(|(what, at)| what.contains("errors") && at == 5.0));
         let both = samples(|at| at as f64 / 4.0, |at| if at > 20 { 9.0 } else { 1.0 });
         assert_eq!(bent(&both, 100.0), Some(("fan-out more than 1 s behind".to_owned(), 5.0)));
         assert!(bent(&both, 1_000.0).is_some_and(|(what, _)| what.contains("this program")));
         let full = Speed { held_seconds: 5.0, ..sent };
         let full = super::bent(1_000.0, full, &spike, &options);
         assert!(full.is_some_and(|bent| bent.what.contains("the service takes 100 events")));
+    }
+
+    #[test]
+    fn means_are_of_the_time_with_traffic() {
+        let mut samples = samples(|_| 0.0, |_| 1.0);
+        for (at, sample) in samples.iter_mut().enumerate() {
+            sample.cores = Some(if at < 10 { 1.0 } else { 0.0 });
+        }
+        let mean = |during| {
+            let latencies = Latencies::default();
+            Step::new(1.0, Speed::default(), &latencies, &[], &samples, during, &parse(&[])).cores
+        };
+        assert_eq!((mean(10), mean(0)), (Some(1.0), Some(0.25)));
     }
 
     #[test]

@@ -7,12 +7,13 @@ use super::shared::lock;
 use super::world::{Account, Cid, Record, States};
 use crate::event::{Body, Event, Operation};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
-/// So many items are watched at a time; others are passed over.
-const WATCHED: usize = 32;
+/// So many items are watched at a time; others are passed over, and counted.
+pub(super) const WATCHED: usize = 32;
 /// A page on which a new item has to be.
 const PAGE: i32 = 30;
 /// The first pause between two questions, and the longest.
@@ -28,7 +29,9 @@ pub(super) struct Visibility {
     tasks: TaskTracker,
     budget: Budget,
     /// Ordinary posts so far.
-    posts: Mutex<u64>,
+    posts: AtomicU64,
+    /// Posts that would have been watched, had there been room.
+    passed_over: AtomicU64,
 }
 
 /// Questions no more often than so many a second.
@@ -62,20 +65,28 @@ impl Visibility {
     pub(super) fn new(reads: Reads) -> Self {
         let gap = Duration::from_secs_f64(1.0 / reads.options.polls_per_second);
         let budget = Budget { next: Mutex::new(Instant::now()), gap };
-        Self { reads, tasks: TaskTracker::new(), budget, posts: Mutex::new(0) }
+        let (posts, passed_over) = Default::default();
+        Self { reads, tasks: TaskTracker::new(), budget, posts, passed_over }
     }
 
     /// Whether followers are to be asked about this event: always for a celebrity's, now and then for other posts.
     pub(super) fn wants(&self, event: &Event, celebrity: bool) -> bool {
         let post = matches!(&event.body, Body::Commit { operation: Operation::Create, collection, .. }
             if collection == "app.bsky.feed.post");
-        let one_in = self.reads.options.watch_one_in;
-        if !post || self.tasks.len() >= WATCHED || (one_in == 0 && !celebrity) {
+        if !post {
             return false;
         }
-        let mut posts = lock(&self.posts);
-        *posts += u64::from(!celebrity);
-        celebrity || posts.is_multiple_of(one_in)
+        let one_in = self.reads.options.watch_one_in;
+        let in_turn = || (self.posts.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(one_in);
+        let wanted = celebrity || one_in > 0 && in_turn();
+        let room = self.tasks.len() < WATCHED;
+        self.passed_over.fetch_add(u64::from(wanted && !room), Ordering::Relaxed);
+        wanted && room
+    }
+
+    /// How many posts would have been watched, had there been room.
+    pub(super) fn passed_over(&self) -> u64 {
+        self.passed_over.load(Ordering::Relaxed)
     }
 
     /// Asks, from now on: the event was sent just now.
@@ -142,15 +153,16 @@ impl Visibility {
             let first = shared.settled();
             let page = self.reads.client.page(&reader.did, PAGE, "").await;
             let after = item.sent.elapsed();
+            if let Err(status) = &page {
+                lock(&shared.latencies).failed(status);
+            }
             if let Ok(page) = page {
-                if page.items.iter().any(|shown| shown.uri == item.uri && !shown.is_repost) {
-                    return Some(after);
-                }
                 let world = shared.world();
                 let states = shared.states_since(first, &world);
-                // one page of each question is compared: all of them would take from what is measured
+                // one page of each follower is compared: all of them would take from what is measured
                 let mut walk = Walk::new(follower, self.reads.options.reasonable_limit as usize);
                 let faults = (!judged).then(|| walk.page(&world, states, &page));
+                let seen = page.items.iter().any(|shown| shown.uri == item.uri && !shown.is_repost);
                 let now = States { first: states.last, last: states.last };
                 let known = world.version(item.record, item.cid);
                 let wanted = known.is_some_and(|known| world.may_show(follower, known, now).is_ok());
@@ -164,6 +176,9 @@ impl Visibility {
                 if let Some(faults) = faults {
                     shared.judged(&reader.did, &faults);
                     judged = true;
+                }
+                if seen {
+                    return Some(after);
                 }
                 if !wanted || passed {
                     return None;

@@ -7,6 +7,7 @@ use super::stream::{self, Subscription, Wire};
 use crate::{encode, firehose};
 use ::http::{HeaderName, HeaderValue};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +18,8 @@ pub(super) const PATH_V1: &str = "/subscribe";
 pub(super) const PATH_FIREHOSE: &str = "/xrpc/com.atproto.sync.subscribeRepos";
 const PATH_DICTIONARY: &str = "/xrpc/network.bsky.jetstream.getZstdDictionary";
 const SUBPROTOCOL: &str = "xrpc.v1.json";
+/// After a connection that couldn't be taken.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes connections until told to stop.
 pub(super) async fn accept(
@@ -32,7 +35,11 @@ pub(super) async fn accept(
         };
         // one of the tasks is this loop
         let full = tasks.len() > shared.config.connection_limit;
-        let Ok((socket, _)) = socket else { continue };
+        let Ok((socket, _)) = socket else {
+            // out of descriptors, most likely: the next try at once would be no better
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         if full {
             continue;
         }

@@ -10,6 +10,7 @@ use skyweir_proto::skyweir::v1::{
     GetFollowPageRequest, GetFollowPageResponse, GetFollowerPageRequest, GetFollowerPageResponse,
     GetTimelineRequest, GetTimelineResponse,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use timelines::Timelines;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -33,7 +34,14 @@ pub(crate) enum Mischief {
     Slips,
     /// Right pages, after a while.
     Dawdles,
+    /// Once all readers have come, every second first page of a reader is refused.
+    Refuses,
 }
+
+/// What the harness is told: how many readers there are, and how many items a page of theirs has. Its other pages have
+/// other sizes.
+pub(crate) const READERS: u64 = 40;
+pub(crate) const PAGE: i32 = 20;
 
 /// How long a page takes then.
 const DAWDLE: std::time::Duration = std::time::Duration::from_millis(100);
@@ -50,6 +58,18 @@ pub(crate) struct Stub {
 struct Answers {
     state: Arc<Mutex<Timelines>>,
     mischief: Mischief,
+    /// First pages of readers so far.
+    read: Arc<AtomicU64>,
+}
+
+impl Answers {
+    fn refuses(&self, request: &GetTimelineRequest) -> bool {
+        if request.limit != PAGE || !request.cursor.is_empty() {
+            return false;
+        }
+        let before = self.read.fetch_add(1, Ordering::Relaxed);
+        self.mischief == Mischief::Refuses && before >= READERS && before.is_multiple_of(2)
+    }
 }
 
 impl Stub {
@@ -60,7 +80,8 @@ impl Stub {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let (api_address, admin_address) = (address(&api), address(&admin));
-        let service = TimelineServiceServer::new(Answers { state: state.clone(), mischief });
+        let service =
+            TimelineServiceServer::new(Answers { state: state.clone(), mischief, read: Arc::default() });
         tasks.spawn(async move {
             let server = tonic::transport::Server::builder().add_service(service);
             server.serve_with_incoming(TcpListenerStream::new(api)).await.unwrap();
@@ -114,6 +135,9 @@ impl TimelineService for Answers {
         let request = request.into_inner();
         if self.mischief == Mischief::Dawdles {
             tokio::time::sleep(DAWDLE).await;
+        }
+        if self.refuses(&request) {
+            return Err(Status::unavailable("no room"));
         }
         let state = self.state.lock().unwrap();
         Ok(Response::new(state.page(&request, self.mischief)))

@@ -104,7 +104,7 @@ fn place(item: &TimelineItem) -> (i64, String) {
 
 fn harm(items: &mut Vec<TimelineItem>, others: &[TimelineItem], mischief: Mischief) {
     match mischief {
-        Mischief::None | Mischief::Dawdles => {}
+        Mischief::None | Mischief::Dawdles | Mischief::Refuses => {}
         Mischief::Doubles => items.insert(2, items[1].clone()),
         Mischief::Omits => drop(items.remove(2)),
         Mischief::Swaps => items.swap(1, 2),

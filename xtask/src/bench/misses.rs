@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn what_stages_cost_their_callers_is_read() {
-        let text = "events: Ir D1mr D1mw\nfn=(1) bars::stages::under_celebrity\n12 5\ncfn=(2) bars::stages::stage_split\n\
-                    calls=1 200\n* 100 20 3\ncfn=(3) other\ncalls=1 1\n7 7 7\n\nfn=(4) bars::stages::under_small\n\
-                    cfn=(2)\ncalls=1 200\n+4 50\n\nfn=(2)\n1 1\n";
+        let text = "events: Ir D1mr D1mw\nfn=(1) bars::stages::under_celebrity\n12 5\n\
+                    cfn=(2) bars::stages::stage_split\ncalls=1 200\n* 100 20 3\ncfn=(3) other\ncalls=1 1\n7 7 7\n\n\
+                    fn=(4) bars::stages::under_small\ncfn=(2)\ncalls=1 200\n+4 50\n\nfn=(2)\n1 1\n";
         let counted = calls(text);
         assert_eq!(counted.len(), 2, "{counted:?}");
         let of = |caller: &'static str| &counted[&(caller, "stage_split")];

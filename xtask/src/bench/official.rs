@@ -74,8 +74,8 @@ impl Official {
 
     fn words(&self) -> String {
         format!(
-            "the official Postgres data plane, in the same command: GetTimeline of 50 over loopback, JSON over HTTP/1.1, \
-             {} reads of its small network alone ({} accounts, {} items a page in the mean)",
+            "the official Postgres data plane, in the same command: GetTimeline of 50 over loopback, JSON over \
+             HTTP/1.1, {} reads of its small network alone ({} accounts, {} items a page in the mean)",
             self.took.len(),
             self.accounts,
             self.items

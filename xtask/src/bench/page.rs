@@ -15,7 +15,8 @@ use crate::run::root;
 const HEAD: &str = "# Performance: how far from the bars
 
 *This file is generated, as the plots beside it are: `cargo xtask bench --write` made them of the figures in
-[performance.json](performance.json), which that command measured. Don't edit it. What the figures mean, and what was tried, is told in
+[performance.json](performance.json), which that command measured. Don't edit it. What the figures mean, and what was \
+tried, is told in
 [where the time goes](where-the-time-goes.md).*
 ";
 
@@ -43,14 +44,11 @@ fn text(data: &Data) -> String {
     if let Some(part) = data.parts.get(BARS) {
         page += "\n## The bars\n\n";
         page += &origin(part);
-        let sum = figures::sum(&part.figures);
-        let _ = writeln!(
-            page,
-            "\n{sum}. A figure is the median of the runs, with the least and the greatest; \
-             a bar counts as met when more than half of the runs meet it. The ratio is the figure divided by what it is compared with.\n"
-        );
-        page += &table(part);
+        page += &judged(part);
         page += "\n### Conditions\n";
+        if part.runs > 1 {
+            page += "\nAs the first run told them.\n";
+        }
         sections(&mut page, part, "\n####");
         if !part.not_measured.is_empty() {
             page += "\n### Not measured\n\n";
@@ -62,6 +60,9 @@ fn text(data: &Data) -> String {
     for (name, part) in data.parts.iter().filter(|(name, _)| *name != BARS) {
         let _ = writeln!(page, "\n## Study: {name}\n");
         page += &origin(part);
+        if !part.figures.is_empty() {
+            page += &judged(part);
+        }
         sections(&mut page, part, "\n###");
     }
     page
@@ -75,9 +76,20 @@ fn origin(part: &Part) -> String {
     let mut text =
         format!("`{command}`, {date}, scale {scale}, {times}: {machine}; {rust}; commit {commit}.\n");
     if *scale < 1.0 {
-        text += "\n**The scale is below 1: this shows that it runs. It says nothing of the bars, which ask for scale 1.**\n";
+        text += "\n**The scale is below 1: this shows that it runs. It says nothing of the bars, which ask for scale \
+                 1.**\n";
     }
     text
+}
+
+/// The figures that bars judge.
+fn judged(part: &Part) -> String {
+    let sum = figures::sum(&part.figures);
+    format!(
+        "\n{sum}. A figure is the median of the runs, with the least and the greatest; a bar counts as met when more \
+         than half of the runs meet it. The ratio is the figure divided by what it is compared with.\n\n{}",
+        table(part)
+    )
 }
 
 fn table(part: &Part) -> String {
@@ -144,7 +156,8 @@ mod tests {
             head: vec!["size".into(), "ns".into()],
             rows: vec![("10".into(), vec![1.5])],
         }];
-        let study = Part { scale: 0.1, runs: 1, bars, tables, plots: vec![plot], ..Part::default() };
+        let figures = vec![figures::tests::of(&[7.0])];
+        let study = Part { scale: 0.1, runs: 1, figures, bars, tables, plots: vec![plot], ..Part::default() };
         Data { parts: [(BARS.to_owned(), part), ("growth".to_owned(), study)].into() }
     }
 
@@ -156,7 +169,10 @@ mod tests {
             "3 runs, each a process of its own",
             "| w | ≤ 2.00 ms | 2.00 (1.00 to 3.00) | met (in 2 of 3) | 10.0 ms: c (measured) | 0.200 |",
             "1 of 1 figures meet their bar",
+            "As the first run told them",
             "## Study: growth",
+            "0 of 1 figures meet their bar",
+            "| w | ≤ 2.00 ms | 7.00 | MISSED | 10.0 ms: c (measured) | 0.700 |",
             "- conditions",
             "| 10 | 1.50 |",
             "![A plot](plots/a-plot.svg)",

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_from_the_log() {
-        let line = r#"{"level":"INFO","fields":{"message":"serving","grpc.addr":"127.0.0.1:1","admin.addr":"127.0.0.1:2"}}"#;
+        let line = r#"{"fields":{"message":"serving","grpc.addr":"127.0.0.1:1","admin.addr":"127.0.0.1:2"}}"#;
         assert_eq!(serving(line), Some(("127.0.0.1:1".into(), "127.0.0.1:2".into())));
         assert_eq!(serving(r#"{"fields":{"message":"stopping"}}"#), None);
         assert_eq!(serving("plain text"), None);

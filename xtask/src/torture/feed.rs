@@ -175,7 +175,7 @@ impl Maker {
         let Some(index) = self.pick(Collection::Post) else { return };
         let post = &self.living[index];
         let (author, rkey, cid) = (post.actor, post.rkey.clone(), post.cid.clone());
-        // one in five is of a post that goes at once, so that posts already gone are reposted too
+        // one in ten is of a post that goes at once, so that posts already gone are reposted too
         self.put(actor, Record::Repost { created_ms, author, rkey: rkey.clone(), cid: cid.clone() });
         if self.rng.per_mille(100) {
             self.remove(index);
@@ -260,7 +260,8 @@ impl Event {
             }
             What::Account { active } => {
                 line["kind"] = "account".into();
-                line["account"] = json!({ "active": active, "did": did, "seq": self.time_us / 1000, "time": date(self.time_us / 1000) });
+                let ms = self.time_us / 1000;
+                line["account"] = json!({ "active": active, "did": did, "seq": ms, "time": date(ms) });
                 if !active {
                     line["account"]["status"] = "deactivated".into();
                 }
@@ -272,16 +273,24 @@ impl Event {
 
 impl Record {
     fn json(&self, time_us: i64) -> Value {
+        let of = |kind: Collection, ms: i64| json!({ "$type": kind.nsid(), "createdAt": date(ms) });
         match self {
             Self::Post { created_ms } => {
-                json!({ "$type": Collection::Post.nsid(), "createdAt": date(*created_ms), "text": format!("post {time_us}"), "langs": ["en"] })
+                let mut record = of(Collection::Post, *created_ms);
+                record["text"] = format!("post {time_us}").into();
+                record["langs"] = json!(["en"]);
+                record
             }
             Self::Repost { created_ms, author, rkey, cid } => {
+                let mut record = of(Collection::Repost, *created_ms);
                 let uri = format!("at://{}/{}/{rkey}", did(*author), Collection::Post.nsid());
-                json!({ "$type": Collection::Repost.nsid(), "createdAt": date(*created_ms), "subject": { "cid": cid, "uri": uri } })
+                record["subject"] = json!({ "cid": cid, "uri": uri });
+                record
             }
             Self::Follow { subject } => {
-                json!({ "$type": Collection::Follow.nsid(), "createdAt": date(time_us / 1000), "subject": did(*subject) })
+                let mut record = of(Collection::Follow, time_us / 1000);
+                record["subject"] = did(*subject).into();
+                record
             }
         }
     }

@@ -1,32 +1,26 @@
 //! Small authors and readers while five fan-outs of a celebrity run: nobody may be delayed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use skyweir_embedded::EmbeddedStore;
-use skyweir_proto::bsky::service_client::ServiceClient;
 use skyweir_store::{Deliveries as _, RecordBody, Store as _};
 use skyweir_types::{ActorId, Body, Clock, Collection, Event, ItemId, RecordRef};
 use skyweir_writer::Handle;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use crate::crowd::CELEBRITY;
 use crate::machine::{Watch, quantile};
+use crate::reading::{READ_EVERY, Reading};
 use crate::report::{Claim, Compared, Limit, Report, number};
 use crate::rng::Rng;
-use crate::served::{PAGE, Served, disturbed, page};
+use crate::served::{Served, disturbed};
 
 /// How many fan-outs of the celebrity are at work at any time.
 const AT_ONCE: usize = 5;
 /// A small author posts this often.
 const POST_EVERY: Duration = Duration::from_millis(20);
-/// Somebody reads this often.
-pub(crate) const READ_EVERY: Duration = Duration::from_millis(5);
 /// No small author has more followers.
 const SMALL: u32 = 1_000;
 
@@ -38,24 +32,19 @@ pub(crate) fn run(report: &mut Report, served: &mut Served, scale: f64) -> Resul
         &format!(
             "for {} s; the five are of one celebrity with {} followers, a new one begins when one has finished; a post \
              every {} ms by an author with at most {SMALL} followers; a read every {} ms by an account that follows \
-             101, over loopback, from this same process",
+             101, over loopback, from this same process; both by the clock, whatever those before took, and timed from \
+             when they were due",
             lasts.as_secs(),
             served.crowd.followers[CELEBRITY as usize],
             POST_EVERY.as_millis(),
             READ_EVERY.as_millis()
         ),
     );
-    let stop = CancellationToken::new();
-    let mut reading = JoinSet::new();
-    let reads = Arc::new(Mutex::new(Vec::new()));
-    let (client, readers) = (served.client.clone(), served.crowd.readers());
-    reading.spawn_on(read_into(reads.clone(), client, readers, stop.clone()), served.io.handle());
+    let reading = Reading::start(served);
     let watch = Watch::start()?;
     let (mut delays, mut waits, finished) = post(served, lasts)?;
     let took = watch.took()?;
-    stop.cancel();
-    served.io.block_on(reading.join_next()).context("nobody read")???;
-    let mut reads = std::mem::take(&mut *reads.lock().expect("nobody panics with it"));
+    let mut reads = reading.stop()?;
     report.note(format!(
         "{finished} fan-outs of the celebrity finished, {} small posts, {} reads; {}",
         delays.len(),
@@ -89,8 +78,8 @@ pub(crate) fn run(report: &mut Report, served: &mut Served, scale: f64) -> Resul
     Ok(())
 }
 
-/// Milliseconds from each small post in hand to its last reference, and to its fan-out's begin; and how many of the
-/// celebrity's finished.
+/// Milliseconds from the moment that each small post was due to its last reference, and to its fan-out's begin; and how
+/// many of the celebrity's finished.
 fn post(served: &mut Served, lasts: Duration) -> Result<(Vec<f64>, Vec<f64>, usize)> {
     let Served { io, crowd, feed, handle, store, .. } = served;
     let is_small = |author: &u32| (1..=SMALL).contains(&crowd.followers[*author as usize]);
@@ -102,9 +91,11 @@ fn post(served: &mut Served, lasts: Duration) -> Result<(Vec<f64>, Vec<f64>, usi
     let mut posted: Vec<(i64, ItemId)> = Vec::new();
     let mut finished = 0;
     io.block_on(async {
-        let end = Instant::now() + lasts;
-        while Instant::now() < end {
-            let next = Instant::now() + POST_EVERY;
+        let (start, start_us) = (Instant::now(), clock.now_micros());
+        let mut due = Duration::ZERO;
+        while due < lasts {
+            // what the commits of before have held up is posted at once, and has waited
+            tokio::time::sleep_until(start + due).await;
             let before = at_work.len();
             at_work.retain(|item| !is_finished(handle, *item));
             finished += before - at_work.len();
@@ -114,18 +105,17 @@ fn post(served: &mut Served, lasts: Duration) -> Result<(Vec<f64>, Vec<f64>, usi
             }
             let author = small[rng.below(small.len() as u32) as usize];
             let event = crowd.post(author)?;
-            let began = clock.now_micros();
-            posted.push((began, apply(feed, store, author, event).await?));
-            tokio::time::sleep_until(next).await;
+            posted.push((start_us + due.as_micros() as i64, apply(feed, store, author, event).await?));
+            due += POST_EVERY;
         }
         Served::caught_up(handle, store).await
     })?;
     let (mut delays, mut waits) = (Vec::new(), Vec::new());
-    for (began, item) in posted {
+    for (due, item) in posted {
         let report = handle.delivery(item).context("the accounting forgot an item")?;
         ensure!(report.finished, "an item is still at work");
-        delays.push((report.finished_us - began) as f64 / 1e3);
-        waits.push((report.started_us - began) as f64 / 1e3);
+        delays.push((report.finished_us - due) as f64 / 1e3);
+        waits.push((report.started_us - due) as f64 / 1e3);
     }
     Ok((delays, waits, finished))
 }
@@ -149,23 +139,4 @@ pub(crate) async fn apply(
         RecordBody::Post { item, .. } => Ok(item),
         _ => anyhow::bail!("no post"),
     }
-}
-
-/// Reads timelines until stopped: notes milliseconds that each took.
-pub(crate) async fn read_into(
-    took: Arc<Mutex<Vec<f64>>>,
-    mut client: ServiceClient<Channel>,
-    readers: std::ops::Range<u32>,
-    stop: CancellationToken,
-) -> Result<()> {
-    let mut rng = Rng::new(12);
-    while !stop.is_cancelled() {
-        let reader = readers.start + rng.below(readers.end - readers.start);
-        let began = Instant::now();
-        let shown = page(&mut client, reader).await?;
-        took.lock().expect("nobody panics with it").push(began.elapsed().as_secs_f64() * 1e3);
-        ensure!(shown.items.len() == PAGE, "a page of {} items", shown.items.len());
-        tokio::time::sleep_until(began + READ_EVERY).await;
-    }
-    Ok(())
 }

@@ -33,8 +33,8 @@ impl Compared {
         Self { text: what.to_owned(), value: Some(value), measured: false, official: None }
     }
 
-    /// `cargo xtask bench` puts this quantile (`p50`, `p99`) of the official data plane's GetTimeline in its place, where it
-    /// can run that. In milliseconds.
+    /// `cargo xtask bench` puts this quantile (`p50`, `p99`) of the official data plane's GetTimeline in its place,
+    /// where it can run that. In milliseconds.
     pub(crate) fn or_official(self, quantile: &'static str) -> Self {
         Self { official: Some(quantile), ..self }
     }
@@ -94,8 +94,9 @@ impl Claim {
             what, value, unit, compared: Compared { text, value: beside, measured, official }, ..
         } = self;
         let (sign, limit) = self.limit();
+        let compared = json!({ "what": text, "value": beside, "measured": measured, "official": official });
         json!({ "bar": bar, "what": what, "value": value, "unit": unit, "sign": sign, "limit": limit,
-            "met": self.is_met(), "compared": { "what": text, "value": beside, "measured": measured, "official": official } })
+            "met": self.is_met(), "compared": compared })
     }
 
     fn limit(&self) -> (&'static str, f64) {

@@ -181,6 +181,13 @@ impl Crowd {
         self.next_ms
     }
 
+    /// The first of so many times in a row.
+    pub(crate) fn take_many_ms(&mut self, n: usize) -> i64 {
+        let first = self.next_ms + 1;
+        self.next_ms += n as i64;
+        first
+    }
+
     /// A new post, noted as what has to be in the timelines.
     pub(crate) fn post(&mut self, author: u32) -> Result<Event> {
         let sort_at = self.take_ms();

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use skyweir_proto::skyweir::v1::GetTimelineRequest;
 use skyweir_proto::skyweir::v1::timeline_service_client::TimelineServiceClient;
+use skyweir_proto::skyweir::v1::{GetTimelineRequest, GetTimelineResponse};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Code;
@@ -31,24 +31,51 @@ type Client = TimelineServiceClient<Channel>;
 /// Runs all three on one network.
 pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let sizes = Sizes::of(scale);
-    report.bar("first reads", &format!("{sizes:?}; small caches; timelines are enrolled by their reads"));
+    report.bar(
+        "first reads",
+        &format!(
+            "{sizes:?}; small caches; timelines are enrolled by their reads; memory for all readers, and for a quarter \
+             of those that the crawler reads; each page is compared with what it must hold (of samples only the order)"
+        ),
+    );
     let network = Network::start(report, dir, sizes)?;
     network.io.block_on(async {
         let mut client = TimelineServiceClient::new(network.connect().await?);
         very_many_follows(report, &network, &mut client).await?;
-        crawler(report, &network, &mut client).await?;
-        all_at_once(report, &network).await
+        all_at_once(report, &network).await?;
+        // the last: it leaves no memory to others
+        crawler(report, &network, &mut client).await
     })?;
     network.stop()
 }
 
 /// What a read took, in milliseconds, and how many of its items came from the cache.
-async fn read(client: &mut Client, viewer: u32) -> Result<(f64, u32)> {
+async fn read(network: &Network, client: &mut Client, viewer: u32) -> Result<(f64, u32)> {
     let began = Instant::now();
     let answer = client.get_timeline(request(viewer)?).await?.into_inner();
     let took = began.elapsed().as_secs_f64() * 1e3;
-    ensure!(answer.items.len() == PAGE, "a page of {} items", answer.items.len());
+    must_hold(network, viewer, &answer)?;
     Ok((took, answer.from_cache))
+}
+
+fn must_hold(network: &Network, viewer: u32, answer: &GetTimelineResponse) -> Result<()> {
+    let shown: Vec<i64> = answer.items.iter().map(|item| item.sort_at).collect();
+    match network.must_show(viewer, PAGE) {
+        Some(expected) => {
+            ensure!(
+                shown == expected,
+                "the timeline of account {viewer} is wrong: {shown:?}, not {expected:?}"
+            );
+        }
+        None => {
+            let in_order = shown.windows(2).all(|pair| pair[0] > pair[1]);
+            ensure!(
+                answer.sampled && shown.len() == PAGE && in_order,
+                "account {viewer} has no full sample: {shown:?}"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn request(viewer: u32) -> Result<GetTimelineRequest> {
@@ -59,7 +86,7 @@ fn request(viewer: u32) -> Result<GetTimelineRequest> {
 async fn very_many_follows(report: &mut Report, network: &Network, client: &mut Client) -> Result<()> {
     let mut took = Vec::new();
     for viewer in network.mass_followers() {
-        took.push(read(client, viewer).await?.0);
+        took.push(read(network, client, viewer).await?.0);
     }
     let all: Vec<_> = took.iter().map(|ms| number(*ms)).collect();
     report.note(format!("first reads with {} follows each: {} ms", network.sizes.authors, all.join(", ")));
@@ -77,24 +104,25 @@ async fn very_many_follows(report: &mut Report, network: &Network, client: &mut 
 async fn crawler(report: &mut Report, network: &Network, client: &mut Client) -> Result<()> {
     let regulars = network.regulars();
     for viewer in regulars.clone() {
-        read(client, viewer).await?;
+        read(network, client, viewer).await?;
     }
     network.enrolled(regulars.clone()).await?;
     let mut took = [Vec::new(), Vec::new()];
     for _ in 0..3 {
         took[0].clear();
         for viewer in regulars.clone() {
-            took[0].push(read(client, viewer).await?.0);
+            took[0].push(read(network, client, viewer).await?.0);
         }
     }
     let began = Instant::now();
     for viewer in network.crawled() {
-        read(client, viewer).await?;
+        read(network, client, viewer).await?;
     }
     let crawl = began.elapsed().as_secs_f64();
+    ensure!(network.was_short(), "there was memory for everybody: nobody could be evicted");
     let mut evicted = 0;
     for viewer in regulars {
-        let (ms, from_cache) = read(client, viewer).await?;
+        let (ms, from_cache) = read(network, client, viewer).await?;
         took[1].push(ms);
         evicted += u32::from(from_cache < PAGE as u32);
     }
@@ -113,14 +141,13 @@ async fn crawler(report: &mut Report, network: &Network, client: &mut Client) ->
     Ok(())
 }
 
-/// One client's reads: how long the answer took, if there was one, and how many tries were refused.
-async fn insist(mut client: Client, viewer: u32) -> Result<(Option<f64>, usize)> {
+/// One client's reads: how long the answer took and what it was, if there was one, and how many tries were refused.
+async fn insist(mut client: Client, viewer: u32) -> Result<(Option<(f64, GetTimelineResponse)>, usize)> {
     let began = Instant::now();
     for refused in 0..TRIES {
         match client.get_timeline(request(viewer)?).await {
             Ok(answer) => {
-                ensure!(answer.get_ref().items.len() == PAGE, "a page of too few items");
-                return Ok((Some(began.elapsed().as_secs_f64() * 1e3), refused));
+                return Ok((Some((began.elapsed().as_secs_f64() * 1e3, answer.into_inner())), refused));
             }
             Err(status) if status.code() == Code::Unavailable => {}
             Err(status) => return Err(status.into()),
@@ -137,14 +164,18 @@ async fn all_at_once(report: &mut Report, network: &Network) -> Result<()> {
     let mut clients = JoinSet::new();
     for n in 0..CLIENTS_EACH {
         for (at, viewer) in network.returning().enumerate() {
-            clients.spawn(insist(connections[(at + n) % CONNECTIONS].clone(), viewer));
+            let client = connections[(at + n) % CONNECTIONS].clone();
+            clients.spawn(async move { anyhow::Ok((viewer, insist(client, viewer).await?)) });
         }
     }
     let asked = clients.len();
     let (mut took, mut refused) = (Vec::new(), 0);
     while let Some(client) = clients.join_next().await {
-        let (ms, tries) = client??;
-        took.extend(ms);
+        let (viewer, (answer, tries)) = client??;
+        if let Some((ms, answer)) = answer {
+            must_hold(network, viewer, &answer)?;
+            took.push(ms);
+        }
         refused += tries;
     }
     ensure!(!took.is_empty(), "nobody was answered");

@@ -36,9 +36,9 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     report.bar(
         "how the cost of a reference grows with followers, timelines and threads",
         &format!(
-            "rings at a cap of 100; a figure is the median of {ROUNDS} rounds of some {REFERENCES} references; CPU of all \
-             threads, records and commits among it; timelines: posts of small authors with 250 to 400 followers in the \
-             mean; followers: posts of one author among {} timelines",
+            "rings at a cap of 100; a figure is the median of {ROUNDS} rounds; CPU of all threads, records and commits \
+             among it; timelines: some {REFERENCES} references a round, posts of small authors with 250 to 400 \
+             followers in the mean; followers: half as many or one post a round, by one author among {} timelines",
             CROWD * scale
         ),
     );

@@ -94,12 +94,13 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     report.bar(
         "hot shards: with and without accounts that follow 100,000, page barrier against none, lossy off and on",
         &format!(
-            "a model with Bluesky's figures (jazco.dev, 2025-02-19): a shard writes one call after the other, a call takes \
-             0.6 ms, and 15 ms more for each reference that goes into a mass follower's timeline; {MASS_FOLLOWERS} mass \
-             followers, who follow everyone, in 16 of 128 shards; {} s each of a small author's post every {} ms in the mean \
-             and of a post to {} followers every {} s; a page of the latter is timed from its first piece at a shard to its \
-             last one written, a fan-out from the event in hand; real rings, real writer, but for the barrier, which \
-             the benchmark emulates: all pieces of a page are written before its next page is read",
+            "a model with Bluesky's figures (jazco.dev, 2025-02-19): a shard writes one call after the other, a call \
+             takes 0.6 ms, and 15 ms more for each reference that goes into a mass follower's timeline; \
+             {MASS_FOLLOWERS} mass followers, who follow everyone, in 16 of 128 shards; {} s each of a small author's \
+             post every {} ms in the mean and of a post to {} followers every {} s; a page of the latter is timed from \
+             its first piece at a shard to its last one written, a fan-out from the event in hand; real rings, real \
+             writer, but for the barrier, which the benchmark emulates: all pieces of a page are written before its \
+             next page is read",
             lasts.as_secs(),
             POST_EVERY.as_millis(),
             shape.viewers,

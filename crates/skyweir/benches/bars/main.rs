@@ -22,6 +22,7 @@ mod memory;
 mod pages;
 mod post;
 mod readers;
+mod reading;
 mod report;
 mod rng;
 mod served;

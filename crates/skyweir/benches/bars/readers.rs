@@ -104,7 +104,7 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
         what: "CPU of a post to 2,000,000 followers of whom 2,000 are enrolled",
         value: many * 1e3,
         unit: "ms",
-        // a quarter for noise: CPU is counted in hundredths of a second
+        // a quarter for the turns of pages, and for noise: the parts are measured apart
         limit: Limit::AtMost((pages + few) * 1.25e3),
         compared: Compared::measured("its pages, and a post to the enrolled alone", (pages + few) * 1e3),
     });

@@ -151,13 +151,7 @@ impl Served {
             let among = if n % 2 == 0 { self.crowd.viewers() } else { self.crowd.readers() };
             let viewer = among.start + rng.below(among.end - among.start);
             let page = self.io.block_on(page(&mut client, viewer))?;
-            let expected: Vec<i64> =
-                self.crowd.timeline(viewer, PAGE).iter().map(|item| item.sort_at).collect();
-            let shown = sort_ats(&page)?;
-            ensure!(
-                shown == expected,
-                "the timeline of account {viewer} is wrong: {shown:?}, not {expected:?}"
-            );
+            must_hold(&self.crowd, viewer, &page)?;
         }
         report.note(format!("{READ_BACK} random timelines read back over gRPC: each holds what it must"));
         Ok(())
@@ -237,6 +231,14 @@ pub(crate) async fn page(client: &mut ServiceClient<Channel>, viewer: u32) -> Re
     let actor_did = did(viewer)?.as_str().to_owned();
     let request = GetTimelineRequest { actor_did, limit: PAGE as i32, ..GetTimelineRequest::default() };
     Ok(client.get_timeline(request).await?.into_inner())
+}
+
+/// Compares a timeline's first page, read while all is quiet, with what must be there.
+pub(crate) fn must_hold(crowd: &Crowd, viewer: u32, page: &GetTimelineResponse) -> Result<()> {
+    let expected: Vec<i64> = crowd.timeline(viewer, PAGE).iter().map(|item| item.sort_at).collect();
+    let shown = sort_ats(page)?;
+    ensure!(shown == expected, "the timeline of account {viewer} is wrong: {shown:?}, not {expected:?}");
+    Ok(())
 }
 
 /// The `sortAt` of each item of a page: record keys tell when they were made.

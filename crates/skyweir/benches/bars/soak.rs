@@ -5,21 +5,19 @@ mod samples;
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use skyweir_store::{Deliveries as _, Store as _};
-use skyweir_types::{Clock, ItemId};
-use tokio::task::JoinSet;
+use skyweir_types::{Clock, ItemId, TaskId};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use self::samples::{Sample, tell};
 use crate::Options;
-use crate::celebrity::{READ_EVERY, apply, read_into};
+use crate::celebrity::apply;
 use crate::crowd::Shape;
 use crate::machine::{quantile, resident};
+use crate::reading::{READ_EVERY, Reading};
 use crate::report::{Report, number};
 use crate::rng::Rng;
 use crate::served::{PAGE, Served, Setting};
@@ -48,8 +46,8 @@ pub(crate) fn run(report: &mut Report, options: &Options, dir: &Path) -> Result<
         "soak: a share of the sustained rate, as long as it takes to see whether memory, lag and latency stay flat",
         &format!(
             "{} minutes at {} of the rate that was sustained for {} s before, with as many posts as could be delivered and the \
-             same reads; posts of small authors drawn alike, committed every {} ms; a timeline read over gRPC every {} ms; \
-             a sample every {} s",
+             same reads; posts of small authors drawn alike, committed every {} ms, the last of each commit watched; a \
+             timeline read over gRPC every {} ms; both by the clock, and timed from when they were due; a sample every {} s",
             number(options.minutes),
             number(options.share),
             number(LEARN.min(lasts / LEARN_SHARE).as_secs_f64()),
@@ -59,21 +57,16 @@ pub(crate) fn run(report: &mut Report, options: &Options, dir: &Path) -> Result<
         ),
     );
     let mut served = Served::with(report, dir, Shape::of(options.scale), &Setting::new()?)?;
-    let stop = CancellationToken::new();
-    let reads = Arc::new(Mutex::new(Vec::new()));
-    let mut reading = JoinSet::new();
-    let (client, readers) = (served.client.clone(), served.crowd.readers());
-    reading.spawn_on(read_into(reads.clone(), client, readers, stop.clone()), served.io.handle());
+    let reading = Reading::start(&served);
     let sustained = learn(&mut served, LEARN.min(lasts / LEARN_SHARE))?;
     report.note(format!(
         "sustained: {} references/s, of which this feeds {}",
         number(sustained),
         options.share
     ));
-    reads.lock().expect("no reader panics").clear();
-    let fed = feed(&mut served, sustained * options.share, lasts, every, &reads)?;
-    stop.cancel();
-    served.io.block_on(reading.join_next()).context("nobody read")???;
+    drop(reading.take());
+    let fed = feed(&mut served, sustained * options.share, lasts, every, &reading)?;
+    reading.stop()?;
     served.io.block_on(Served::caught_up(&served.handle, &served.store))?;
     served.read_back(report)?;
     tell(report, &fed, sustained * options.share)?;
@@ -119,27 +112,25 @@ fn feed(
     rate: f64,
     lasts: Duration,
     every: Duration,
-    reads: &Mutex<Vec<f64>>,
+    reading: &Reading,
 ) -> Result<Vec<Sample>> {
     let authors = served.crowd.small_authors();
     let Served { io, crowd, feed, handle, store, .. } = served;
     let group = skyweir_indexer::Config::default().group_events;
     let clock = Clock::system();
     let mut rng = Rng::new(82);
-    let mut watched: VecDeque<(i64, ItemId)> = VecDeque::new();
-    let mut samples = Vec::new();
+    let mut watched: VecDeque<Watched> = VecDeque::new();
+    let (mut delays, mut samples) = (Vec::new(), Vec::new());
     let terminal = std::io::stderr().is_terminal();
     io.block_on(async {
-        let began = Instant::now();
-        let (mut references, mut references_then) = (0_u64, 0_u64);
-        let mut next_sample = began + every;
-        while began.elapsed() < lasts {
-            let next = Instant::now() + TICK;
-            let due = (began.elapsed().as_secs_f64() * rate) as u64;
-            let began_us = clock.now_micros();
+        let (began, began_us) = (Instant::now(), clock.now_micros());
+        let (mut references, mut references_then, mut sampled) = (0_u64, 0_u64, began);
+        let mut due = Duration::ZERO;
+        while due < lasts {
+            // after a stall step follows step, and each has waited since it was due
+            tokio::time::sleep_until(began + due).await;
             let mut events = Vec::new();
-            // what a stall left undone is made up for in steps
-            while references < due && events.len() < 4 * group {
+            while references < (due.as_secs_f64() * rate) as u64 {
                 let author = authors.start + rng.below(authors.end - authors.start);
                 references += u64::from(crowd.followers[author as usize]);
                 events.push((author, crowd.post(author)?));
@@ -150,35 +141,42 @@ fn feed(
                 for events in others.chunks(group) {
                     feed.group(events).await?;
                 }
-                watched.push_back((began_us, apply(feed, store, author, last).await?));
+                let item = apply(feed, store, author, last).await?;
+                let task = *store.next_task().borrow();
+                watched.push_back(Watched { due_us: began_us + due.as_micros() as i64, item, task });
             }
-            if Instant::now() >= next_sample {
-                let lag = handle.lag();
-                let mut delays = delays(handle, &mut watched);
-                let mut read = std::mem::take(&mut *reads.lock().expect("no reader panics"));
-                samples.push(Sample {
-                    seconds: began.elapsed().as_secs_f64(),
-                    resident: resident()? as f64 / f64::from(1 << 20),
-                    lag_tasks: lag.tasks as f64,
-                    lag_seconds: lag.seconds,
-                    delivery_p99: quantile(&mut delays, 0.99),
-                    read_p99: quantile(&mut read, 0.99),
-                    rate: (references - references_then) as f64 / every.as_secs_f64(),
-                });
-                references_then = references;
-                next_sample += every;
-                crowd.forget_old_items(PAGE + 1);
-                if terminal {
-                    eprint!(
-                        "\r   {:.0} of {:.0} s, lag {} tasks ",
-                        began.elapsed().as_secs_f64(),
-                        lasts.as_secs_f64(),
-                        lag.tasks
-                    );
-                    std::io::stderr().flush()?;
-                }
+            due += TICK;
+            finished(handle, &clock, &mut watched, &mut delays);
+            if sampled.elapsed() < every {
+                continue;
             }
-            tokio::time::sleep_until(next).await;
+            let (lag, mut read) = (handle.lag(), reading.take());
+            ensure!(
+                !read.is_empty(),
+                "no read was answered for {} s",
+                number(sampled.elapsed().as_secs_f64())
+            );
+            if delays.is_empty() {
+                // nothing has finished: the oldest has taken so long at least
+                delays.extend(watched.front().map(|oldest| oldest.age(&clock)));
+            }
+            samples.push(Sample {
+                seconds: began.elapsed().as_secs_f64(),
+                resident: resident()? as f64 / f64::from(1 << 20),
+                lag_tasks: lag.tasks as f64,
+                lag_seconds: lag.seconds,
+                delivery_p99: quantile(&mut delays, 0.99),
+                read_p99: quantile(&mut read, 0.99),
+                rate: (references - references_then) as f64 / sampled.elapsed().as_secs_f64(),
+            });
+            (references_then, sampled) = (references, Instant::now());
+            delays.clear();
+            crowd.forget_old_items(PAGE + 1);
+            if terminal {
+                let (at, all) = (began.elapsed().as_secs_f64(), lasts.as_secs_f64());
+                eprint!("\r   {at:.0} of {all:.0} s, lag {} tasks ", lag.tasks);
+                std::io::stderr().flush()?;
+            }
         }
         if terminal {
             eprintln!();
@@ -188,17 +186,41 @@ fn feed(
     Ok(samples)
 }
 
-/// Milliseconds of the deliveries that have finished; the others stay.
-fn delays(handle: &skyweir_writer::Handle, watched: &mut VecDeque<(i64, ItemId)>) -> Vec<f64> {
-    let mut done = Vec::new();
-    watched.retain(|(began, item)| match handle.delivery(*item) {
+/// A post whose delivery is timed.
+struct Watched {
+    /// Microseconds since 1970.
+    due_us: i64,
+    item: ItemId,
+    /// Tasks below this one are its own and older ones.
+    task: TaskId,
+}
+
+impl Watched {
+    /// Milliseconds since it was due.
+    fn age(&self, clock: &Clock) -> f64 {
+        (clock.now_micros() - self.due_us) as f64 / 1e3
+    }
+}
+
+/// Adds the milliseconds of the deliveries that have finished; the others stay.
+fn finished(
+    handle: &skyweir_writer::Handle,
+    clock: &Clock,
+    watched: &mut VecDeque<Watched>,
+    delays: &mut Vec<f64>,
+) {
+    let done = *handle.done().borrow();
+    watched.retain(|post| match handle.delivery(post.item) {
         Some(report) if report.finished => {
-            done.push((report.finished_us - began) as f64 / 1e3);
+            delays.push((report.finished_us - post.due_us) as f64 / 1e3);
             false
         }
-        Some(_) => true,
-        // the accounting keeps only the newest: too late to be told
-        None => false,
+        // the accounting keeps only the newest: this one ended since the last look
+        None if done >= post.task => {
+            delays.push(post.age(clock));
+            false
+        }
+        // at work, or still in the log
+        Some(_) | None => true,
     });
-    done
 }

@@ -44,9 +44,9 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64, under_callgrind: 
     report.bar(
         "where the time of a fan-out goes",
         &format!(
-            "{shape:?}; median of {ROUNDS} rounds; each stage alone on one thread, over all pages of the celebrity, and \
-             over those of {SMALL} posts of small authors drawn alike; the whole is what the writer takes, all threads \
-             counted, records and commits among it"
+            "{shape:?}; median of {ROUNDS} rounds; each stage alone on one thread, over all pages of the celebrity, \
+             and over those of {SMALL} posts of small authors drawn alike; the whole is what the writer takes, all \
+             threads counted, records and commits among it"
         ),
     );
     let mut served = Served::with(report, dir, shape, &Setting::new()?)?;
@@ -111,8 +111,8 @@ fn before_floors(served: &mut Served, authors: &[u32]) -> Result<Known> {
     })?;
     let mut pieces = stage_split(served, &all);
     let write = per(references, || {
-        // the newest of all, as a post is
-        let sort_at = served.crowd.take_ms();
+        // the newest of all, as posts are
+        let sort_at = served.crowd.take_many_ms(pieces.len());
         stage_write(served, &mut pieces, sort_at)
     })?;
     let hashes = hashes(&all)?;
@@ -167,7 +167,8 @@ fn whole(served: &mut Served, authors: &[u32], references: usize) -> Result<f64>
     Ok(median(&mut rounds))
 }
 
-/// Each stage once on the celebrity's pages, for callgrind, which tells what the functions of these names cost their callers.
+/// Each stage once on the celebrity's pages, for callgrind, which tells what the functions of these names cost their
+/// callers.
 #[inline(never)]
 fn under_celebrity(report: &mut Report, served: &Served) -> Result<()> {
     once(report, served, "celebrity", &[CELEBRITY])
@@ -218,11 +219,12 @@ fn stage_split(served: &Served, pages: &Pages) -> Pieces {
     split.map(|(shard, viewers)| (shard, Delivery { reference, viewers })).collect()
 }
 
-/// Writes a reference of this time to each: look-up and push, or look-up alone where a floor keeps it out.
+/// Writes references from this time on, a millisecond apart: look-up and push, or look-up alone where a floor keeps it
+/// out. Each piece has one of its own: of two equal ones a timeline takes the second for the first.
 #[inline(never)]
 fn stage_write(served: &Served, pieces: &mut Pieces, sort_at: i64) -> Result<()> {
     served.io.block_on(async {
-        for (shard, delivery) in pieces {
+        for (sort_at, (shard, delivery)) in (sort_at..).zip(pieces) {
             delivery.reference.sort_at = sort_at;
             delivery.reference.item = ItemId(sort_at as u64);
             let counts = served.rings.apply(*shard, std::slice::from_ref(delivery)).await?;

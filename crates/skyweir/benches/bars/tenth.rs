@@ -102,7 +102,8 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let spec = spec(scale);
     let network = Network::new(spec.clone())?;
     report.bar(
-        "a tenth of the network, enrolled by reads: 4 M actors, 240 M follows, 10,000 readers with 100 reads/s, 200 events/s",
+        "a tenth of the network, enrolled by reads: 4 M actors, 240 M follows, 10,000 readers with 100 reads/s, 200 \
+         events/s",
         &format!("{spec:?}; then the load harness, against `skyweir serve`: {LOAD}"),
     );
     load(report, dir, &network).context("loading")?;
@@ -125,13 +126,16 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let options = Harness::try_parse_from(args)?.run;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let right = runtime.block_on(skyweir_loadtest::run(options))?;
-    ensure!(right, "the harness read wrong pages");
+    ensure!(right, "the harness isn't content: it has said why");
     let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&json)?)?;
     let step = &said["steps"][0];
     let figure = |name: &str| step[name].as_f64().with_context(|| format!("the harness has no {name}"));
     report.note(format!(
         "reads p50 {} ms, p99 {} ms; greatest lag {} s; what bent: {}",
-        step["reads"]["p50"], step["reads"]["p99"], step["lag_seconds"], step["bent"]
+        step["reads"]["p50"],
+        step["reads"]["p99"],
+        step["lag_seconds"],
+        step["bent"]["what"].as_str().unwrap_or("nothing")
     ));
     let mut claim = |what, value, unit, most, compared| {
         report.claim(Claim { what, value, unit, limit: Limit::AtMost(most), compared });

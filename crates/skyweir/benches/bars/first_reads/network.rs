@@ -30,6 +30,9 @@ const FOLLOWS: usize = 60;
 /// How many rows are one transaction.
 const TOGETHER: usize = 20_000;
 const CAP: usize = 100;
+/// Bytes of a timeline at its cap, and of what is there with a few of them in each slice already; about.
+const A_TIMELINE: u64 = 1_500;
+const FEW_TIMELINES: u64 = 1_000_000;
 
 /// Sizes of the network.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,12 @@ impl Sizes {
             returning: scaled(500.0, 50),
         }
     }
+
+    /// A memory budget with room for all readers, and for a quarter of those that a crawler reads.
+    fn budget(self) -> u64 {
+        let readers = self.mass_followers + self.regulars + self.returning;
+        FEW_TIMELINES + u64::from(readers + self.crawled / 4) * A_TIMELINE
+    }
 }
 
 /// Authors first, then those who follow them.
@@ -66,6 +75,8 @@ pub(super) struct Network {
     address: std::net::SocketAddr,
     rings: Rings,
     counting: Arc<Counting>,
+    /// Whom the others follow, by reader from the first of the regulars on.
+    follows: Vec<Vec<u32>>,
     fan_out: Runtime,
     stop: CancellationToken,
     tasks: JoinSet<Result<()>>,
@@ -86,14 +97,36 @@ impl Network {
             ..Config::default()
         };
         let store = EmbeddedStore::open(small)?;
-        io.block_on(fill(&store, sizes))?;
-        report.note(format!("loaded in {:.0} s", watch.took()?.wall));
-        let config = RingsConfig { cap: CAP, ..RingsConfig::default() };
+        let follows = io.block_on(fill(&store, sizes))?;
+        report.note(format!(
+            "loaded in {:.0} s; a memory budget of {} KiB for the timelines",
+            watch.took()?.wall,
+            sizes.budget() >> 10
+        ));
+        let config = RingsConfig { cap: CAP, memory_bytes: sizes.budget(), ..RingsConfig::default() };
         let rings = Rings::open(&store, &config, DrawKey::default())?;
         let counting = Arc::new(Counting::default());
         let counted = Arc::new(HookedTimelines::new(Arc::new(rings.clone()), counting.clone()));
         let (_, _, tasks, stop, address) = io.block_on(compose(&store, counted, CAP, &fan_out))?;
-        Ok(Self { io, sizes, address, rings, counting, fan_out, stop, tasks, _store: store })
+        Ok(Self { io, sizes, address, rings, counting, follows, fan_out, stop, tasks, _store: store })
+    }
+
+    /// Whether memory was too short for some timelines that were read.
+    pub(super) fn was_short(&self) -> bool {
+        let Sizes { mass_followers, regulars, crawled, returning, .. } = self.sizes;
+        self.rings.enrolled() < u64::from(mass_followers + regulars + crawled + returning)
+    }
+
+    /// The `sortAt` of each item that the first page of a reader has to show; `None` for a mass follower, who is shown
+    /// a sample.
+    pub(super) fn must_show(&self, viewer: u32, page: usize) -> Option<Vec<i64>> {
+        let follows = &self.follows[viewer.checked_sub(self.regulars().start)? as usize];
+        let at = |author: u32, round: u32| FIRST_MS + i64::from(author + round * self.sizes.authors);
+        let mut all: Vec<i64> =
+            follows.iter().flat_map(|author| (0..ITEMS).map(|round| at(*author, round))).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.truncate(page);
+        Some(all)
     }
 
     /// A connection of its own.
@@ -150,8 +183,8 @@ fn after(range: Range<u32>, n: u32) -> Range<u32> {
     range.end..range.end + n
 }
 
-/// Accounts, items and follows.
-async fn fill(store: &EmbeddedStore, sizes: Sizes) -> Result<()> {
+/// Accounts, items and follows; whom each but the mass followers follows.
+async fn fill(store: &EmbeddedStore, sizes: Sizes) -> Result<Vec<Vec<u32>>> {
     let Sizes { authors, mass_followers, regulars, crawled, returning } = sizes;
     let first = authors + mass_followers;
     let end = first + regulars + crawled + returning;
@@ -166,18 +199,19 @@ async fn fill(store: &EmbeddedStore, sizes: Sizes) -> Result<()> {
         txn.commit().await?;
     }
     let mut rng = Rng::new(21);
-    let mut follows = Rng::new(22);
+    let mut records = Rng::new(22);
+    let follows: Vec<Vec<u32>> = (first..end).map(|_| rng.distinct(FOLLOWS, authors)).collect();
     let all = (authors..first).flat_map(|follower| (0..authors).map(move |author| (follower, author)));
-    let some = (first..end).flat_map(|follower| {
-        rng.distinct(FOLLOWS, authors).into_iter().map(move |author| (follower, author))
-    });
+    let some = (first..)
+        .zip(&follows)
+        .flat_map(|(follower, follows)| follows.iter().map(move |author| (follower, *author)));
     let edges: Vec<_> = all.chain(some).collect();
     for edges in edges.chunks(TOGETHER) {
         let mut txn = store.begin().await?;
         for (follower, author) in edges {
-            load::follow(&mut *txn, &mut follows, ActorId(*follower), ActorId(*author)).await?;
+            load::follow(&mut *txn, &mut records, ActorId(*follower), ActorId(*author)).await?;
         }
         txn.commit().await?;
     }
-    Ok(())
+    Ok(follows)
 }
