@@ -1,7 +1,5 @@
 //! From items to what a client sees: AT-URIs, CIDs and flags.
 
-use std::collections::HashMap;
-
 use skyweir_store::{Error, View};
 use skyweir_types::{ActorId, Did, ItemKind};
 
@@ -16,17 +14,20 @@ pub(crate) async fn render(view: &dyn View, mut living: Vec<Living>) -> skyweir_
     authors.sort_unstable();
     authors.dedup();
     let dids = view.dids(&authors).await?;
-    let dids: HashMap<ActorId, Did> = authors.into_iter().zip(dids).collect();
-    living.into_iter().map(|entry| item(entry, &dids)).collect()
+    let did = |author: &ActorId| dids.get(authors.binary_search(author).ok()?);
+    let no_author = |entry: &Living| Error::Corrupt(format!("item {} has no author", entry.item.id));
+    let write_out = |entry: Living| {
+        let author = did(&entry.item.author).ok_or_else(|| no_author(&entry))?;
+        Ok(item(entry, author))
+    };
+    living.into_iter().map(write_out).collect()
 }
 
-fn item(entry: Living, dids: &HashMap<ActorId, Did>) -> skyweir_store::Result<PageItem> {
+fn item(entry: Living, author: &Did) -> PageItem {
     let Living { item, subject, .. } = entry;
-    let author =
-        dids.get(&item.author).ok_or_else(|| Error::Corrupt(format!("item {} has no author", item.id)))?;
     let own = uri::format(author, item.collection(), &item.rkey);
     let sort_at = item.sort_at;
-    Ok(match item.kind {
+    match item.kind {
         ItemKind::Post { is_reply, is_quote } => PageItem {
             uri: own,
             cid: item.cid.to_string(),
@@ -54,5 +55,5 @@ fn item(entry: Living, dids: &HashMap<ActorId, Did>) -> skyweir_store::Result<Pa
                 Subject::None | Subject::Ahead => PageItem { cid, ..repost },
             }
         }
-    })
+    }
 }

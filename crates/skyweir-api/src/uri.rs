@@ -9,7 +9,7 @@ pub(crate) fn parse(uri: &str) -> Option<(Did, Collection, RecordKey)> {
 
 /// The AT-URI of a record.
 pub(crate) fn format(did: &Did, collection: Collection, rkey: &RecordKey) -> String {
-    format!("at://{}/{}/{}", did.as_str(), collection.nsid(), rkey.as_str())
+    ["at://", did.as_str(), "/", collection.nsid(), "/", rkey.as_str()].concat()
 }
 
 #[cfg(test)]

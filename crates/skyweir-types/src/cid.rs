@@ -13,6 +13,8 @@ use crate::syntax::cid::base32;
 pub struct Cid([u8; 32]);
 
 const PREFIX: [u8; 4] = [0x01, 0x71, 0x12, 0x20];
+/// Bytes of the text form: `b`, and five bits of 36 bytes in each letter.
+const TEXT: usize = 59;
 
 impl Cid {
     /// Takes the 36 bytes of a binary CID.
@@ -126,7 +128,10 @@ impl fmt::Display for Cid {
         let mut bytes = [0u8; 36];
         bytes[..4].copy_from_slice(&PREFIX);
         bytes[4..].copy_from_slice(&self.0);
-        write!(f, "b{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+        let mut text = [b'b'; TEXT];
+        BASE32_NOPAD.encode_mut(&bytes, &mut text[1..]);
+        text.make_ascii_lowercase();
+        f.write_str(str::from_utf8(&text).expect("base32 is ASCII"))
     }
 }
 

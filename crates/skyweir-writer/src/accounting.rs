@@ -57,9 +57,9 @@ mod tests {
     fn a_replay_overwrites_and_the_oldest_leaves() {
         let accounting = Accounting::new(2);
         for n in 1..=2 {
-            accounting.begin(ItemId(n), 5).page(10, 10);
+            accounting.begin(ItemId(n), 5).page(10);
         }
-        accounting.begin(ItemId(1), 6).page(3, 3);
+        accounting.begin(ItemId(1), 6).page(3);
         assert_eq!(
             accounting.report(ItemId(1)).map(|report| (report.followers, report.started_us)),
             Some((3, 6))

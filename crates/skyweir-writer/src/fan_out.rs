@@ -16,6 +16,8 @@ use crate::tally::{Range, Tally};
 
 /// Pages with fewer references for healthy shards don't wait for their writing.
 const WORTH_A_WAIT: usize = 512;
+/// Of pages in which less than one follower in so many is enrolled, these are kept until there are enough for a write.
+const FEW: usize = 8;
 
 /// Writes an item's references; returns when the last one is readable.
 pub(crate) async fn run(
@@ -27,8 +29,8 @@ pub(crate) async fn run(
 ) -> Result<()> {
     let tally = context.accounting.begin(item.id, context.clock.now_micros());
     context.progress.works(task, Arc::clone(&tally));
-    let mut fan_out = FanOut { context, reference: item.reference(), tally, place };
-    let own = fan_out.try_send(Range::Own, context.timelines.split(vec![item.author]));
+    let mut fan_out = FanOut { context, reference: item.reference(), tally, place, met: Vec::new() };
+    let own = fan_out.try_send(Range::Own, vec![item.author]);
     fan_out.send(Range::Own, own.full).await;
     let mut pages = context.graph.followers(view, item.author);
     let mut pause = context.retry.pause("followers");
@@ -39,26 +41,31 @@ pub(crate) async fn run(
         let turn = context.turns.take(had).await;
         let begun = Instant::now();
         let page = match pages.next().await {
-            Ok(Some(page)) => page,
-            Ok(None) => break,
+            Ok(page) => page.unwrap_or_default(),
             Err(error) => {
                 drop(turn);
+                // whom it met before doesn't wait for the pages
+                let sent = fan_out.try_send_met();
+                fan_out.send(Range::Followers, sent.full).await;
                 pause.after(error).await?;
                 continue;
             }
         };
         pause = context.retry.pause("followers");
         had += 1;
-        let (range, split) = fan_out.split(page);
+        let few = fan_out.meet(page);
         context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        let swept = context.shards.swept();
-        let sent = fan_out.try_send(range, split);
-        if sent.at_once >= WORTH_A_WAIT && !pages.ended() {
-            // else pages, read faster than they are written, would stand in front of everybody's references
-            swept.await;
+        let mut sent = Sent::default();
+        if !few || pages.ended() {
+            let swept = context.shards.swept();
+            sent = fan_out.try_send_met();
+            if sent.at_once >= WORTH_A_WAIT && !pages.ended() {
+                // else pages, read faster than they are written, would stand in front of everybody's references
+                swept.await;
+            }
         }
         drop(turn);
-        fan_out.send(range, sent.full).await;
+        fan_out.send(Range::Followers, sent.full).await;
         if !pages.ended() {
             // a store that answers at once never makes this job wait: the others get their turns only if it steps back
             tokio::task::yield_now().await;
@@ -69,8 +76,11 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// What became of a page's references.
+/// What became of references that were sent.
+#[derive(Default)]
 struct Sent {
+    /// How many there are.
+    enrolled: usize,
     /// How many are queued for shards that make nobody wait.
     at_once: usize,
     /// Those for which there was no room.
@@ -82,28 +92,56 @@ struct FanOut<'a> {
     reference: Reference,
     tally: Arc<Tally>,
     place: &'a mut Place,
+    /// Enrolled followers of pages that were read, still to be sent to.
+    met: Vec<ActorId>,
 }
 
 impl FanOut<'_> {
-    /// Splits a page's enrolled followers by shard. Who follows itself is served as author.
-    fn split(&self, mut page: Vec<ActorId>) -> (Range, Vec<(u32, Viewers)>) {
+    /// Accounts for a page, and keeps those of it who are enrolled; whether these are so few that more should be read
+    /// before they are sent to. Who follows itself is served as author.
+    fn meet(&mut self, mut page: Vec<ActorId>) -> bool {
+        if page.is_empty() {
+            return true;
+        }
         if let Ok(own) = page.binary_search(&self.reference.author) {
             page.remove(own);
         }
         let followers = page.len();
-        let split = self.context.timelines.split(page);
-        let enrolled: usize = split.iter().map(|(_, viewers)| viewers.len()).sum();
-        if enrolled < followers {
-            metrics::hibernating((followers - enrolled) as u64);
+        self.context.timelines.retain_enrolled(&mut page);
+        self.tally.page(followers);
+        self.hibernate(followers - page.len());
+        let few = page.len() < followers / FEW;
+        if self.met.is_empty() && !few {
+            self.met = page;
+        } else {
+            self.met.extend_from_slice(&page);
         }
-        (self.tally.page(followers, followers - enrolled), split)
+        few && self.met.len() < WORTH_A_WAIT
     }
 
-    /// Queues those of a page's references whose shards have room.
-    fn try_send(&self, range: Range, split: Vec<(u32, Viewers)>) -> Sent {
-        let Context { shards, .. } = self.context;
-        let mut sent = Sent { at_once: 0, full: Vec::new() };
-        for (shard, viewers) in split {
+    /// Accounts for followers who are not enrolled.
+    fn hibernate(&self, followers: usize) {
+        if followers > 0 {
+            metrics::hibernating(followers as u64);
+            self.tally.hibernating(followers);
+        }
+    }
+
+    /// As [`FanOut::try_send`], to all who were met. Who has left since then hibernates.
+    fn try_send_met(&mut self) -> Sent {
+        let met = std::mem::take(&mut self.met);
+        let followers = met.len();
+        let sent = self.try_send(Range::Followers, met);
+        self.hibernate(followers - sent.enrolled);
+        sent
+    }
+
+    /// Queues references for those whose shards have room.
+    fn try_send(&self, range: Range, viewers: Vec<ActorId>) -> Sent {
+        let Context { shards, timelines, .. } = self.context;
+        let mut sent = Sent::default();
+        for (shard, viewers) in timelines.split(viewers) {
+            sent.enrolled += viewers.len();
             match shards.queue(shard).try_room(self.place.size, viewers.len()) {
                 Some(room) => {
                     let references = viewers.len();

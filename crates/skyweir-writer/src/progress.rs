@@ -167,6 +167,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Range;
 
     #[test]
     fn done_is_the_lowest_unfinished_task() {
@@ -216,10 +217,12 @@ mod tests {
         assert_eq!(references(2_002), 500, "begun, and no page is read");
         let tally = Arc::new(Tally::new(1));
         progress.works(TaskId(2_001), Arc::clone(&tally));
-        let page = tally.page(400, 150);
+        tally.page(400);
+        tally.hibernating(150);
         assert_eq!(references(2_002), 350);
         tally.sent();
-        tally.applied(page, skyweir_store::Counts { written: 200, sampled_out: 50, ..Default::default() });
+        let counts = skyweir_store::Counts { written: 200, sampled_out: 50, ..Default::default() };
+        tally.applied(Range::Followers, counts);
         assert_eq!(references(2_002), 100);
         progress.finish(TaskId(2_001));
         assert_eq!(references(2_002), 0);

@@ -1,4 +1,4 @@
-//! The accounting of one item's fan-out, kept by follower range, and the wait for its last reference.
+//! The accounting of one item's fan-out, and the wait for its last reference.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use skyweir_store::{Counts, DeliveryReport};
 use tokio::sync::Notify;
 
-/// What became of one page's followers.
+/// What became of the followers of all pages that were read.
 #[derive(Clone, Copy, Debug, Default)]
-struct PageSums {
+struct Sums {
+    pages: u32,
     followers: u64,
     counts: Counts,
 }
@@ -16,7 +17,7 @@ struct PageSums {
 /// One fan-out's accounting. A replay makes a new one in its place, so that nothing is added twice.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    pages: Mutex<Vec<PageSums>>,
+    sums: Mutex<Sums>,
     own: AtomicUsize,
     failed: AtomicU64,
     /// Pieces on their way, and one more while pages are still read.
@@ -29,16 +30,16 @@ pub(crate) struct Tally {
 /// Which sums a piece belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
-    /// The author's own timeline: in none of the sums.
+    /// The author's own timeline: in none of them.
     Own,
-    /// The page of this index.
-    Page(usize),
+    /// Followers.
+    Followers,
 }
 
 impl Tally {
     pub(crate) fn new(started_us: i64) -> Self {
         Self {
-            pages: Mutex::default(),
+            sums: Mutex::default(),
             own: AtomicUsize::new(0),
             failed: AtomicU64::new(0),
             pending: AtomicUsize::new(1),
@@ -48,16 +49,20 @@ impl Tally {
         }
     }
 
-    fn pages(&self) -> MutexGuard<'_, Vec<PageSums>> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a page that was read: how many followers, and how many of them are not enrolled.
-    pub(crate) fn page(&self, followers: usize, hibernating: usize) -> Range {
-        let counts = Counts { hibernating: hibernating as u64, ..Counts::default() };
-        let mut pages = self.pages();
-        pages.push(PageSums { followers: followers as u64, counts });
-        Range::Page(pages.len() - 1)
+    /// Notes a page of so many followers.
+    pub(crate) fn page(&self, followers: usize) {
+        let mut sums = self.sums();
+        sums.pages += 1;
+        sums.followers += followers as u64;
+    }
+
+    /// Notes followers who are not enrolled.
+    pub(crate) fn hibernating(&self, followers: usize) {
+        self.sums().counts.hibernating += followers as u64;
     }
 
     /// One piece more is on its way.
@@ -69,11 +74,7 @@ impl Tally {
     pub(crate) fn applied(&self, range: Range, counts: Counts) {
         match range {
             Range::Own => self.own.store(1, Ordering::Release),
-            Range::Page(index) => {
-                if let Some(page) = self.pages().get_mut(index) {
-                    page.counts += counts;
-                }
-            }
+            Range::Followers => self.sums().counts += counts,
         }
         self.release();
     }
@@ -114,30 +115,26 @@ impl Tally {
 
     /// Followers whose references are written, or need not be.
     pub(crate) fn accounted(&self) -> u64 {
-        let sum =
-            |counts: &Counts| counts.written + counts.below_floor + counts.sampled_out + counts.hibernating;
-        self.pages().iter().map(|page| sum(&page.counts)).sum()
+        let counts = self.sums().counts;
+        counts.written + counts.below_floor + counts.sampled_out + counts.hibernating
     }
 
     pub(crate) fn report(&self) -> DeliveryReport {
         let finished_us = self.finished_us.load(Ordering::Acquire);
-        let mut report = DeliveryReport {
-            own: self.own.load(Ordering::Acquire) == 1,
+        let Sums { pages, followers, counts } = *self.sums();
+        DeliveryReport {
+            followers,
+            written: counts.written,
+            below_floor: counts.below_floor,
+            sampled_out: counts.sampled_out,
+            hibernating: counts.hibernating,
             failed: self.failed.load(Ordering::Acquire),
+            own: self.own.load(Ordering::Acquire) == 1,
             finished: finished_us != 0,
+            pages,
             started_us: self.started_us,
             finished_us,
-            ..DeliveryReport::default()
-        };
-        for page in self.pages().iter() {
-            report.pages += 1;
-            report.followers += page.followers;
-            report.written += page.counts.written;
-            report.below_floor += page.counts.below_floor;
-            report.sampled_out += page.counts.sampled_out;
-            report.hibernating += page.counts.hibernating;
         }
-        report
     }
 }
 
@@ -148,16 +145,17 @@ mod tests {
     #[tokio::test]
     async fn it_settles_with_the_last_piece_and_its_sums_balance() {
         let tally = Tally::new(7);
-        let range = tally.page(10, 4);
-        let next = tally.page(5, 5);
-        assert_eq!((range, next), (Range::Page(0), Range::Page(1)));
+        tally.page(10);
+        tally.hibernating(4);
+        tally.page(5);
+        tally.hibernating(5);
         for _ in 0..3 {
             tally.sent();
         }
         tally.failed(3);
         assert_eq!(tally.report().failed, 3);
         tally.recovered(3);
-        tally.applied(range, Counts { written: 3, ..Counts::default() });
+        tally.applied(Range::Followers, Counts { written: 3, ..Counts::default() });
         tally.applied(Range::Own, Counts { written: 1, ..Counts::default() });
         {
             let settled = tally.settled();
@@ -167,7 +165,7 @@ mod tests {
                 () = &mut settled => panic!("a piece is missing"),
                 () = std::future::ready(()) => {}
             }
-            tally.applied(range, Counts { below_floor: 1, sampled_out: 2, ..Counts::default() });
+            tally.applied(Range::Followers, Counts { below_floor: 1, sampled_out: 2, ..Counts::default() });
             settled.await;
         }
         tally.finish(0);

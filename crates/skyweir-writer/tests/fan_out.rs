@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::World;
@@ -80,6 +81,58 @@ async fn a_write_that_fails_is_tried_again_and_counted_once() {
         assert_eq!(world.cached(viewer).await, Some((vec![51, 50], i64::MIN)));
     }
     writer_again.end().await.unwrap();
+}
+
+/// Account 0 is followed by 40 pages of twenty; every twentieth follower is enrolled, all in shard 0.
+async fn nearly_empty_pages() -> (World, Vec<u32>) {
+    let mut world = World::new(50);
+    world.page = 20;
+    celebrity(&mut world, 800).await;
+    let readers: Vec<u32> = (1..=40).map(|page| page * 20).collect();
+    let mut writer = world.start();
+    for reader in &readers {
+        writer.enrol(&world, *reader).await;
+    }
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+    (world, readers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_few_readers_of_many_pages_are_written_in_one_call() {
+    let (mut world, readers) = nearly_empty_pages().await;
+    let applied =
+        Arc::new(Fault::delay(Duration::ZERO, |operation| matches!(operation, Operation::Apply { .. })));
+    let mut writer = world.start_hooked(Arc::clone(&applied) as _);
+    let item = world.post(0, 1_000).await;
+    writer.caught_up().await;
+    assert_eq!(applied.fired(), 1);
+    let report = writer.report(item);
+    assert_eq!((report.pages, report.followers, report.written, report.hibernating), (40, 800, 40, 760));
+    for reader in readers {
+        assert_eq!(world.cached(reader).await.unwrap().0, [1_000]);
+    }
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_fan_out_has_met_does_not_wait_for_a_page_that_fails() {
+    let (mut world, readers) = nearly_empty_pages().await;
+    (world.config.retry_least_ms, world.config.retry_most_ms) = (60_000, 60_000);
+    let asked = AtomicUsize::new(0);
+    let fifth = move |operation: &Operation<'_>| {
+        matches!(operation, Operation::Ask(Ask::Followers)) && asked.fetch_add(1, Ordering::Relaxed) == 4
+    };
+    let refused = Arc::new(Fault::refuse(fifth));
+    let mut writer = world.start_hooked(Arc::clone(&refused) as _);
+    let item = world.post(0, 1_000).await;
+    writer.until(async || world.cached(readers[3]).await.unwrap().0.len() == 1).await;
+    let report = writer.report(item);
+    assert!(refused.fired() == 1 && report.written == 4 && !report.finished, "{report:?}");
+    writer.caught_up().await;
+    let report = writer.report(item);
+    assert_eq!((report.followers, report.written, report.hibernating), (800, 40, 760));
+    writer.end().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
