@@ -1,17 +1,19 @@
 //! A transaction: an overlay that becomes one synced batch.
 
+mod bounds;
 mod edges;
 mod fold;
 mod tombstones;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fjall::Slice;
+use foldhash::fast::RandomState;
 use skyweir_store::{AccountRow, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
-use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
@@ -38,13 +40,23 @@ pub(crate) struct EmbeddedTxn {
     actors: u32,
     tasks: Vec<Task>,
     overlay: Overlay,
-    /// Heads read or written; `true`: written.
-    heads: BTreeMap<ActorId, (Head, bool)>,
+    /// Heads read or written.
+    heads: HashMap<ActorId, (Head, Change), RandomState>,
     items_added: bool,
     /// Accounts interned by this transaction.
     interned: Vec<(Did, ActorId)>,
     seen: Seen,
     touched: Touched,
+}
+
+/// What became of a head since it was read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    None,
+    /// Within what its row says.
+    Within,
+    /// It needs another row.
+    Row,
 }
 
 impl EmbeddedTxn {
@@ -57,7 +69,7 @@ impl EmbeddedTxn {
             actors,
             tasks: Vec::new(),
             overlay,
-            heads: BTreeMap::new(),
+            heads: HashMap::default(),
             items_added: false,
             interned: Vec::new(),
             seen: Seen::default(),
@@ -71,18 +83,19 @@ impl EmbeddedTxn {
         }
         let head = if let Some(known) = self.numbers.remembered.heads.get(&actor) {
             known
-        } else if actor.0 >= self.numbers.actors {
-            Head::default() // interned by this transaction: it has none yet
         } else {
             let stored = self.overlay.get(Table::Heads, &actors::number(actor))?;
             stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))?
         };
-        self.heads.insert(actor, (head, false));
+        self.heads.insert(actor, (head, Change::None));
         Ok(head)
     }
 
+    /// Changes a head that was read before.
     fn set_head(&mut self, actor: ActorId, head: Head) {
-        self.heads.insert(actor, (head, true));
+        let (known, change) = self.heads.entry(actor).or_insert((head, Change::Row));
+        let now = if head.needs_row(known) { Change::Row } else { Change::Within };
+        (*known, *change) = (head, now.max(*change));
     }
 
     fn stored_row(&self, key: &[u8], record: &RecordRef) -> Result<Option<RecordRow>> {
@@ -96,8 +109,9 @@ impl EmbeddedTxn {
 
     /// Everything that is not in the overlay yet.
     fn finish_overlay(&mut self) {
-        for (actor, (head, written)) in &self.heads {
-            if *written {
+        for (actor, (head, change)) in &mut self.heads {
+            if *change == Change::Row {
+                head.reach_ahead();
                 self.overlay.put(Table::Heads, actors::number(*actor), head.encode());
             }
         }
@@ -119,7 +133,10 @@ impl EmbeddedTxn {
     }
 
     fn changed_heads(&self) -> impl Iterator<Item = (ActorId, &Head)> {
-        self.heads.iter().filter(|(_, (_, written))| *written).map(|(actor, (head, _))| (*actor, head))
+        self.heads
+            .iter()
+            .filter(|(_, (_, change))| *change > Change::None)
+            .map(|(actor, (head, _))| (*actor, head))
     }
 
     fn commit_now(mut self) -> Result<()> {
@@ -180,6 +197,7 @@ impl Txn for EmbeddedTxn {
         self.overlay.put(Table::Dids, text.clone(), number);
         self.overlay.put(Table::Actors, number, text);
         self.interned.push((did.clone(), actor));
+        self.set_head(actor, Head::of_new_account());
         Ok(actor)
     }
 
@@ -210,12 +228,20 @@ impl Txn for EmbeddedTxn {
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
         let place = Slice::from(records::key(key));
-        let row = self.stored_row(&place, key)?;
+        let row = if self.may_be_there(key)? { self.stored_row(&place, key)? } else { None };
         self.seen.note(place, tombstone(row.as_ref()));
         Ok(row)
     }
 
+    async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool> {
+        if !self.may_be_wiped(post, rev)? {
+            return Ok(false);
+        }
+        Ok(self.record(post).await?.is_some_and(|row| rev < row.wiped))
+    }
+
     async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
+        self.lift_bounds(record, &row)?;
         let key = Slice::from(records::key(record));
         self.index_tombstone(&key, record, tombstone(Some(&row)))?;
         self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
