@@ -43,6 +43,8 @@ pub(crate) struct EmbeddedTxn {
     /// Heads read or written.
     heads: HashMap<ActorId, (Head, Change), RandomState>,
     items_added: bool,
+    /// As in [`Numbers`], once this is committed.
+    oldest_tombstone: i64,
     /// Accounts interned by this transaction.
     interned: Vec<(Did, ActorId)>,
     seen: Seen,
@@ -62,7 +64,7 @@ enum Change {
 impl EmbeddedTxn {
     pub(crate) fn new(inner: Arc<Inner>, numbers: OwnedMutexGuard<Numbers>) -> Self {
         let overlay = Overlay::new(inner.db.snapshot());
-        let actors = numbers.actors;
+        let (actors, oldest_tombstone) = (numbers.actors, numbers.oldest_tombstone);
         Self {
             inner,
             numbers,
@@ -71,6 +73,7 @@ impl EmbeddedTxn {
             overlay,
             heads: HashMap::default(),
             items_added: false,
+            oldest_tombstone,
             interned: Vec::new(),
             seen: Seen::default(),
             touched: Touched::default(),
@@ -155,12 +158,14 @@ impl EmbeddedTxn {
             self.inner.accounts.give_up(self.changed_heads());
             // nobody knows which side of the commit the disk is on
             self.numbers.remembered.heads.clear();
+            self.numbers.oldest_tombstone = i64::MIN;
             return Err(error);
         }
         self.inner.accounts.publish(commit);
         let next_task = self.next_task();
         self.inner.caches.names.publish(self.actors);
         self.numbers.actors = self.actors;
+        self.numbers.oldest_tombstone = self.oldest_tombstone;
         for (did, actor) in self.interned {
             self.numbers.remembered.numbers.put(did, actor);
         }
@@ -282,13 +287,16 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
-        let mut found = Vec::new();
+        let (from, to) = (tombs::bound(self.oldest_tombstone), tombs::bound(before_ms));
+        let (mut found, mut oldest) = (Vec::new(), before_ms);
         if n > 0 {
-            let to = tombs::bound(before_ms);
-            self.overlay.scan(Table::Tombstones, Bound::Unbounded, Some(&to), &mut |key, _| {
-                found.push(tombs::read_key(key)?.1);
+            self.overlay.scan(Table::Tombstones, Bound::Included(&from), Some(&to), &mut |key, _| {
+                let (at_ms, record) = tombs::read_key(key)?;
+                oldest = oldest.min(at_ms);
+                found.push(record);
                 Ok(found.len() < n)
             })?;
+            self.oldest_tombstone = self.oldest_tombstone.max(oldest);
         }
         Ok(found)
     }
