@@ -28,13 +28,9 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The TID that a record key is, if it is one in canonical form.
+/// The TID that a record key is, if it is one. No TID has two texts.
 pub(crate) fn rkey_tid(rkey: &RecordKey) -> Option<Tid> {
-    let text = rkey.as_str();
-    if text.len() != 13 {
-        return None;
-    }
-    Tid::parse(text).ok().filter(|tid| tid.to_string() == text)
+    Tid::parse(rkey.as_str()).ok()
 }
 
 /// Appends the record key that a TID is.
@@ -43,7 +39,7 @@ pub(crate) fn push_tid(out: &mut Vec<u8>, tid: Tid) {
     out.extend_from_slice(&tid.0.to_be_bytes());
 }
 
-/// Appends a record key: a canonical TID as tag 0 and its 8 bytes, any other as tag 1, length (u16) and text. Tells
+/// Appends a record key: a TID as tag 0 and its 8 bytes, any other as tag 1, length (u16) and text. Tells
 /// its own end, so that more can follow in a key.
 pub(crate) fn push_rkey(out: &mut Vec<u8>, rkey: &RecordKey) {
     if let Some(tid) = rkey_tid(rkey) {

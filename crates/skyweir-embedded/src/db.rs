@@ -73,14 +73,15 @@ impl Db {
         };
         let first = space(Table::Meta)?;
         sync_folders(&config.data_dir)?;
-        match first.get(meta::KEY_FORMAT).map_err(db_error)? {
+        let is_ours = match first.get(meta::KEY_FORMAT).map_err(db_error)? {
             Some(format) => meta::check_format(&format)?,
-            None if database.keyspace_count() == 1 => {
-                let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&first, meta::KEY_FORMAT, meta::FORMAT.to_be_bytes());
-                batch.commit().map_err(db_error)?;
-            }
+            None if database.keyspace_count() == 1 => false,
             None => return Err(corrupt("the database has tables but no format")),
+        };
+        if !is_ours {
+            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&first, meta::KEY_FORMAT, meta::FORMAT.to_be_bytes());
+            batch.commit().map_err(db_error)?;
         }
         let spaces = Table::ALL.into_iter().map(space).collect::<Result<_>>()?;
         sync_folders(&config.data_dir)?;
@@ -215,5 +216,29 @@ impl Read for Moment {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_format_becomes_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        let mark = |format: u32| {
+            let db = Db::open(&config).unwrap();
+            let mut batch = db.synced_batch(1);
+            batch.put(Table::Meta, meta::KEY_FORMAT, format.to_be_bytes());
+            batch.commit().unwrap();
+        };
+        mark(meta::FORMAT - 1);
+        let opened = Db::open(&config).unwrap().snapshot();
+        let marked = opened.get(Table::Meta, meta::KEY_FORMAT).unwrap().unwrap();
+        assert_eq!(*marked, meta::FORMAT.to_be_bytes());
+        drop(opened);
+        mark(meta::FORMAT + 1);
+        assert!(Db::open(&config).is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem;
 
+use foldhash::fast::RandomState;
 use skyweir_types::{ActorId, Did};
 
 use crate::table::heads::Head;
@@ -28,15 +29,15 @@ impl Remembered {
 /// A bounded map that forgets what was not asked for in a while: when its younger half is full, the older one goes.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
     half: usize,
 }
 
 impl<K: Eq + Hash + Clone, V: Copy> Recent<K, V> {
     /// Keeps at most so many entries.
     pub(crate) fn new(most: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: most / 2 }
+        Self { young: HashMap::default(), old: HashMap::default(), half: most / 2 }
     }
 
     /// The value, if it is still known.

@@ -37,6 +37,8 @@ pub(crate) struct Numbers {
     pub(crate) actors: u32,
     pub(crate) items: u64,
     pub(crate) tasks: u64,
+    /// No tombstone is older, milliseconds: a scan from the start would walk over all that was ever forgotten.
+    pub(crate) oldest_tombstone: i64,
     pub(crate) remembered: Remembered,
 }
 
@@ -74,6 +76,7 @@ impl EmbeddedStore {
             actors: number(meta::KEY_ACTORS)?.unwrap_or(0).try_into().unwrap_or(u32::MAX),
             items: number(meta::KEY_ITEMS)?.unwrap_or(1),
             tasks: number(meta::KEY_TASKS)?.unwrap_or(1),
+            oldest_tombstone: i64::MIN,
             remembered: Remembered::new(config.remembered_accounts),
         };
         let accounts = Accounts::default();

@@ -1,17 +1,19 @@
 //! A transaction: an overlay that becomes one synced batch.
 
+mod bounds;
 mod edges;
 mod fold;
 mod tombstones;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fjall::Slice;
+use foldhash::fast::RandomState;
 use skyweir_store::{AccountRow, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
-use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
@@ -38,27 +40,40 @@ pub(crate) struct EmbeddedTxn {
     actors: u32,
     tasks: Vec<Task>,
     overlay: Overlay,
-    /// Heads read or written; `true`: written.
-    heads: BTreeMap<ActorId, (Head, bool)>,
+    /// Heads read or written.
+    heads: HashMap<ActorId, (Head, Change), RandomState>,
     items_added: bool,
+    /// As in [`Numbers`], once this is committed.
+    oldest_tombstone: i64,
     /// Accounts interned by this transaction.
     interned: Vec<(Did, ActorId)>,
     seen: Seen,
     touched: Touched,
 }
 
+/// What became of a head since it was read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    None,
+    /// Within what its row says.
+    Within,
+    /// It needs another row.
+    Row,
+}
+
 impl EmbeddedTxn {
     pub(crate) fn new(inner: Arc<Inner>, numbers: OwnedMutexGuard<Numbers>) -> Self {
         let overlay = Overlay::new(inner.db.snapshot());
-        let actors = numbers.actors;
+        let (actors, oldest_tombstone) = (numbers.actors, numbers.oldest_tombstone);
         Self {
             inner,
             numbers,
             actors,
             tasks: Vec::new(),
             overlay,
-            heads: BTreeMap::new(),
+            heads: HashMap::default(),
             items_added: false,
+            oldest_tombstone,
             interned: Vec::new(),
             seen: Seen::default(),
             touched: Touched::default(),
@@ -71,18 +86,19 @@ impl EmbeddedTxn {
         }
         let head = if let Some(known) = self.numbers.remembered.heads.get(&actor) {
             known
-        } else if actor.0 >= self.numbers.actors {
-            Head::default() // interned by this transaction: it has none yet
         } else {
             let stored = self.overlay.get(Table::Heads, &actors::number(actor))?;
             stored.map_or(Ok(Head::default()), |bytes| Head::decode(&bytes))?
         };
-        self.heads.insert(actor, (head, false));
+        self.heads.insert(actor, (head, Change::None));
         Ok(head)
     }
 
+    /// Changes a head that was read before.
     fn set_head(&mut self, actor: ActorId, head: Head) {
-        self.heads.insert(actor, (head, true));
+        let (known, change) = self.heads.entry(actor).or_insert((head, Change::Row));
+        let now = if head.needs_row(known) { Change::Row } else { Change::Within };
+        (*known, *change) = (head, now.max(*change));
     }
 
     fn stored_row(&self, key: &[u8], record: &RecordRef) -> Result<Option<RecordRow>> {
@@ -96,8 +112,9 @@ impl EmbeddedTxn {
 
     /// Everything that is not in the overlay yet.
     fn finish_overlay(&mut self) {
-        for (actor, (head, written)) in &self.heads {
-            if *written {
+        for (actor, (head, change)) in &mut self.heads {
+            if *change == Change::Row {
+                head.reach_ahead();
                 self.overlay.put(Table::Heads, actors::number(*actor), head.encode());
             }
         }
@@ -119,7 +136,10 @@ impl EmbeddedTxn {
     }
 
     fn changed_heads(&self) -> impl Iterator<Item = (ActorId, &Head)> {
-        self.heads.iter().filter(|(_, (_, written))| *written).map(|(actor, (head, _))| (*actor, head))
+        self.heads
+            .iter()
+            .filter(|(_, (_, change))| *change > Change::None)
+            .map(|(actor, (head, _))| (*actor, head))
     }
 
     fn commit_now(mut self) -> Result<()> {
@@ -138,12 +158,14 @@ impl EmbeddedTxn {
             self.inner.accounts.give_up(self.changed_heads());
             // nobody knows which side of the commit the disk is on
             self.numbers.remembered.heads.clear();
+            self.numbers.oldest_tombstone = i64::MIN;
             return Err(error);
         }
         self.inner.accounts.publish(commit);
         let next_task = self.next_task();
         self.inner.caches.names.publish(self.actors);
         self.numbers.actors = self.actors;
+        self.numbers.oldest_tombstone = self.oldest_tombstone;
         for (did, actor) in self.interned {
             self.numbers.remembered.numbers.put(did, actor);
         }
@@ -180,6 +202,7 @@ impl Txn for EmbeddedTxn {
         self.overlay.put(Table::Dids, text.clone(), number);
         self.overlay.put(Table::Actors, number, text);
         self.interned.push((did.clone(), actor));
+        self.set_head(actor, Head::of_new_account());
         Ok(actor)
     }
 
@@ -210,12 +233,20 @@ impl Txn for EmbeddedTxn {
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
         let place = Slice::from(records::key(key));
-        let row = self.stored_row(&place, key)?;
+        let row = if self.may_be_there(key)? { self.stored_row(&place, key)? } else { None };
         self.seen.note(place, tombstone(row.as_ref()));
         Ok(row)
     }
 
+    async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool> {
+        if !self.may_be_wiped(post, rev)? {
+            return Ok(false);
+        }
+        Ok(self.record(post).await?.is_some_and(|row| rev < row.wiped))
+    }
+
     async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
+        self.lift_bounds(record, &row)?;
         let key = Slice::from(records::key(record));
         self.index_tombstone(&key, record, tombstone(Some(&row)))?;
         self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
@@ -256,13 +287,16 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
-        let mut found = Vec::new();
+        let (from, to) = (tombs::bound(self.oldest_tombstone), tombs::bound(before_ms));
+        let (mut found, mut oldest) = (Vec::new(), before_ms);
         if n > 0 {
-            let to = tombs::bound(before_ms);
-            self.overlay.scan(Table::Tombstones, Bound::Unbounded, Some(&to), &mut |key, _| {
-                found.push(tombs::read_key(key)?.1);
+            self.overlay.scan(Table::Tombstones, Bound::Included(&from), Some(&to), &mut |key, _| {
+                let (at_ms, record) = tombs::read_key(key)?;
+                oldest = oldest.min(at_ms);
+                found.push(record);
                 Ok(found.len() < n)
             })?;
+            self.oldest_tombstone = self.oldest_tombstone.max(oldest);
         }
         Ok(found)
     }

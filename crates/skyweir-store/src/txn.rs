@@ -128,6 +128,8 @@ pub trait Txn: Send {
     async fn set_account(&mut self, actor: ActorId, row: AccountRow) -> Result<()>;
     /// Reads a record.
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>>;
+    /// Whether reposts with this rev lost their items with a former version of a post: its `wiped` is above it.
+    async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool>;
     /// Writes a record. Nothing else follows from it: items, edges and reposts have calls of their own.
     async fn put_record(&mut self, key: &RecordRef, row: RecordRow) -> Result<()>;
     /// Forgets a record or tombstone.

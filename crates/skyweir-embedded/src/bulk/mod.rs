@@ -30,7 +30,7 @@ const GROUP: usize = 500;
 #[derive(Clone, Copy, Debug)]
 pub struct BulkConfig {
     /// Memory for rows that wait to be sorted, MiB, at least 1. Default 512. While records are written and followers
-    /// wait it is half as much again. DIDs and counts come on top: some 120 bytes an account.
+    /// wait it is half as much again. DIDs and counts come on top: some 130 bytes an account.
     pub memory_mb: usize,
 }
 

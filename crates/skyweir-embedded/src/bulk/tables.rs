@@ -10,7 +10,7 @@ use super::{BulkProgress, FollowRow, Other, Others};
 use crate::db::Db;
 use crate::error::corrupt;
 use crate::table::follows::Edge;
-use crate::table::heads::{Head, Packed};
+use crate::table::heads::{Bounds, Head, Packed};
 use crate::table::{Table, actors, followers, follows, meta, records};
 
 /// Progress is told after so many rows.
@@ -40,10 +40,11 @@ impl Row for EdgeRow {
     }
 }
 
-/// How many each account follows, and how many follow it.
+/// How many each account follows, and how many follow it; its last record.
 pub(super) struct Counts {
     follows: Vec<u32>,
     followers: Vec<u32>,
+    last: Vec<Tid>,
 }
 
 /// Writes the records and both edge sets. Further records of an edge go to `others`.
@@ -57,7 +58,8 @@ pub(super) fn write(
     tell: Tell<'_>,
 ) -> Result<Counts> {
     let of = rows.pushed();
-    let mut counts = Counts { follows: vec![0; accounts], followers: vec![0; accounts] };
+    let mut counts =
+        Counts { follows: vec![0; accounts], followers: vec![0; accounts], last: vec![Tid::ZERO; accounts] };
     let mut edges = Sorter::new(folder, "followers", memory);
     let (mut by_key, mut by_subject) = (db.ingest(Table::Records)?, db.ingest(Table::Follows)?);
     let mut sorted = rows.sorted()?;
@@ -97,6 +99,7 @@ pub(super) fn write(
             edges.push(EdgeRow(u64::from(*subject) << 32 | u64::from(first.follower)))?;
         }
         counts.follows[first.follower as usize] = of_one.len() as u32;
+        counts.last[first.follower as usize] = of_one.last().map_or(Tid::ZERO, |row| Tid(row.rkey));
     }
     by_key.finish()?;
     by_subject.finish()?;
@@ -169,10 +172,9 @@ pub(super) fn accounts(db: &Db, mut dids: Vec<Did>, counts: &Counts, tell: Tell<
         let key = actors::number(ActorId(number as u32));
         by_number.put(&key, did.as_str().as_bytes())?;
         let (follows, followers) = (counts.follows[number], counts.followers[number]);
-        if follows.max(followers) > 0 {
-            let packed = is_packed(followers).then(Packed::default);
-            heads.put(&key, &Head { follows, followers, packed, ..Head::default() }.encode())?;
-        }
+        let packed = is_packed(followers).then(Packed::default);
+        let bounds = Some(Bounds { key_us: counts.last[number].micros(), wiped: Tid::ZERO });
+        heads.put(&key, &Head { follows, followers, packed, bounds, ..Head::default() }.encode())?;
     }
     heads.finish()?;
     by_number.finish()?;

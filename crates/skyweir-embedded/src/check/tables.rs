@@ -5,9 +5,10 @@ mod edges;
 use std::ops::Bound;
 
 use skyweir_store::{RecordBody, RecordRow, Result};
-use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Item, ItemId, RecordRef, TaskId, Tid};
 
 use super::report::{Finding, Report};
+use crate::codec::rkey_tid;
 use crate::db::{Moment, Read, Visit};
 use crate::rings::checkpoint;
 use crate::table::follows::Edge;
@@ -92,10 +93,21 @@ impl Tables<'_> {
     fn check_records(&self, report: &mut Report) -> Result<()> {
         let mut living = Finding::new("every living record has its item, edge or link");
         let mut dead = Finding::new("the index of tombstones agrees with the records");
+        let mut inside = Finding::new("no record is beyond the bounds of its account");
+        let mut of: Option<(ActorId, Head)> = None;
         self.all(Table::Records, &mut |key, value| {
             let record = records::read_key(key)?;
             let row = records::decode(&record.rkey, value)?;
             report.holdings.records += 1;
+            let head = match of.filter(|(actor, _)| *actor == record.actor) {
+                Some((_, head)) => head,
+                None => of.insert((record.actor, self.head(record.actor)?)).1,
+            };
+            if let Some(bounds) = head.bounds {
+                let key_us = rkey_tid(&record.rkey).map_or(0, Tid::micros);
+                let holds = key_us <= bounds.key_us && row.wiped <= bounds.wiped;
+                inside.expect(holds, || format!("{record:?}"));
+            }
             let holds = match &row.body {
                 RecordBody::Post { item, .. } => self.item(*item)?.is_some_and(|item| is_of(&item, &record)),
                 RecordBody::Repost { item: Some(item), subject, .. } => {
@@ -134,7 +146,7 @@ impl Tables<'_> {
             });
             Ok(true)
         })?;
-        report.findings.extend([living, dead]);
+        report.findings.extend([living, dead, inside]);
         Ok(())
     }
 

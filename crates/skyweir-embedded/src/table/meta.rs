@@ -15,7 +15,9 @@ use crate::codec::Reader;
 use crate::db::Read;
 
 /// The format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
+/// All that a directory of this format holds is as well formed in [`FORMAT`].
+const OLDER: u32 = 2;
 
 pub(crate) const KEY_FORMAT: &[u8] = b"format";
 pub(crate) const KEY_ACTORS: &[u8] = b"actors";
@@ -36,16 +38,16 @@ pub(crate) fn refuse_unfinished_load(read: &impl Read, dir: &Path) -> Result<()>
     }
 }
 
-/// Refuses a format that isn't ours.
-pub(crate) fn check_format(bytes: &[u8]) -> Result<()> {
+/// Refuses a format that we can't read. Returns whether it is ours, or an older one whose mark has to be lifted.
+pub(crate) fn check_format(bytes: &[u8]) -> Result<bool> {
     let mut reader = Reader::new("meta", bytes);
     let found = reader.u32()?;
-    if found == FORMAT {
-        return Ok(());
+    if found == FORMAT || found == OLDER {
+        return Ok(found == FORMAT);
     }
     Err(Error::Unavailable(format!(
-        "the data directory has format {found}, this program reads format {FORMAT}; run the version that wrote it, \
-         or index again into an empty directory"
+        "the data directory has format {found}, this program reads formats {OLDER} and {FORMAT}; run the version \
+         that wrote it, or index again into an empty directory"
     )))
 }
 
@@ -128,8 +130,8 @@ mod tests {
 
     #[test]
     fn another_format_is_refused_by_name() {
-        check_format(&FORMAT.to_be_bytes()).unwrap();
+        assert!(check_format(&FORMAT.to_be_bytes()).unwrap() && !check_format(&OLDER.to_be_bytes()).unwrap());
         let text = check_format(&9u32.to_be_bytes()).unwrap_err().to_string();
-        assert!(text.contains("format 9") && text.contains(&format!("format {FORMAT}")), "{text}");
+        assert!(text.contains("format 9") && text.contains(&format!("{OLDER} and {FORMAT}")), "{text}");
     }
 }

@@ -106,7 +106,10 @@ impl EmbeddedTxn {
         Ok(())
     }
 
-    fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
+    fn edge(&mut self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
+        if self.head(follower)?.follows == 0 || self.head(subject)?.followers == 0 {
+            return Ok(None);
+        }
         let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
         stored.map(|bytes| follows::decode(&bytes)).transpose()
     }

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use skyweir_store::Result;
 use skyweir_types::ActorId;
 
-use super::EmbeddedTxn;
+use super::{Change, EmbeddedTxn};
 use crate::error::db as db_error;
 use crate::table::followers::{self, FIRST};
 use crate::table::heads::Head;
@@ -62,10 +62,11 @@ fn is_due(head: &Head) -> bool {
 impl EmbeddedTxn {
     /// Folds the authors of this transaction that have too many rows.
     pub(super) fn fold_followers(&mut self) -> Result<()> {
-        let due = |(author, (head, written)): (&ActorId, &(Head, bool))| {
-            (*written && is_due(head)).then_some((*author, *head))
+        let due = |(author, (head, change)): (&ActorId, &(Head, Change))| {
+            (*change == Change::Row && is_due(head)).then_some((*author, *head))
         };
-        let authors: Vec<_> = self.heads.iter().filter_map(due).collect();
+        let mut authors: Vec<_> = self.heads.iter().filter_map(due).collect();
+        authors.sort_unstable_by_key(|(author, _)| *author);
         let keys = self.overlay.len();
         let mut budget =
             Budget { rows: ROWS.max(keys * ROWS_A_KEY), blocks: BLOCKS.max(keys / KEYS_A_BLOCK) };

@@ -57,6 +57,7 @@ impl EmbeddedTxn {
                 self.overlay.remove(Table::Tombstones, tombstones::key(at_ms, record));
             }
             if let Some(at_ms) = new {
+                self.oldest_tombstone = self.oldest_tombstone.min(at_ms);
                 self.overlay.put(Table::Tombstones, tombstones::key(at_ms, record), []);
             }
         }

@@ -134,7 +134,7 @@ impl Applier {
     /// item away upstream: revs tell.
     async fn came_too_late(&self, txn: &mut dyn Txn, post: Option<&RecordRef>, rev: Tid) -> Result<bool> {
         let (AcrossAccounts::Slips, Some(post)) = (self.across, post) else { return Ok(false) };
-        Ok(txn.record(post).await?.is_some_and(|row| rev < row.wiped))
+        txn.is_wiped(post, rev).await
     }
 
     /// Whether what is applied before an event of this time in milliseconds happened before it: where order is

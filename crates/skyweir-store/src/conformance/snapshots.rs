@@ -34,7 +34,8 @@ async fn change(store: &dyn Store, n: u32) {
 /// Everything is as after `n` changes.
 async fn is_after(view: &dyn View, n: u32) {
     let info = view.accounts(&[A]).await.unwrap()[0];
-    assert_eq!((info.follows, info.newest), (n, if n == 0 { i64::MIN } else { 99 + i64::from(n) }));
+    assert_eq!((info.follows, info.newest > i64::MIN), (n, n > 0));
+    assert!(n == 0 || info.newest >= 99 + i64::from(n), "{info:?}");
     assert_eq!(view.actor_count().await.unwrap(), if n == 0 { 0 } else { n + 1 });
     assert_eq!(view.actor(&did(n + 1)).await.unwrap(), None);
     assert_eq!(view.follows(A, None, 100).await.unwrap(), (1..=n).map(ActorId).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skyweir_types::{ActorId, Collection, Did, Item, ItemId, RecordKey, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Did, Item, ItemId, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::watch;
 
 use super::{Ask, Hook, Operation};
@@ -160,6 +160,10 @@ impl Txn for HookedTxn {
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
         self.inner.record(key).await
+    }
+
+    async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool> {
+        self.inner.is_wiped(post, rev).await
     }
 
     async fn put_record(&mut self, key: &RecordRef, row: RecordRow) -> Result<()> {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skyweir_types::{ActorId, Collection, Did, Item, ItemId, Position, RecordKey, RecordRef, TaskId};
+use skyweir_types::{ActorId, Collection, Did, Item, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Inner;
@@ -75,6 +75,10 @@ impl Txn for MemoryTxn {
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
         Ok(self.state.record(key).cloned())
+    }
+
+    async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool> {
+        Ok(self.state.record(post).is_some_and(|row| rev < row.wiped))
     }
 
     async fn put_record(&mut self, key: &RecordRef, row: RecordRow) -> Result<()> {

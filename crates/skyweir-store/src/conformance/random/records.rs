@@ -143,7 +143,8 @@ async fn read(txn: &mut dyn Txn, actor: ActorId, key: &RecordRef) -> Result<Stri
     let mut tombstones = txn.tombstones_before(25, 1_000).await?;
     tombstones.sort();
     let (account, record) = (txn.account(actor).await?, txn.record(key).await?);
-    Ok(format!("{account:?} {record:?} {records:?} {reposts:?} {tombstones:?}"))
+    let wiped = (txn.is_wiped(key, Tid(1)).await?, txn.is_wiped(key, Tid(2)).await?);
+    Ok(format!("{account:?} {record:?} {wiped:?} {records:?} {reposts:?} {tombstones:?}"))
 }
 
 /// Runs a transaction and says what it answered.
