@@ -80,11 +80,6 @@ impl Db {
         Moment { db: self.clone(), snapshot: self.database.snapshot() }
     }
 
-    /// Whether a key is there now, whatever the snapshots say.
-    pub(crate) fn has_now(&self, table: Table, key: &[u8]) -> Result<bool> {
-        self.space(table).contains_key(key).map_err(db_error)
-    }
-
     /// Begins a batch that is on disk before any of it shows.
     pub(crate) fn synced_batch(&self, capacity: usize) -> Batch<'_> {
         let batch = OwnedWriteBatch::with_capacity(self.database.clone(), capacity);
@@ -176,13 +171,6 @@ impl Moment {
     pub(crate) fn range(&self, table: Table, from: Bound<&[u8]>, to: Option<&[u8]>) -> fjall::Iter {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         self.snapshot.range::<&[u8], _>(self.db.space(table), (from, to))
-    }
-}
-
-impl Moment {
-    /// Whether a key is there.
-    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool> {
-        self.snapshot.contains_key(self.db.space(table), key).map_err(db_error)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod edges;
 mod fold;
+mod fold_follows;
+mod records;
 mod tombstones;
 
 use std::collections::BTreeMap;
@@ -24,9 +26,9 @@ use crate::overlay::Overlay;
 use crate::store::{Inner, Numbers};
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, after_prefix, feeds, items, meta, records, reposts, syncs, tasks, tombstones as tombs,
+    Table, actors, after_prefix, feeds, items, meta, reposts, syncs, tasks, tombstones as tombs,
 };
-use tombstones::{Seen, tombstone};
+use tombstones::Seen;
 
 /// What [`crate::EmbeddedStore`] answers to `begin`.
 pub(crate) struct EmbeddedTxn {
@@ -85,11 +87,6 @@ impl EmbeddedTxn {
         self.heads.insert(actor, (head, true));
     }
 
-    fn stored_row(&self, key: &[u8], record: &RecordRef) -> Result<Option<RecordRow>> {
-        let stored = self.overlay.get(Table::Records, key)?;
-        stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
-    }
-
     fn next_task(&self) -> TaskId {
         TaskId(self.numbers.tasks + self.tasks.len() as u64)
     }
@@ -125,6 +122,7 @@ impl EmbeddedTxn {
     fn commit_now(mut self) -> Result<()> {
         let begun = Instant::now();
         self.fold_followers()?;
+        self.fold_follows()?;
         self.finish_overlay();
         let keys = self.overlay.len();
         if keys == 0 {
@@ -209,24 +207,15 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
-        let place = Slice::from(records::key(key));
-        let row = self.stored_row(&place, key)?;
-        self.seen.note(place, tombstone(row.as_ref()));
-        Ok(row)
+        self.read_record(key)
     }
 
-    async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
-        let key = Slice::from(records::key(record));
-        self.index_tombstone(&key, record, tombstone(Some(&row)))?;
-        self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
-        Ok(())
+    async fn put_record(&mut self, key: &RecordRef, row: RecordRow) -> Result<()> {
+        self.write_record(key, Some(&row))
     }
 
-    async fn remove_record(&mut self, record: &RecordRef) -> Result<()> {
-        let key = Slice::from(records::key(record));
-        self.index_tombstone(&key, record, None)?;
-        self.overlay.remove(Table::Records, key);
-        Ok(())
+    async fn remove_record(&mut self, key: &RecordRef) -> Result<()> {
+        self.write_record(key, None)
     }
 
     async fn records_of(
@@ -235,24 +224,7 @@ impl Txn for EmbeddedTxn {
         after: Option<(Collection, RecordKey)>,
         n: usize,
     ) -> Result<Vec<(RecordRef, RecordRow)>> {
-        let prefix = actors::number(actor);
-        let after = after.map(|(collection, rkey)| records::key(&RecordRef { actor, collection, rkey }));
-        let from = after.as_deref().map_or(Bound::Included(&prefix[..]), Bound::Excluded);
-        let mut found = Vec::new();
-        if n > 0 {
-            self.overlay.scan(
-                Table::Records,
-                from,
-                after_prefix(&prefix).as_deref(),
-                &mut |key, value| {
-                    let record = records::read_key(key)?;
-                    let row = records::decode(&record.rkey, value)?;
-                    found.push((record, row));
-                    Ok(found.len() < n)
-                },
-            )?;
-        }
-        Ok(found)
+        self.records_page(actor, after, n)
     }
 
     async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
