@@ -33,6 +33,11 @@ pub(crate) fn rkey_tid(rkey: &RecordKey) -> Option<Tid> {
     Tid::parse(rkey.as_str()).ok()
 }
 
+/// The record key that a TID is.
+pub(crate) fn tid_rkey(tid: Tid) -> Result<RecordKey> {
+    RecordKey::parse(&tid.to_string()).map_err(|_| corrupt("a TID is no record key"))
+}
+
 /// Appends the record key that a TID is.
 pub(crate) fn push_tid(out: &mut Vec<u8>, tid: Tid) {
     out.push(RKEY_TID);
@@ -139,19 +144,24 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn rkey(&mut self) -> Result<RecordKey> {
-        let text = match self.u8()? {
-            RKEY_TID => Tid(self.u64()?).to_string(),
+        match self.u8()? {
+            RKEY_TID => tid_rkey(Tid(self.u64()?)),
             RKEY_TEXT => {
                 let len = self.u16()?;
-                std::str::from_utf8(self.take(len.into())?).map_err(|_| self.bad())?.to_owned()
+                let text = std::str::from_utf8(self.take(len.into())?).map_err(|_| self.bad())?;
+                RecordKey::parse(text).map_err(|_| self.bad())
             }
-            _ => return Err(self.bad()),
-        };
-        RecordKey::parse(&text).map_err(|_| self.bad())
+            _ => Err(self.bad()),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Nothing may be left.

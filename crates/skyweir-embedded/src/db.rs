@@ -73,15 +73,14 @@ impl Db {
         };
         let first = space(Table::Meta)?;
         sync_folders(&config.data_dir)?;
-        let is_ours = match first.get(meta::KEY_FORMAT).map_err(db_error)? {
+        match first.get(meta::KEY_FORMAT).map_err(db_error)? {
             Some(format) => meta::check_format(&format)?,
-            None if database.keyspace_count() == 1 => false,
+            None if database.keyspace_count() == 1 => {
+                let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+                batch.insert(&first, meta::KEY_FORMAT, meta::FORMAT.to_be_bytes());
+                batch.commit().map_err(db_error)?;
+            }
             None => return Err(corrupt("the database has tables but no format")),
-        };
-        if !is_ours {
-            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-            batch.insert(&first, meta::KEY_FORMAT, meta::FORMAT.to_be_bytes());
-            batch.commit().map_err(db_error)?;
         }
         let spaces = Table::ALL.into_iter().map(space).collect::<Result<_>>()?;
         sync_folders(&config.data_dir)?;
@@ -95,11 +94,6 @@ impl Db {
     /// A moment of all tables.
     pub(crate) fn snapshot(&self) -> Moment {
         Moment { db: self.clone(), snapshot: self.database.snapshot() }
-    }
-
-    /// Whether a key is there now, whatever the snapshots say.
-    pub(crate) fn has_now(&self, table: Table, key: &[u8]) -> Result<bool> {
-        self.space(table).contains_key(key).map_err(db_error)
     }
 
     /// Begins a batch that is on disk before any of it shows.
@@ -196,13 +190,6 @@ impl Moment {
     }
 }
 
-impl Moment {
-    /// Whether a key is there.
-    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool> {
-        self.snapshot.contains_key(self.db.space(table), key).map_err(db_error)
-    }
-}
-
 impl Read for Moment {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>> {
         self.snapshot.get(self.db.space(table), key).map_err(db_error)
@@ -216,29 +203,5 @@ impl Read for Moment {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_older_format_becomes_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
-        let mark = |format: u32| {
-            let db = Db::open(&config).unwrap();
-            let mut batch = db.synced_batch(1);
-            batch.put(Table::Meta, meta::KEY_FORMAT, format.to_be_bytes());
-            batch.commit().unwrap();
-        };
-        mark(meta::FORMAT - 1);
-        let opened = Db::open(&config).unwrap().snapshot();
-        let marked = opened.get(Table::Meta, meta::KEY_FORMAT).unwrap().unwrap();
-        assert_eq!(*marked, meta::FORMAT.to_be_bytes());
-        drop(opened);
-        mark(meta::FORMAT + 1);
-        assert!(Db::open(&config).is_err());
     }
 }

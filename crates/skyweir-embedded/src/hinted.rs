@@ -1,16 +1,19 @@
 //! Finding the follow records that edges only hint at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 
-use skyweir_store::Result;
+use skyweir_store::{RecordBody, RecordRow, Result};
 use skyweir_types::{ActorId, RecordKey, Tid};
 use tokio::task::yield_now;
 
+use crate::codec::tid_rkey;
 use crate::db::{Moment, Read};
 use crate::error::corrupt;
-use crate::table::follows::{self, Edge, Hint};
-use crate::table::{Table, records};
+use crate::table::blocks::{self, Block};
+use crate::table::follows::{Edge, Hint};
+use crate::table::record_blocks::{Entry, RecordBlocks};
+use crate::table::{Table, follow_blocks, records};
 
 /// After so many rows others get their turn.
 const STRETCH: usize = 256;
@@ -22,11 +25,21 @@ pub(crate) fn visit(
     hint: Hint,
     visit: &mut (dyn FnMut(Tid, ActorId) -> Result<bool> + Send),
 ) -> Result<()> {
+    let mut packed = PackedRecords::new(follower, hint);
+    while let Some(some) = packed.next(read)? {
+        for entry in some {
+            if !visit(entry.tid, entry.subject)? {
+                return Ok(());
+            }
+        }
+    }
     let mut go_on = true;
     for (from, to) in hint.windows() {
         let (from, to) = (records::follow_key(follower, from), records::follow_key(follower, to));
         read.scan(Table::Records, Bound::Included(&from), Some(&to), &mut |key, value| {
-            if let Some((tid, subject)) = records::read_follow(key, value)? {
+            if let (tid, RecordRow { body: RecordBody::Follow { subject }, .. }) =
+                records::read_follow(key, value)?
+            {
                 go_on = visit(tid, subject)?;
             }
             Ok(go_on)
@@ -36,6 +49,41 @@ pub(crate) fn visit(
         }
     }
     Ok(())
+}
+
+/// The records in blocks that a hint may mean, some at a time.
+struct PackedRecords {
+    follower: ActorId,
+    /// Where they may be, the first one first.
+    windows: VecDeque<(Tid, Tid)>,
+    /// The block that was read last: often it is the only one.
+    block: Option<Block<Entry>>,
+}
+
+impl PackedRecords {
+    fn new(follower: ActorId, hint: Hint) -> Self {
+        Self { follower, windows: hint.windows().collect(), block: None }
+    }
+
+    fn next(&mut self, read: &impl Read) -> Result<Option<&[Entry]>> {
+        let range = loop {
+            let Some((from, to)) = self.windows.pop_front() else { return Ok(None) };
+            if self.block.as_ref().is_none_or(|block| block.bound < from.0) {
+                self.block = blocks::block::<RecordBlocks>(read, self.follower, from.0)?;
+            }
+            // where no block is there is none above either
+            let Some(Block { bound, entries }) = &self.block else { return Ok(None) };
+            if *bound < to.0 - 1 {
+                self.windows.push_front((Tid(bound + 1), to));
+            }
+            let at = |tid: Tid| entries.partition_point(|entry| entry.tid < tid);
+            let range = at(from)..at(to);
+            if !range.is_empty() {
+                break range;
+            }
+        };
+        Ok(self.block.as_ref().map(|block| &block.entries[range]))
+    }
 }
 
 /// The error for an edge whose record isn't there.
@@ -55,8 +103,7 @@ pub(crate) async fn edges(moment: &Moment, pairs: &[(ActorId, ActorId)]) -> Resu
         if at > 0 && at.is_multiple_of(STRETCH) {
             yield_now().await;
         }
-        let stored = moment.get(Table::Follows, &follows::key(*follower, *subject))?;
-        match stored.map(|bytes| follows::decode(&bytes)).transpose()? {
+        match follow_blocks::edge(moment, *follower, *subject)? {
             None => {}
             Some(Edge::Keyed(edge)) => answers[at] = Some(edge.first),
             Some(Edge::Hinted(hint)) => {
@@ -67,6 +114,19 @@ pub(crate) async fn edges(moment: &Moment, pairs: &[(ActorId, ActorId)]) -> Resu
     }
     let mut looked = 0;
     for ((follower, hint), mut wanted) in hinted {
+        let mut packed = PackedRecords::new(follower, hint);
+        while !wanted.is_empty()
+            && let Some(some) = packed.next(moment)?
+        {
+            for entry in some {
+                found(entry.tid, entry.subject, &mut wanted, &mut answers)?;
+            }
+            looked += some.len();
+            if looked >= STRETCH {
+                looked = 0;
+                yield_now().await;
+            }
+        }
         for (from, to) in hint.windows() {
             let mut from = Some(Bound::Included(records::follow_key(follower, from)));
             let to = records::follow_key(follower, to);
@@ -96,11 +156,10 @@ fn find(
     let mut last = None;
     *looked += 1;
     moment.scan(Table::Records, from.as_ref().map(Vec::as_slice), Some(to), &mut |key, value| {
-        if let Some((tid, subject)) = records::read_follow(key, value)?
-            && let Some(places) = wanted.remove(&subject)
+        if let (tid, RecordRow { body: RecordBody::Follow { subject }, .. }) =
+            records::read_follow(key, value)?
         {
-            let rkey = RecordKey::parse(&tid.to_string()).map_err(|_| corrupt("a TID is no record key"))?;
-            places.into_iter().for_each(|at| answers[at] = Some(rkey.clone()));
+            found(tid, subject, wanted, answers)?;
         }
         *looked += 1;
         let go_on = *looked < STRETCH;
@@ -108,4 +167,13 @@ fn find(
         Ok(go_on && !wanted.is_empty())
     })?;
     Ok(last)
+}
+
+/// Answers who waits for the record of this edge.
+fn found(tid: Tid, subject: ActorId, wanted: &mut Wanted, answers: &mut [Option<RecordKey>]) -> Result<()> {
+    if let Some(places) = wanted.remove(&subject) {
+        let rkey = tid_rkey(tid)?;
+        places.into_iter().for_each(|at| answers[at] = Some(rkey.clone()));
+    }
+    Ok(())
 }

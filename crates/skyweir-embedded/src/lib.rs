@@ -5,6 +5,7 @@
 //! durable by checkpoints, filled again when these are lost. [`check()`] verifies a data directory.
 
 mod accounts;
+mod bits;
 mod blocking;
 mod bulk;
 mod cache;

@@ -48,13 +48,19 @@ pub(crate) fn encode(numbers: &[u32]) -> Vec<u8> {
 /// Appends what [`encode`] wrote; the last number must be `last`.
 pub(crate) fn decode(table: &'static str, bytes: &[u8], last: u32, out: &mut Vec<u32>) -> Result<()> {
     let mut reader = Reader::new(table, bytes);
+    read(&mut reader, last, out)?;
+    reader.end()
+}
+
+/// The same where more bytes may follow.
+pub(crate) fn read(reader: &mut Reader<'_>, last: u32, out: &mut Vec<u32>) -> Result<()> {
     if reader.u8()? != FORMAT {
         return Err(reader.bad());
     }
     let (count, span) = (reader.small()? as usize, reader.small()?);
     let Some(first) = last.checked_sub(span).filter(|_| count > 0) else { return Err(reader.bad()) };
     // a group of 128 takes one byte at the least
-    if (count - 1).div_ceil(GROUP) > bytes.len() {
+    if (count - 1).div_ceil(GROUP) > reader.rest().len() {
         return Err(reader.bad());
     }
     out.reserve(count);
@@ -79,10 +85,7 @@ pub(crate) fn decode(table: &'static str, bytes: &[u8], last: u32, out: &mut Vec
         }));
         left -= n;
     }
-    if at != u64::from(last) {
-        return Err(reader.bad());
-    }
-    reader.end()
+    if at == u64::from(last) { Ok(()) } else { Err(reader.bad()) }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::db::{Db, Read};
 use crate::lock::DirLock;
 use crate::remembered::Remembered;
 use crate::table::heads::Head;
-use crate::table::{Table, actors, meta, tasks};
+use crate::table::{Table, actors, follow_blocks, meta, tasks};
 use crate::txn::EmbeddedTxn;
 use crate::view::EmbeddedView;
 
@@ -70,6 +70,7 @@ impl EmbeddedStore {
 
     /// The store of an open database.
     pub(crate) fn assemble(config: Config, lock: DirLock, db: Db) -> Result<Self> {
+        meta::raise_format(&db)?;
         let moment = db.snapshot();
         let number = |key| moment.get(Table::Meta, key)?.map(|bytes| meta::read_number(&bytes)).transpose();
         let numbers = Numbers {
@@ -192,6 +193,7 @@ impl Inner {
 
     /// Whether one account follows another now.
     pub(crate) fn follows_now(&self, viewer: ActorId, author: ActorId) -> Result<bool> {
-        self.db.has_now(Table::Follows, &crate::table::follows::key(viewer, author))
+        // of one moment: an edge may go from its row into a block meanwhile, or back
+        follow_blocks::edge(&self.db.snapshot(), viewer, author).map(|edge| edge.is_some())
     }
 }

@@ -3,6 +3,8 @@
 mod bounds;
 mod edges;
 mod fold;
+mod fold_follows;
+mod records;
 mod tombstones;
 
 use std::collections::HashMap;
@@ -26,9 +28,9 @@ use crate::overlay::Overlay;
 use crate::store::{Inner, Numbers};
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, after_prefix, feeds, items, meta, records, reposts, syncs, tasks, tombstones as tombs,
+    Table, actors, after_prefix, feeds, items, meta, reposts, syncs, tasks, tombstones as tombs,
 };
-use tombstones::{Seen, tombstone};
+use tombstones::Seen;
 
 /// What [`crate::EmbeddedStore`] answers to `begin`.
 pub(crate) struct EmbeddedTxn {
@@ -101,11 +103,6 @@ impl EmbeddedTxn {
         (*known, *change) = (head, now.max(*change));
     }
 
-    fn stored_row(&self, key: &[u8], record: &RecordRef) -> Result<Option<RecordRow>> {
-        let stored = self.overlay.get(Table::Records, key)?;
-        stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
-    }
-
     fn next_task(&self) -> TaskId {
         TaskId(self.numbers.tasks + self.tasks.len() as u64)
     }
@@ -145,6 +142,7 @@ impl EmbeddedTxn {
     fn commit_now(mut self) -> Result<()> {
         let begun = Instant::now();
         self.fold_followers()?;
+        self.fold_follows()?;
         self.finish_overlay();
         let keys = self.overlay.len();
         if keys == 0 {
@@ -232,32 +230,22 @@ impl Txn for EmbeddedTxn {
     }
 
     async fn record(&mut self, key: &RecordRef) -> Result<Option<RecordRow>> {
-        let place = Slice::from(records::key(key));
-        let row = if self.may_be_there(key)? { self.stored_row(&place, key)? } else { None };
-        self.seen.note(place, tombstone(row.as_ref()));
-        Ok(row)
+        self.read_record(key)
     }
 
     async fn is_wiped(&mut self, post: &RecordRef, rev: Tid) -> Result<bool> {
         if !self.may_be_wiped(post, rev)? {
             return Ok(false);
         }
-        Ok(self.record(post).await?.is_some_and(|row| rev < row.wiped))
+        Ok(self.read_record(post)?.is_some_and(|row| rev < row.wiped))
     }
 
-    async fn put_record(&mut self, record: &RecordRef, row: RecordRow) -> Result<()> {
-        self.lift_bounds(record, &row)?;
-        let key = Slice::from(records::key(record));
-        self.index_tombstone(&key, record, tombstone(Some(&row)))?;
-        self.overlay.put(Table::Records, key, records::encode(&record.rkey, &row));
-        Ok(())
+    async fn put_record(&mut self, key: &RecordRef, row: RecordRow) -> Result<()> {
+        self.write_record(key, Some(&row))
     }
 
-    async fn remove_record(&mut self, record: &RecordRef) -> Result<()> {
-        let key = Slice::from(records::key(record));
-        self.index_tombstone(&key, record, None)?;
-        self.overlay.remove(Table::Records, key);
-        Ok(())
+    async fn remove_record(&mut self, key: &RecordRef) -> Result<()> {
+        self.write_record(key, None)
     }
 
     async fn records_of(
@@ -266,24 +254,7 @@ impl Txn for EmbeddedTxn {
         after: Option<(Collection, RecordKey)>,
         n: usize,
     ) -> Result<Vec<(RecordRef, RecordRow)>> {
-        let prefix = actors::number(actor);
-        let after = after.map(|(collection, rkey)| records::key(&RecordRef { actor, collection, rkey }));
-        let from = after.as_deref().map_or(Bound::Included(&prefix[..]), Bound::Excluded);
-        let mut found = Vec::new();
-        if n > 0 {
-            self.overlay.scan(
-                Table::Records,
-                from,
-                after_prefix(&prefix).as_deref(),
-                &mut |key, value| {
-                    let record = records::read_key(key)?;
-                    let row = records::decode(&record.rkey, value)?;
-                    found.push((record, row));
-                    Ok(found.len() < n)
-                },
-            )?;
-        }
-        Ok(found)
+        self.records_page(actor, after, n)
     }
 
     async fn tombstones_before(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {

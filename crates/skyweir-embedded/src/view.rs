@@ -15,7 +15,7 @@ use crate::hinted;
 use crate::store::Inner;
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, after_prefix, feeds, followers, follows, items, meta, records, syncs, tasks,
+    Table, actors, after_prefix, feeds, follow_blocks, followers, items, meta, record_blocks, syncs, tasks,
 };
 
 /// After so many single reads others get their turn.
@@ -87,7 +87,7 @@ impl EmbeddedView {
         caches.of_follows.miss();
         match best {
             Best::ReadAll => Ok(cache::page(&self.read_follows(viewer).await?, after, n)),
-            _ => self.follows_page(viewer, after, n),
+            _ => follow_blocks::page(&self.moment, viewer, after, n),
         }
     }
 
@@ -110,7 +110,7 @@ impl EmbeddedView {
     async fn read_follows(&self, viewer: ActorId) -> Result<Arc<[ActorId]>> {
         let mut all = Vec::new();
         loop {
-            let page = self.follows_page(viewer, all.last().copied(), PAGE)?;
+            let page = follow_blocks::page(&self.moment, viewer, all.last().copied(), PAGE)?;
             all.extend_from_slice(&page);
             if page.len() < PAGE {
                 break;
@@ -138,21 +138,6 @@ impl EmbeddedView {
             }
         }
         Ok(answers)
-    }
-
-    fn follows_page(&self, of: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
-        let mut page = Vec::with_capacity(n.min(10_000));
-        if n == 0 {
-            return Ok(page);
-        }
-        let from = follows::key(of, after.unwrap_or_default());
-        let from = if after.is_some() { Bound::Excluded(&from[..]) } else { Bound::Included(&from[..]) };
-        let to = after_prefix(&actors::number(of));
-        self.moment.scan(Table::Follows, from, to.as_deref(), &mut |key, _| {
-            page.push(follows::read_key(key)?.1);
-            Ok(page.len() < n)
-        })?;
-        Ok(page)
     }
 
     fn feed(&self, ask: &FeedAsk, n: usize) -> Result<Vec<FeedEntry>> {
@@ -209,11 +194,7 @@ impl View for EmbeddedView {
     }
 
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
-        self.each(keys, |key| {
-            let stored = self.moment.get(Table::Records, &records::key(key))?;
-            stored.map(|bytes| records::decode(&key.rkey, &bytes)).transpose()
-        })
-        .await
+        self.each(keys, |key| record_blocks::record(&self.moment, key)).await
     }
 
     async fn feeds(&self, asks: &[FeedAsk], n: usize) -> Result<Vec<Vec<FeedEntry>>> {
@@ -240,7 +221,7 @@ impl View for EmbeddedView {
                 Some(all) => any.extend(group.iter().map(|(_, author)| cache::holds(&all, *author))),
                 None => {
                     let look_up = |(follower, subject): &(ActorId, ActorId)| {
-                        self.moment.has(Table::Follows, &follows::key(*follower, *subject))
+                        follow_blocks::edge(&self.moment, *follower, *subject).map(|edge| edge.is_some())
                     };
                     any.extend(self.each(group, look_up).await?);
                 }

@@ -159,3 +159,58 @@ async fn what_was_cut_off_or_is_not_empty_is_refused() {
     let refused = Bulk::begin(config(&dir), BulkConfig::default()).map(drop).unwrap_err().to_string();
     assert!(refused.contains("holds accounts already"), "{refused}");
 }
+
+/// Follows in blocks change as those do that came one by one.
+#[tokio::test]
+async fn many_follows_are_in_blocks_that_change_further() {
+    const SUBJECTS: u32 = 3_000;
+    // one that has rows only, one with a block, one with very many; the last has further records too
+    let follows = [(0, 15), (1, 16), (2, 2_500)];
+    let key = |n: u32| {
+        let text = Tid::from_parts(1_650_000_000_000_000 + u64::from(n * 7 % SUBJECTS) * 9_999_999_999, 3);
+        RecordKey::parse(&text.to_string()).unwrap()
+    };
+    let further = RecordKey::parse(&Tid::from_parts(1_800_000_000_000_000, 0).to_string()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
+    for n in 0..SUBJECTS {
+        bulk.actor(&Did::parse(&format!("did:web:a{n}.example.com")).unwrap()).unwrap();
+    }
+    for (follower, count) in follows {
+        for subject in 0..count {
+            bulk.follow(ActorId(follower), ActorId(subject), &key(subject), Tid(9)).unwrap();
+        }
+    }
+    bulk.follow(ActorId(2), ActorId(7), &further, Tid(9)).unwrap();
+    let mut store = bulk.finish(&mut |_| {}).await.unwrap();
+    for round in 0..2 {
+        let view = store.view().await.unwrap();
+        for (follower, count) in follows {
+            // every third one is gone in the second round, but for the edge with another record
+            let is_left = |n: &u32| round == 0 || n % 3 != 1 || (follower, *n) == (2, 7);
+            let wanted: Vec<_> = (0..count).filter(is_left).map(ActorId).collect();
+            assert_eq!(view.follows(ActorId(follower), None, 10_000).await.unwrap(), wanted);
+            let pairs: Vec<_> = wanted.iter().map(|subject| (ActorId(follower), *subject)).collect();
+            let edges = view.edges(&pairs).await.unwrap();
+            for (subject, edge) in wanted.iter().zip(edges) {
+                let moved = round == 1 && (follower, subject.0) == (2, 7);
+                assert_eq!(edge, Some(if moved { further.clone() } else { key(subject.0) }));
+            }
+        }
+        drop((view, store));
+        let report = check(&config(&dir).data_dir).unwrap();
+        assert!(report.is_sound(), "{report}");
+        store = EmbeddedStore::open(config(&dir)).unwrap();
+        let mut txn = store.begin().await.unwrap();
+        for (follower, count) in follows {
+            for subject in (1..count).step_by(3).filter(|_| round == 0) {
+                let rkey = key(subject);
+                let gone = txn.remove_follow(ActorId(follower), ActorId(subject), &rkey).await.unwrap();
+                assert_eq!(gone, (follower, subject) != (2, 7));
+                let actor = ActorId(follower);
+                txn.remove_record(&RecordRef { actor, collection: Collection::Follow, rkey }).await.unwrap();
+            }
+        }
+        txn.commit().await.unwrap();
+    }
+}

@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use skyweir_store::{RecordBody, RecordRow, Result};
-use skyweir_types::{ActorId, Collection, Did, RecordKey, RecordRef, Tid};
+use skyweir_types::{ActorId, Collection, Did, RecordRef, Tid};
 
 use super::sorter::{Row, Sorter};
 use super::{BulkProgress, FollowRow, Other, Others};
-use crate::db::Db;
-use crate::error::corrupt;
+use crate::codec::tid_rkey;
+use crate::db::{Db, Ingest};
+use crate::table::blocks::{self, Packed as _};
+use crate::table::follow_blocks::{self, FollowBlocks};
 use crate::table::follows::Edge;
-use crate::table::heads::{Bounds, Head, Packed};
+use crate::table::heads::{Bounds, Folded, Head, Packed};
+use crate::table::record_blocks::{self, RecordBlocks};
 use crate::table::{Table, actors, followers, follows, meta, records};
 
 /// Progress is told after so many rows.
@@ -44,6 +47,7 @@ impl Row for EdgeRow {
 pub(super) struct Counts {
     follows: Vec<u32>,
     followers: Vec<u32>,
+    /// The greatest key of each account's follow records.
     last: Vec<Tid>,
 }
 
@@ -61,7 +65,7 @@ pub(super) fn write(
     let mut counts =
         Counts { follows: vec![0; accounts], followers: vec![0; accounts], last: vec![Tid::ZERO; accounts] };
     let mut edges = Sorter::new(folder, "followers", memory);
-    let (mut by_key, mut by_subject) = (db.ingest(Table::Records)?, db.ingest(Table::Follows)?);
+    let mut follows = Follows::begin(db)?;
     let mut sorted = rows.sorted()?;
     let mut next = sorted.next()?;
     let mut done = 0;
@@ -83,28 +87,75 @@ pub(super) fn write(
         }
         of_one.extend(held);
         keep_one_each(&mut of_one, others)?;
-        let mut edges_of_one = Vec::with_capacity(of_one.len());
-        for (follows, row) in of_one.iter().enumerate() {
-            let place = place(row)?;
-            let body = RecordBody::Follow { subject: ActorId(row.subject) };
-            let value =
-                records::encode(&place.rkey, &RecordRow { rev: Tid(row.rev), wiped: Tid::ZERO, body });
-            by_key.put(&records::key(&place), &value)?;
-            edges_of_one.push((row.subject, Edge::new(&place.rkey, follows as u32)));
-        }
-        edges_of_one.sort_unstable_by_key(|(subject, _)| *subject);
-        for (subject, edge) in &edges_of_one {
-            by_subject
-                .put(&follows::key(ActorId(first.follower), ActorId(*subject)), &follows::encode(edge))?;
-            edges.push(EdgeRow(u64::from(*subject) << 32 | u64::from(first.follower)))?;
+        follows.write(ActorId(first.follower), &of_one)?;
+        for row in &of_one {
+            edges.push(EdgeRow(u64::from(row.subject) << 32 | u64::from(row.follower)))?;
         }
         counts.follows[first.follower as usize] = of_one.len() as u32;
         counts.last[first.follower as usize] = of_one.last().map_or(Tid::ZERO, |row| Tid(row.rkey));
     }
-    by_key.finish()?;
-    by_subject.finish()?;
+    follows.finish()?;
     by_author(db, edges, &mut counts.followers, tell)?;
     Ok(counts)
+}
+
+/// The tables of records and follows: blocks for accounts that follow many, rows for the others.
+struct Follows<'a> {
+    records: Ingest<'a>,
+    record_blocks: Ingest<'a>,
+    edges: Ingest<'a>,
+    edge_blocks: Ingest<'a>,
+}
+
+impl<'a> Follows<'a> {
+    fn begin(db: &'a Db) -> Result<Self> {
+        Ok(Self {
+            records: db.ingest(Table::Records)?,
+            record_blocks: db.ingest(Table::RecordBlocks)?,
+            edges: db.ingest(Table::Follows)?,
+            edge_blocks: db.ingest(Table::FollowBlocks)?,
+        })
+    }
+
+    /// Writes what an account follows, one record for each edge, in the order of their keys.
+    fn write(&mut self, follower: ActorId, of_one: &[FollowRow]) -> Result<()> {
+        let is_packed = has_blocks_of_follows(of_one.len() as u32);
+        let (mut packed, mut packed_edges) = (Vec::new(), Vec::new());
+        let mut edges = Vec::with_capacity(of_one.len());
+        for (before, row) in of_one.iter().enumerate() {
+            let (place, subject) = (place(row)?, ActorId(row.subject));
+            edges.push((subject, Edge::new(&place.rkey, before as u32)));
+            let body = RecordBody::Follow { subject };
+            let record = RecordRow { rev: Tid(row.rev), wiped: Tid::ZERO, body };
+            match record_blocks::Entry::of(Tid(row.rkey), &record).filter(|_| is_packed) {
+                Some(entry) => packed.push(entry),
+                None => self.records.put(&records::key(&place), &records::encode(&place.rkey, &record))?,
+            }
+        }
+        edges.sort_unstable_by_key(|(subject, _)| *subject);
+        for (subject, edge) in edges {
+            match edge {
+                Edge::Hinted(hint) if is_packed => packed_edges.push(follow_blocks::Entry { subject, hint }),
+                edge => self.edges.put(&follows::key(follower, subject), &follows::encode(&edge))?,
+            }
+        }
+        for (key, block) in blocks::split::<RecordBlocks>(follower, &packed, RecordBlocks::LAST) {
+            self.record_blocks.put(&key, &block)?;
+        }
+        for (key, block) in blocks::split::<FollowBlocks>(follower, &packed_edges, FollowBlocks::LAST) {
+            self.edge_blocks.put(&key, &block)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        let Self { records, record_blocks, edges, edge_blocks } = self;
+        [records, record_blocks, edges, edge_blocks].into_iter().try_for_each(Ingest::finish)
+    }
+}
+
+fn has_blocks_of_follows(follows: u32) -> bool {
+    follows >= blocks::FIRST
 }
 
 /// Leaves the oldest record of each edge, in the order of the keys, and hands the others on.
@@ -121,7 +172,7 @@ fn keep_one_each(of_one: &mut Vec<FollowRow>, others: &mut Others) -> Result<()>
 }
 
 fn place(row: &FollowRow) -> Result<RecordRef> {
-    let rkey = RecordKey::parse(&Tid(row.rkey).to_string()).map_err(corrupt)?;
+    let rkey = tid_rkey(Tid(row.rkey))?;
     Ok(RecordRef { actor: ActorId(row.follower), collection: Collection::Follow, rkey })
 }
 
@@ -173,8 +224,10 @@ pub(super) fn accounts(db: &Db, mut dids: Vec<Did>, counts: &Counts, tell: Tell<
         by_number.put(&key, did.as_str().as_bytes())?;
         let (follows, followers) = (counts.follows[number], counts.followers[number]);
         let packed = is_packed(followers).then(Packed::default);
-        let bounds = Some(Bounds { key_us: counts.last[number].micros(), wiped: Tid::ZERO });
-        heads.put(&key, &Head { follows, followers, packed, bounds, ..Head::default() }.encode())?;
+        let last = counts.last[number];
+        let folded = has_blocks_of_follows(follows).then_some(Folded { last, ..Folded::default() });
+        let bounds = Some(Bounds { key_us: last.micros(), wiped: Tid::ZERO });
+        heads.put(&key, &Head { follows, followers, packed, folded, bounds, ..Head::default() }.encode())?;
     }
     heads.finish()?;
     by_number.finish()?;

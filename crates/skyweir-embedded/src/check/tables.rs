@@ -1,6 +1,7 @@
 //! The invariants between the tables.
 
 mod edges;
+mod packed;
 
 use std::ops::Bound;
 
@@ -14,7 +15,7 @@ use crate::rings::checkpoint;
 use crate::table::follows::Edge;
 use crate::table::heads::Head;
 use crate::table::{
-    Table, actors, duplicates, feeds, items, meta, records, reposts, syncs, tasks, tombstones,
+    Table, actors, duplicates, feeds, items, meta, record_blocks, reposts, syncs, tasks, tombstones,
 };
 
 /// Runs all of them.
@@ -22,6 +23,7 @@ pub(super) fn check(moment: &Moment, report: &mut Report) -> Result<()> {
     let tables = Tables(moment);
     tables.check_actors(report)?;
     tables.check_edges(report)?;
+    tables.check_packed(report)?;
     tables.check_records(report)?;
     tables.check_items(report)?;
     tables.check_reposts(report)?;
@@ -44,8 +46,7 @@ impl Tables<'_> {
     }
 
     fn row(&self, record: &RecordRef) -> Result<Option<RecordRow>> {
-        let stored = self.0.get(Table::Records, &records::key(record))?;
-        stored.map(|bytes| records::decode(&record.rkey, &bytes)).transpose()
+        record_blocks::record(self.0, record)
     }
 
     fn item(&self, id: ItemId) -> Result<Option<Item>> {
@@ -95,9 +96,7 @@ impl Tables<'_> {
         let mut dead = Finding::new("the index of tombstones agrees with the records");
         let mut inside = Finding::new("no record is beyond the bounds of its account");
         let mut of: Option<(ActorId, Head)> = None;
-        self.all(Table::Records, &mut |key, value| {
-            let record = records::read_key(key)?;
-            let row = records::decode(&record.rkey, value)?;
+        self.all_records(&mut |record, row| {
             report.holdings.records += 1;
             let head = match of.filter(|(actor, _)| *actor == record.actor) {
                 Some((_, head)) => head,
@@ -109,15 +108,15 @@ impl Tables<'_> {
                 inside.expect(holds, || format!("{record:?}"));
             }
             let holds = match &row.body {
-                RecordBody::Post { item, .. } => self.item(*item)?.is_some_and(|item| is_of(&item, &record)),
+                RecordBody::Post { item, .. } => self.item(*item)?.is_some_and(|item| is_of(&item, record)),
                 RecordBody::Repost { item: Some(item), subject, .. } => {
                     let linked = match subject {
                         Some(post) if post.collection == Collection::Post => {
-                            self.has(Table::Reposts, &reposts::key(post, &record))?
+                            self.has(Table::Reposts, &reposts::key(post, record))?
                         }
                         _ => true,
                     };
-                    linked && self.item(*item)?.is_some_and(|item| is_of(&item, &record))
+                    linked && self.item(*item)?.is_some_and(|item| is_of(&item, record))
                 }
                 RecordBody::Repost { item: None, .. } => true,
                 RecordBody::Follow { subject } => {
@@ -130,13 +129,13 @@ impl Tables<'_> {
                     first || self.has(Table::Duplicates, &further)?
                 }
                 RecordBody::Tombstone { at_ms } => {
-                    let indexed = self.has(Table::Tombstones, &tombstones::key(*at_ms, &record))?;
+                    let indexed = self.has(Table::Tombstones, &tombstones::key(*at_ms, record))?;
                     dead.expect(indexed, || format!("{record:?} isn't in the index"));
                     true
                 }
             };
             living.expect(holds, || format!("{record:?}"));
-            Ok(true)
+            Ok(())
         })?;
         self.all(Table::Tombstones, &mut |key, _| {
             let (at_ms, record) = tombstones::read_key(key)?;

@@ -6,7 +6,8 @@
 //! (packed); if there were ever more of them, which are in `duplicates`: the last one's number and the number up to
 //! which all are gone, as varints.
 //!
-//! An edge without records isn't there. Who follows whom the other way round is in [`super::followers`].
+//! An edge without records isn't there, nor is one that is in [`super::follow_blocks`]. Who follows whom the other way
+//! round is in [`super::followers`].
 
 use skyweir_store::Result;
 use skyweir_types::{ActorId, RecordKey, Tid};
@@ -50,6 +51,23 @@ impl Hint {
             0..FEW => Some(Self::Coarse((since >> COARSE) as u8)),
             FEW..MANY => Some(Self::Fine((since >> FINE) as u32)),
             MANY.. => None,
+        }
+    }
+
+    /// Appends its bytes.
+    pub(crate) fn push(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Coarse(hint) => out.push(hint),
+            Self::Fine(hint) => out.extend_from_slice(&hint.to_be_bytes()[1..]),
+        }
+    }
+
+    /// Back from [`Hint::push`]; `None` if these bytes are no hint.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        match *bytes {
+            [hint] => Some(Self::Coarse(hint)),
+            [a, b, c] => Some(Self::Fine(u32::from_be_bytes([0, a, b, c]))),
+            _ => None,
         }
     }
 
@@ -114,26 +132,24 @@ impl Keyed {
 
 /// The bytes of a value.
 pub(crate) fn encode(edge: &Edge) -> Vec<u8> {
-    let edge = match edge {
-        Edge::Hinted(Hint::Coarse(hint)) => return vec![*hint],
-        Edge::Hinted(Hint::Fine(hint)) => return hint.to_be_bytes()[1..].to_vec(),
-        Edge::Keyed(edge) => edge,
-    };
     let mut out = Vec::with_capacity(9);
-    push_rkey(&mut out, &edge.first);
-    if edge.last > 0 {
-        push_varint(&mut out, edge.last);
-        push_varint(&mut out, edge.gone);
+    match edge {
+        Edge::Hinted(hint) => hint.push(&mut out),
+        Edge::Keyed(edge) => {
+            push_rkey(&mut out, &edge.first);
+            if edge.last > 0 {
+                push_varint(&mut out, edge.last);
+                push_varint(&mut out, edge.gone);
+            }
+        }
     }
     out
 }
 
 /// Back from [`encode`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Edge> {
-    match *bytes {
-        [hint] => return Ok(Edge::Hinted(Hint::Coarse(hint))),
-        [a, b, c] => return Ok(Edge::Hinted(Hint::Fine(u32::from_be_bytes([0, a, b, c])))),
-        _ => {}
+    if let Some(hint) = Hint::read(bytes) {
+        return Ok(Edge::Hinted(hint));
     }
     let mut reader = Reader::new("follows", bytes);
     let first = reader.rkey()?;

@@ -1,12 +1,13 @@
 //! What changes about an account: its row, its counts, the time of its newest item.
 //!
 //! Table `heads`: key: number, u32 BE. Value: flags as varint (bits 0–1 status, 2 a resync is under way, 3 has a
-//! newest, 4 was deleted once, 5 has blocks of followers, 8 has bounds, 9 a post of it was wiped), varints `follows`
-//! and `followers`, signed varint `status_us`, then by flags: `gone` u64 BE; `newest` as signed varint; of the bounds
-//! `key_us` as signed varint distance from the newest's time if there is one, and `wiped` u64 BE; the resync's rev u64
-//! BE and stream time as signed varint; of the followers the layer and its rows as varints, then nothing or how far the
-//! layer before is folded as varint. `newest` and `key_us` may be up to a minute further than they are. An account
-//! without a value is active and has nothing.
+//! newest, 4 was deleted once, 5 has blocks of followers, 6 its follows were folded, 7 it is known where loose ones
+//! begin, 8 has bounds, 9 a post of it was wiped), varints `follows` and `followers`, signed varint `status_us`, then by
+//! flags: `gone` u64 BE; `newest` as signed varint; of the bounds `key_us` as signed varint distance from the newest's
+//! time if there is one, and `wiped` u64 BE; the resync's rev u64 BE and stream time as signed varint; of its follows
+//! the loose rows as varint and the last packed record u64 BE, then where loose ones begin u64 BE; of the followers the
+//! layer and its rows as varints, then nothing or how far the layer before is folded as varint. `newest` and `key_us`
+//! may be up to a minute further than they are. An account without a value is active and has nothing.
 
 use skyweir_store::{AccountInfo, AccountRow, Result, SyncMark};
 use skyweir_types::{AccountStatus, Tid};
@@ -17,6 +18,8 @@ const SYNCING: u64 = 4;
 const HAS_NEWEST: u64 = 8;
 const GONE: u64 = 16;
 const PACKED: u64 = 32;
+const FOLDED: u64 = 64;
+const HAS_BELOW: u64 = 128;
 const BOUNDED: u64 = 256;
 const WIPED: u64 = 512;
 
@@ -32,6 +35,32 @@ pub(crate) struct Packed {
     pub(crate) rows: u32,
     /// The layer before is being folded into the blocks, and is so below this follower.
     pub(crate) folding: Option<u32>,
+}
+
+/// What became of an account's follow records when they were folded into blocks, and their edges with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folded {
+    /// No more rows than this could be folded now; `u32::MAX`: nobody has counted them.
+    pub(crate) loose: u32,
+    /// No record with a greater key is in a block.
+    pub(crate) last: Tid,
+    /// The records of such rows have greater keys than `last`, or none below this one.
+    pub(crate) below: Option<Tid>,
+}
+
+impl Folded {
+    /// Where the rows begin that can be folded.
+    pub(crate) fn from(&self) -> Tid {
+        self.below.unwrap_or(Tid(self.last.0.saturating_add(1)))
+    }
+
+    /// Counts a row that can be folded.
+    pub(crate) fn loosen(&mut self, tid: Tid) {
+        self.loose = self.loose.saturating_add(1);
+        if tid < self.from() {
+            self.below = Some(tid);
+        }
+    }
 }
 
 /// What no record of an account goes beyond, so that what does needs no look-up. Never lowered.
@@ -60,6 +89,8 @@ pub(crate) struct Head {
     pub(crate) newest: i64,
     /// `None`: its followers are all in rows.
     pub(crate) packed: Option<Packed>,
+    /// `None`: its follows and their records are all in rows.
+    pub(crate) folded: Option<Folded>,
     /// `None`: of a head that wasn't written from its account's beginning on.
     pub(crate) bounds: Option<Bounds>,
     pub(crate) reach: Reach,
@@ -69,7 +100,16 @@ impl Default for Head {
     fn default() -> Self {
         let row = AccountRow::default();
         let reach = Reach { newest: i64::MIN, key_us: 0 };
-        Self { row, follows: 0, followers: 0, newest: i64::MIN, packed: None, bounds: None, reach }
+        Self {
+            row,
+            follows: 0,
+            followers: 0,
+            newest: i64::MIN,
+            packed: None,
+            folded: None,
+            bounds: None,
+            reach,
+        }
     }
 }
 
@@ -129,6 +169,9 @@ impl Head {
         flags |= if newest > i64::MIN { HAS_NEWEST } else { 0 };
         flags |= if self.row.gone > Tid::ZERO { GONE } else { 0 };
         flags |= if self.packed.is_some() { PACKED } else { 0 };
+        flags |= if self.folded.is_some() { FOLDED } else { 0 };
+        let below = self.folded.and_then(|folded| folded.below);
+        flags |= if below.is_some() { HAS_BELOW } else { 0 };
         flags |= if self.bounds.is_some() { BOUNDED } else { 0 };
         flags |= if self.bounds.is_some_and(|bounds| bounds.wiped > Tid::ZERO) { WIPED } else { 0 };
         let mut out = Vec::with_capacity(32);
@@ -152,6 +195,13 @@ impl Head {
         if let Some(sync) = self.row.sync {
             out.extend_from_slice(&sync.rev.0.to_be_bytes());
             push_signed(&mut out, sync.since_ms);
+        }
+        if let Some(folded) = self.folded {
+            push_varint(&mut out, folded.loose.into());
+            out.extend_from_slice(&folded.last.0.to_be_bytes());
+        }
+        if let Some(below) = below {
+            out.extend_from_slice(&below.0.to_be_bytes());
         }
         if let Some(packed) = self.packed {
             push_varint(&mut out, packed.layer.into());
@@ -186,6 +236,15 @@ impl Head {
             0 => None,
             _ => Some(SyncMark { rev: Tid(reader.u64()?), since_ms: reader.signed()? }),
         };
+        let folded = match flags & (FOLDED | HAS_BELOW) {
+            0 => None,
+            HAS_BELOW => return Err(reader.bad()),
+            with => Some(Folded {
+                loose: reader.small()?,
+                last: Tid(reader.u64()?),
+                below: if with & HAS_BELOW == 0 { None } else { Some(Tid(reader.u64()?)) },
+            }),
+        };
         let packed = match flags & PACKED {
             0 => None,
             _ => Some(Packed {
@@ -197,7 +256,7 @@ impl Head {
         reader.end()?;
         let row = AccountRow { status, status_us, gone, sync };
         let reach = Reach { newest, key_us: bounds.map_or(0, |bounds| bounds.key_us) };
-        Ok(Self { row, follows, followers, newest, packed, bounds, reach })
+        Ok(Self { row, follows, followers, newest, packed, folded, bounds, reach })
     }
 }
 
@@ -212,15 +271,17 @@ mod tests {
         fn round_trip(
             status in 0..3usize, status_us: i64, gone in arb::tid(), sync in prop::option::of((arb::tid(), any::<i64>())),
             follows: u32, followers: u32, newest: i64, packed in prop::option::of(any::<(u16, u32, Option<u32>)>()),
+            folded in prop::option::of((any::<u32>(), arb::tid(), prop::option::of(arb::tid()))),
             bounds in prop::option::of((any::<u64>(), prop_oneof![Just(Tid::ZERO), arb::tid()])),
         ) {
             let status = [AccountStatus::Active, AccountStatus::Hidden, AccountStatus::Deleted][status];
             let sync = sync.map(|(rev, since_ms)| SyncMark { rev, since_ms });
             let packed = packed.map(|(layer, rows, folding)| Packed { layer, rows, folding });
+            let folded = folded.map(|(loose, last, below)| Folded { loose, last, below });
             let bounds = bounds.map(|(key_us, wiped)| Bounds { key_us, wiped });
             let row = AccountRow { status, status_us, gone, sync };
             let reach = Reach { newest, key_us: bounds.map_or(0, |bounds| bounds.key_us) };
-            let head = Head { row, follows, followers, newest, packed, bounds, reach };
+            let head = Head { row, follows, followers, newest, packed, folded, bounds, reach };
             prop_assert_eq!(Head::decode(&head.encode()).unwrap(), head);
         }
 
@@ -244,6 +305,14 @@ mod tests {
                 prop_assert!(read_us >= key_us && read_us <= key_us + AHEAD_MS as u64 * 1_000);
                 prop_assert_eq!(read.follows, head.follows);
             }
+        }
+
+        #[test]
+        fn no_loose_row_is_forgotten(last in arb::tid(), loose in prop::collection::vec(arb::tid(), 0..9)) {
+            let mut folded = Folded { last, ..Folded::default() };
+            loose.iter().for_each(|tid| folded.loosen(*tid));
+            prop_assert!(loose.iter().all(|tid| folded.from() <= *tid));
+            prop_assert_eq!(folded.loose as usize, loose.len());
         }
     }
 }

@@ -12,11 +12,12 @@ use skyweir_types::TaskId;
 
 use super::Table;
 use crate::codec::Reader;
-use crate::db::Read;
+use crate::db::{Db, Read};
 
 /// The format that this program reads and writes.
 pub(crate) const FORMAT: u32 = 3;
-/// All that a directory of this format holds is as well formed in [`FORMAT`].
+/// A format whose tables are read as they are: it lacks blocks of follows and of their records, all are rows, and heads
+/// have no bounds.
 const OLDER: u32 = 2;
 
 pub(crate) const KEY_FORMAT: &[u8] = b"format";
@@ -38,17 +39,28 @@ pub(crate) fn refuse_unfinished_load(read: &impl Read, dir: &Path) -> Result<()>
     }
 }
 
-/// Refuses a format that we can't read. Returns whether it is ours, or an older one whose mark has to be lifted.
-pub(crate) fn check_format(bytes: &[u8]) -> Result<bool> {
+/// Refuses a format that isn't ours, nor one that we read as it is.
+pub(crate) fn check_format(bytes: &[u8]) -> Result<()> {
     let mut reader = Reader::new("meta", bytes);
     let found = reader.u32()?;
     if found == FORMAT || found == OLDER {
-        return Ok(found == FORMAT);
+        return Ok(());
     }
     Err(Error::Unavailable(format!(
         "the data directory has format {found}, this program reads formats {OLDER} and {FORMAT}; run the version \
          that wrote it, or index again into an empty directory"
     )))
+}
+
+/// Sets our format in a directory of one that is read as it is: programs that know only that refuse it from now on.
+pub(crate) fn raise_format(db: &Db) -> Result<()> {
+    let format = FORMAT.to_be_bytes();
+    if db.snapshot().get(Table::Meta, KEY_FORMAT)?.is_some_and(|found| *found == format[..]) {
+        return Ok(());
+    }
+    let mut mark = db.synced_batch(1);
+    mark.put(Table::Meta, KEY_FORMAT, format);
+    mark.commit()
 }
 
 /// Reads a counter.
@@ -130,7 +142,8 @@ mod tests {
 
     #[test]
     fn another_format_is_refused_by_name() {
-        assert!(check_format(&FORMAT.to_be_bytes()).unwrap() && !check_format(&OLDER.to_be_bytes()).unwrap());
+        check_format(&FORMAT.to_be_bytes()).unwrap();
+        check_format(&OLDER.to_be_bytes()).unwrap();
         let text = check_format(&9u32.to_be_bytes()).unwrap_err().to_string();
         assert!(text.contains("format 9") && text.contains(&format!("{OLDER} and {FORMAT}")), "{text}");
     }

@@ -1,13 +1,16 @@
 //! The tables: one file each, with its layout, its key and value codec and a round-trip property.
 
 pub(crate) mod actors;
+pub(crate) mod blocks;
 pub(crate) mod duplicates;
 pub(crate) mod feeds;
+pub(crate) mod follow_blocks;
 pub(crate) mod followers;
 pub(crate) mod follows;
 pub(crate) mod heads;
 pub(crate) mod items;
 pub(crate) mod meta;
+pub(crate) mod record_blocks;
 pub(crate) mod records;
 pub(crate) mod reposts;
 pub(crate) mod syncs;
@@ -22,12 +25,14 @@ pub(crate) enum Table {
     Actors,
     Heads,
     Records,
+    RecordBlocks,
     Tombstones,
     Syncs,
     Items,
     Feeds,
     Reposts,
     Follows,
+    FollowBlocks,
     Followers,
     FollowerBlocks,
     Duplicates,
@@ -35,18 +40,20 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Meta,
         Self::Dids,
         Self::Actors,
         Self::Heads,
         Self::Records,
+        Self::RecordBlocks,
         Self::Tombstones,
         Self::Syncs,
         Self::Items,
         Self::Feeds,
         Self::Reposts,
         Self::Follows,
+        Self::FollowBlocks,
         Self::Followers,
         Self::FollowerBlocks,
         Self::Duplicates,
@@ -61,12 +68,14 @@ impl Table {
             Self::Actors => "actors",
             Self::Heads => "heads",
             Self::Records => "records",
+            Self::RecordBlocks => "record_blocks",
             Self::Tombstones => "tombstones",
             Self::Syncs => "syncs",
             Self::Items => "items",
             Self::Feeds => "feeds",
             Self::Reposts => "reposts",
             Self::Follows => "follows",
+            Self::FollowBlocks => "follow_blocks",
             Self::Followers => "followers",
             Self::FollowerBlocks => "follower_blocks",
             Self::Duplicates => "duplicates",

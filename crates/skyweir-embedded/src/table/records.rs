@@ -5,11 +5,12 @@
 //! the upper two of the rev's clock id), the other eight bits of that clock id, the rev's time as signed varint distance
 //! in microseconds from the record key's if that is a TID, `wiped` u64 BE, then the body: post: item varint and CID;
 //! repost: item varint, CID, subject as account, collection and packed key; follow: subject varint; tombstone: stream
-//! time as signed varint.
+//! time as signed varint. A follow may be in [`super::record_blocks`] instead.
 
 use skyweir_store::{RecordBody, RecordRow, Result};
 use skyweir_types::{ActorId, Collection, ItemId, RecordKey, RecordRef, Tid};
 
+use super::after_prefix;
 use crate::codec::{Reader, push_rkey, push_signed, push_tid, push_varint, rkey_tid};
 
 const FOLLOW: u8 = 2;
@@ -59,18 +60,21 @@ pub(crate) fn follow_key(actor: ActorId, tid: Tid) -> Vec<u8> {
     out
 }
 
-/// Back from [`follow_key`], with the subject; `None` if it is a tombstone or another record.
-pub(crate) fn read_follow(key: &[u8], value: &[u8]) -> Result<Option<(Tid, ActorId)>> {
+/// The end of all keys that [`follow_key`] gives for an account.
+pub(crate) fn follow_end(actor: ActorId) -> Option<Vec<u8>> {
+    let mut keys = follow_key(actor, Tid::ZERO);
+    keys.truncate(keys.len() - size_of::<Tid>());
+    after_prefix(&keys)
+}
+
+/// A row under a key that [`follow_key`] gave: a living follow or a tombstone.
+pub(crate) fn read_follow(key: &[u8], value: &[u8]) -> Result<(Tid, RecordRow)> {
     let mut reader = Reader::new("records", key);
     reader.take(4)?;
     let is_follow = reader.u8()? == FOLLOW;
-    let Some(tid) = reader.tid_key()?.filter(|_| is_follow) else { return Ok(None) };
+    let tid = reader.tid_key()?.filter(|_| is_follow).ok_or_else(|| reader.bad())?;
     reader.end()?;
-    // the subject is there whatever the rev's time counts from
-    match decode_from(0, value)?.body {
-        RecordBody::Follow { subject } => Ok(Some((tid, subject))),
-        _ => Ok(None),
-    }
+    decode_from(tid.0 >> CLOCK_BITS, value).map(|row| (tid, row))
 }
 
 /// Clock ids are the low bits of a TID, its time the others.

@@ -3,16 +3,24 @@
 use std::ops::Bound;
 
 use skyweir_store::{RecordBody, Result};
-use skyweir_types::{ActorId, Collection, RecordKey, RecordRef, Tid};
+use skyweir_types::{ActorId, Collection, RecordKey, RecordRef};
 
 use super::EmbeddedTxn;
-use crate::codec::rkey_tid;
+use crate::codec::{rkey_tid, tid_rkey};
 use crate::db::Read;
 use crate::error::corrupt;
 use crate::hinted;
 use crate::table::duplicates::Row;
+use crate::table::follow_blocks::FollowBlocks;
 use crate::table::follows::{Edge, Hint, Keyed};
-use crate::table::{Table, after_prefix, duplicates, followers, follows, records};
+use crate::table::{Table, after_prefix, blocks, duplicates, followers, follows, records};
+
+/// How an edge is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Row,
+    Block,
+}
 
 impl EmbeddedTxn {
     /// Adds a record. Returns whether the edge is new.
@@ -23,9 +31,12 @@ impl EmbeddedTxn {
         rkey: &RecordKey,
     ) -> Result<bool> {
         let mut edge = match self.edge(follower, subject)? {
-            Some(Edge::Keyed(edge)) => edge,
-            Some(Edge::Hinted(hint)) => match self.other_record(follower, subject, hint, rkey)? {
-                Some(first) => Keyed::one(first),
+            Some((Edge::Keyed(edge), _)) => edge,
+            Some((Edge::Hinted(hint), place)) => match self.other_record(follower, subject, hint, rkey)? {
+                Some(first) => {
+                    self.remove_edge(follower, subject, place)?;
+                    Keyed::one(first)
+                }
                 None if hint.fits(rkey) => return Ok(false),
                 None => return Err(hinted::lost(follower, subject)),
             },
@@ -57,13 +68,13 @@ impl EmbeddedTxn {
         subject: ActorId,
         rkey: &RecordKey,
     ) -> Result<bool> {
-        let mut edge = match self.edge(follower, subject)? {
-            Some(Edge::Keyed(edge)) => edge,
-            Some(Edge::Hinted(hint)) => {
+        let (mut edge, place) = match self.edge(follower, subject)? {
+            Some((Edge::Keyed(edge), place)) => (edge, place),
+            Some((Edge::Hinted(hint), place)) => {
                 let is_it = hint.fits(rkey)
                     && (self.is_follow(follower, subject, rkey)?
                         || self.other_record(follower, subject, hint, rkey)?.is_none());
-                return if is_it { self.end_edge(follower, subject) } else { Ok(false) };
+                return if is_it { self.end_edge(follower, subject, place) } else { Ok(false) };
             }
             None => return Ok(false),
         };
@@ -80,11 +91,11 @@ impl EmbeddedTxn {
             self.put_edge(follower, subject, &Edge::Keyed(edge));
             return Ok(false);
         }
-        self.end_edge(follower, subject)
+        self.end_edge(follower, subject, place)
     }
 
-    fn end_edge(&mut self, follower: ActorId, subject: ActorId) -> Result<bool> {
-        self.overlay.remove(Table::Follows, follows::key(follower, subject).to_vec());
+    fn end_edge(&mut self, follower: ActorId, subject: ActorId, place: Kept) -> Result<bool> {
+        self.remove_edge(follower, subject, place)?;
         self.set_follower(subject, follower, false)?;
         self.count_edge(follower, subject, -1)?;
         Ok(true)
@@ -106,18 +117,34 @@ impl EmbeddedTxn {
         Ok(())
     }
 
-    fn edge(&mut self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
+    fn edge(&mut self, follower: ActorId, subject: ActorId) -> Result<Option<(Edge, Kept)>> {
         if self.head(follower)?.follows == 0 || self.head(subject)?.followers == 0 {
             return Ok(None);
         }
-        let stored = self.overlay.get(Table::Follows, &follows::key(follower, subject))?;
-        stored.map(|bytes| follows::decode(&bytes)).transpose()
+        if let Some(bytes) = self.overlay.get(Table::Follows, &follows::key(follower, subject))? {
+            return Ok(Some((follows::decode(&bytes)?, Kept::Row)));
+        }
+        if self.head(follower)?.folded.is_none() {
+            return Ok(None);
+        }
+        let packed = blocks::find::<FollowBlocks>(&self.overlay, follower, subject.0.into())?;
+        Ok(packed.map(|entry| (Edge::Hinted(entry.hint), Kept::Block)))
+    }
+
+    fn remove_edge(&mut self, follower: ActorId, subject: ActorId, place: Kept) -> Result<()> {
+        match place {
+            Kept::Row => self.overlay.remove(Table::Follows, follows::key(follower, subject).to_vec()),
+            Kept::Block => {
+                blocks::take::<FollowBlocks>(&mut self.overlay, follower, subject.0.into())?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a stored record is a living follow of the subject: then it is the one of an edge that has only one.
-    fn is_follow(&self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
+    fn is_follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey) -> Result<bool> {
         let record = RecordRef { actor: follower, collection: Collection::Follow, rkey: rkey.clone() };
-        let row = self.stored_row(&records::key(&record), &record)?;
+        let (row, _) = self.stored(&records::key(&record), &record)?;
         Ok(row.is_some_and(|row| row.body == RecordBody::Follow { subject }))
     }
 
@@ -134,8 +161,7 @@ impl EmbeddedTxn {
             found = Some(tid).filter(|_| other == subject && own != Some(tid));
             Ok(found.is_none())
         })?;
-        let parse = |tid: Tid| RecordKey::parse(&tid.to_string());
-        found.map(parse).transpose().map_err(|_| corrupt("a TID is no record key"))
+        found.map(tid_rkey).transpose()
     }
 
     fn put_edge(&mut self, follower: ActorId, subject: ActorId, edge: &Edge) {

@@ -10,25 +10,34 @@ use crate::table::{Table, tombstones};
 /// So many records are known without a second look: the operation's own one is read first, its subject between.
 const SEEN: usize = 4;
 
-/// Records read or written last, with the time of those that are tombstones.
+/// Records read or written last.
 #[derive(Default)]
 pub(super) struct Seen {
-    rows: [Option<(Slice, Option<i64>)>; SEEN],
+    rows: [Option<(Slice, Known)>; SEEN],
     next: usize,
 }
 
+/// What is known of a record.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its time, if it is a tombstone.
+    pub(super) tombstone: Option<i64>,
+    /// Whether it is in a block.
+    pub(super) packed: bool,
+}
+
 impl Seen {
-    pub(super) fn note(&mut self, key: Slice, tombstone: Option<i64>) {
+    pub(super) fn note(&mut self, key: Slice, now: Known) {
         if let Some(known) = self.rows.iter_mut().flatten().find(|(seen, _)| *seen == key) {
-            known.1 = tombstone;
+            known.1 = now;
             return;
         }
-        self.rows[self.next] = Some((key, tombstone));
+        self.rows[self.next] = Some((key, now));
         self.next = (self.next + 1) % SEEN;
     }
 
-    fn get(&self, key: &[u8]) -> Option<Option<i64>> {
-        self.rows.iter().flatten().find(|(seen, _)| **seen == *key).map(|(_, tombstone)| *tombstone)
+    fn get(&self, key: &[u8]) -> Option<Known> {
+        self.rows.iter().flatten().find(|(seen, _)| **seen == *key).map(|(_, known)| *known)
     }
 }
 
@@ -41,19 +50,20 @@ pub(super) fn tombstone(row: Option<&RecordRow>) -> Option<i64> {
 }
 
 impl EmbeddedTxn {
-    /// Keeps the index in step with the record under this key.
+    /// Keeps the index in step with the record under this key, which becomes a row or nothing. Returns whether it is in
+    /// a block so far.
     pub(super) fn index_tombstone(
         &mut self,
         key: &Slice,
         record: &RecordRef,
         new: Option<i64>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let old = match self.seen.get(key) {
             Some(known) => known,
-            None => tombstone(self.stored_row(key, record)?.as_ref()),
+            None => self.stored(key, record)?.1,
         };
-        if old != new {
-            if let Some(at_ms) = old {
+        if old.tombstone != new {
+            if let Some(at_ms) = old.tombstone {
                 self.overlay.remove(Table::Tombstones, tombstones::key(at_ms, record));
             }
             if let Some(at_ms) = new {
@@ -61,7 +71,7 @@ impl EmbeddedTxn {
                 self.overlay.put(Table::Tombstones, tombstones::key(at_ms, record), []);
             }
         }
-        self.seen.note(key.clone(), new);
-        Ok(())
+        self.seen.note(key.clone(), Known { tombstone: new, packed: false });
+        Ok(old.packed)
     }
 }

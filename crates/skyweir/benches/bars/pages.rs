@@ -63,26 +63,56 @@ pub(crate) fn read(report: &mut Report, served: &Served, dir: &Path) -> Result<(
 /// A network whose edges are measured on disk.
 struct OnDisk {
     conditions: &'static str,
-    /// The follows' set, the followers', the record index.
-    what: [&'static str; 3],
+    sets: [Set; 3],
 }
+
+/// Tables that are one thing.
+struct Set {
+    what: &'static str,
+    tables: [&'static str; 2],
+    /// Bytes an edge at most; or why it is told without being judged.
+    most: std::result::Result<f64, &'static str>,
+}
+
+const FOLLOWS: [&str; 2] = ["follows", "follow_blocks"];
+const FOLLOWERS: [&str; 2] = ["followers", "follower_blocks"];
+const RECORDS: [&str; 2] = ["records", "record_blocks"];
 
 /// The crowd's.
 const CROWD: OnDisk = OnDisk {
     conditions: "edges, most of them of one author and of accounts that follow two, loaded in their order",
-    what: [
-        "bytes on disk an edge, the follows' set",
-        "bytes on disk an edge, the followers' set",
-        "bytes on disk an edge, the record index",
+    sets: [
+        Set { what: "bytes on disk an edge, the follows' set", tables: FOLLOWS, most: Ok(8.0) },
+        Set { what: "bytes on disk an edge, the followers' set", tables: FOLLOWERS, most: Ok(8.0) },
+        Set {
+            what: "bytes on disk an edge, the record index",
+            tables: RECORDS,
+            most: Err(
+                "not judged: the bar is about a network like the real one, where an account follows sixty in the \
+                       mean; a lone record is 14.5 bytes of key, rev and subject before it is a row",
+            ),
+        },
     ],
 };
 
 const SIXTY: OnDisk = OnDisk {
     conditions: "edges of accounts that follow sixty of each other, of numbers up to four million, in groups of 500 as they come",
-    what: [
-        "bytes on disk an edge, sixty follows each, the follows' set",
-        "bytes on disk an edge, sixty follows each, the followers' set",
-        "bytes on disk an edge, sixty follows each, the record index",
+    sets: [
+        Set {
+            what: "bytes on disk an edge, sixty follows each, the follows' set",
+            tables: FOLLOWS,
+            most: Ok(8.0),
+        },
+        Set {
+            what: "bytes on disk an edge, sixty follows each, the followers' set",
+            tables: FOLLOWERS,
+            most: Ok(8.0),
+        },
+        Set {
+            what: "bytes on disk an edge, sixty follows each, the record index",
+            tables: RECORDS,
+            most: Ok(16.0),
+        },
     ],
 };
 
@@ -135,9 +165,7 @@ fn on_disk(report: &mut Report, dir: &Path, edges: usize, network: &OnDisk) -> R
         ),
     );
     let database = Database::builder(dir.join("db")).open()?;
-    let sets: [(&[&str], f64); 3] =
-        [(&["follows"], 8.0), (&["followers", "follower_blocks"], 8.0), (&["records"], 16.0)];
-    for ((tables, most), what) in sets.into_iter().zip(network.what) {
+    for Set { what, tables, most } in &network.sets {
         let mut bytes = 0;
         for table in tables {
             let space = database.keyspace(table, KeyspaceCreateOptions::default)?;
@@ -149,13 +177,17 @@ fn on_disk(report: &mut Report, dir: &Path, edges: usize, network: &OnDisk) -> R
             report.note(format!("{table}: {before} bytes after flush, {after} in tables after compaction"));
             bytes += after;
         }
-        report.claim(Claim {
-            what,
-            value: bytes as f64 / edges as f64,
-            unit: "bytes",
-            limit: Limit::AtMost(most),
-            compared: Compared::published("GraphD, edge sets only", 10.0),
-        });
+        let value = bytes as f64 / edges as f64;
+        match most {
+            Ok(most) => report.claim(Claim {
+                what,
+                value,
+                unit: "bytes",
+                limit: Limit::AtMost(*most),
+                compared: Compared::published("GraphD, edge sets only", 10.0),
+            }),
+            Err(why) => report.note(format!("{what}: {} ({why})", number(value))),
+        }
     }
     Ok(())
 }

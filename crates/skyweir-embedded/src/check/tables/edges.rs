@@ -4,12 +4,11 @@ use skyweir_store::{RecordBody, Result};
 use skyweir_types::{ActorId, Collection, RecordKey, RecordRef};
 
 use super::{Finding, Report, Tables};
-use crate::db::Read;
 use crate::hinted;
 use crate::table::duplicates::{self, Row};
 use crate::table::follows::Edge;
 use crate::table::heads::{Head, Packed};
-use crate::table::{Table, actors, followers, follows};
+use crate::table::{Table, actors, follow_blocks, followers};
 
 /// How many followers are compared at a time.
 const PAGE: usize = 10_000;
@@ -41,8 +40,7 @@ impl Counts {
 
 impl Tables<'_> {
     pub(super) fn edge(&self, follower: ActorId, subject: ActorId) -> Result<Option<Edge>> {
-        let stored = self.0.get(Table::Follows, &follows::key(follower, subject))?;
-        stored.map(|bytes| follows::decode(&bytes)).transpose()
+        follow_blocks::edge(self.0, follower, subject)
     }
 
     /// Whether the record of this key is a living follow of the subject.
@@ -68,16 +66,14 @@ impl Tables<'_> {
     pub(super) fn check_edges(&self, report: &mut Report) -> Result<()> {
         let mut counts = Counts::default();
         let mut recorded = Finding::new("every edge has its follow records");
-        self.all(Table::Follows, &mut |key, value| {
-            let (follower, subject) = follows::read_key(key)?;
+        self.all_edges(&mut |follower, subject, edge| {
             counts.of(follower).follows += 1;
             counts.of(subject).followers += 1;
             report.holdings.edges += 1;
-            let edge = follows::decode(value)?;
-            recorded.expect(self.has_record(follower, subject, &edge)?, || {
+            recorded.expect(self.has_record(follower, subject, edge)?, || {
                 format!("{follower} follows {subject} by record {edge:?}")
             });
-            Ok(true)
+            Ok(())
         })?;
         self.check_duplicates(&mut recorded)?;
         let blocks = self.check_blocks(&mut counts)?;
@@ -160,8 +156,7 @@ impl Tables<'_> {
             while counted.listed {
                 let page = followers::page(self.0, author, packed, after, PAGE)?;
                 for follower in &page {
-                    let mirrored = self.has(Table::Follows, &follows::key(*follower, author))?;
-                    sets.expect(mirrored, || {
+                    sets.expect(self.edge(*follower, author)?.is_some(), || {
                         format!("{follower} is among the followers of {author}, but doesn't follow it")
                     });
                 }
