@@ -18,4 +18,6 @@ pub use harness::{GenerateOptions, NetworkOptions, RunOptions, generate, run};
 pub use network::{Network, NetworkEvents, NetworkSpec};
 pub use segment::{ArchiveBlock, ArchiveRow, ArchiveSegment};
 pub use time::{rfc3339_micros, rfc3339_millis, tid};
-pub use upstream::{Dictionary, SubscriberInfo, Subscribers, Upstream, UpstreamConfig};
+pub use upstream::{
+    ArchiveCounts, ArchiveFaults, Dictionary, SubscriberInfo, Subscribers, Upstream, UpstreamConfig,
+};
