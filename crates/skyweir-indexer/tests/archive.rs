@@ -217,7 +217,7 @@ fn errors_say_what_is_wrong_where() {
         with(good.bytes.len() - 1, b"\0").starts_with("the segment's checksum is wrong: its header says ")
     );
     let small = take(&good.bytes, 100, 10).unwrap_err().to_string();
-    assert_eq!(small, "block 0: it is larger than the 10 bytes that a block may have");
+    assert_eq!(small, "block 0: it is larger than the 10 bytes that a block may have (archive_block_bytes)");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum BlockFault {
     #[error("it is longer than the segment")]
     Length,
     /// It would take more memory than a block may.
-    #[error("it is larger than the {most} bytes that a block may have")]
+    #[error("it is larger than the {most} bytes that a block may have (archive_block_bytes)")]
     TooLarge {
         /// The limit, bytes.
         most: usize,

@@ -14,14 +14,22 @@
 //! and the rows of a block stand in columns, see [`Rows`]. Compaction takes rows away, so numbers have gaps, a block
 //! may be empty, and an update or deletion may come without the record that it was for.
 
+mod backfill;
 mod block;
 mod damage;
+mod download;
+mod http;
+mod plan;
 mod row;
 mod segment;
+mod source;
 mod wanted;
 
+pub use backfill::{Backfill, BackfillError};
 pub use block::{BlockReader, Rows};
 pub use damage::{BlockFault, Damage};
 pub use row::Row;
 pub use segment::{Header, Piece, SegmentWalk};
+pub use source::Archive;
+pub(crate) use source::run;
 pub use wanted::Wanted;
