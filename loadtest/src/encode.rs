@@ -72,13 +72,29 @@ impl Event {
                 })
             }
             Body::Sync { rev } => {
-                let blocks = Bytes { bytes: firehose::sync_blocks_base64(&self.did, rev) };
-                let (seq_up, time_up) = (self.relay_seq(), self.relay_time());
-                let sync = Sync { blocks, did, rev, seq: seq_up, time: time_up };
+                let sync = self.upstream_sync(rev);
                 let r#type = "network.bsky.jetstream.subscribeEvents#sync";
                 message(&OtherV2 { r#type, account: None, did, identity: None, seq, sync: Some(sync), time })
             }
         }
+    }
+
+    /// What the relay said, word for word, as Jetstream keeps it; a commit is kept operation by operation instead.
+    pub(crate) fn upstream_object(&self) -> Option<Value> {
+        let object = match &self.body {
+            Body::Commit { .. } => return None,
+            Body::Identity { handle } => serde_json::to_value(self.upstream_identity(handle.as_deref())),
+            Body::Account { active, status } => {
+                serde_json::to_value(self.upstream_account(*active, status.as_deref()))
+            }
+            Body::Sync { rev } => serde_json::to_value(self.upstream_sync(rev)),
+        };
+        Some(object.expect("strings and numbers always serialize"))
+    }
+
+    fn upstream_sync<'a>(&'a self, rev: &'a str) -> Sync<'a> {
+        let blocks = Bytes { bytes: firehose::sync_blocks_base64(&self.did, rev) };
+        Sync { blocks, did: &self.did, rev, seq: self.relay_seq(), time: self.relay_time() }
     }
 
     fn upstream_identity<'a>(&'a self, handle: Option<&'a str>) -> Identity<'a> {

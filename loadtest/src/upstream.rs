@@ -1,14 +1,20 @@
 //! A stand-in for the servers that Skyweir reads from, over real sockets on loopback.
 
+mod archive;
+mod chaos;
 mod http;
 mod log;
+mod plan;
 mod query;
 mod serve;
 mod state;
 mod stream;
+mod xrpc;
 
 use crate::event::Event;
 use anyhow::Context;
+use chaos::Chaos;
+pub use chaos::{ArchiveCounts, ArchiveFaults};
 use log::{Item, Live};
 use serde::{Deserialize, Serialize};
 use state::{Shared, State};
@@ -37,6 +43,10 @@ pub struct UpstreamConfig {
     /// Whether the legacy stream speaks of sequence numbers (a `cursor` on each event, cursors below 10^15), as newer
     /// servers do; default true. Otherwise its cursors are microseconds only.
     pub v1_seq: bool,
+    /// How many rows a block of the archive has; default 4,096, as on a real server.
+    pub block_rows: usize,
+    /// How many blocks a segment of the archive has at most; default 700, about what makes 256 MB.
+    pub segment_blocks: usize,
 }
 
 impl Default for UpstreamConfig {
@@ -49,6 +59,8 @@ impl Default for UpstreamConfig {
             dictionary_v2: None,
             dictionary_v1: None,
             v1_seq: true,
+            block_rows: 4_096,
+            segment_blocks: 700,
         }
     }
 }
@@ -145,6 +157,36 @@ impl Upstream {
     /// Raises (or lowers) the retention floor: what is below it can't be asked for any more.
     pub fn set_floor(&self, seq: u64) {
         self.change(|state| state.logs(|log| log.set_floor(seq)));
+    }
+
+    /// Seals all events that aren't yet, and that the log still has, into segments of the archive: `planSnapshot`,
+    /// `listSegments`, `getSegment` and `getBlock` serve these. Subscribers notice nothing of it. Returns the archive's
+    /// tip.
+    pub fn seal(&self) -> u64 {
+        self.change(|state| {
+            state.seal();
+            state.archive.through
+        })
+    }
+
+    /// Takes from the archive what was replaced or taken away later.
+    pub fn compact(&self) {
+        self.change(State::compact);
+    }
+
+    /// From now on the archive misbehaves; `None` ends it.
+    pub fn archive_faults(&self, faults: Option<ArchiveFaults>) {
+        self.change(|state| state.chaos = faults.map(Chaos::new));
+    }
+
+    /// What the archive was asked for, and what went wrong.
+    pub fn archive_counts(&self) -> ArchiveCounts {
+        self.shared.lock().archived
+    }
+
+    /// Waits until the archive's counts are as told.
+    pub async fn archived(&self, holds: impl Fn(&ArchiveCounts) -> bool) {
+        self.shared.until(|state| holds(&state.archived)).await;
     }
 
     /// Closes all sockets at once, without a close frame. What was written before is delivered.

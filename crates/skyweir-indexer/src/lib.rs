@@ -9,8 +9,10 @@ pub use apply::{Applier, Horizons, Outcome};
 pub use config::{Config, CursorChoice};
 pub use run::{Error, Indexer};
 
+pub mod archive;
 pub mod decode;
 mod skip;
 pub mod source;
+mod unzip;
 
 pub use skip::Skip;

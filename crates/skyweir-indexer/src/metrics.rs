@@ -31,7 +31,7 @@ pub fn describe() {
         Unit::Seconds,
         "Greatest event time seen, seconds since 1970: now minus this is the lag"
     );
-    describe_gauge!(ENDED, Unit::Count, "1 once a file source has been read to its end and applied");
+    describe_gauge!(ENDED, Unit::Count, "1 once a file or archive has been read to its end and applied");
     gauge!(ENDED).set(0.0);
 }
 

@@ -12,7 +12,9 @@ use tracing::{info, warn};
 
 use crate::apply::{Applier, Outcome};
 use crate::metrics;
-use crate::source::{self, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt};
+use crate::source::{
+    self, ARCHIVE_OF, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt,
+};
 use crate::{Config, CursorChoice};
 
 /// Why the indexer ended against its will.
@@ -24,6 +26,12 @@ pub enum Error {
     /// The source can't be used as it is configured.
     #[error(transparent)]
     Source(#[from] source::Error),
+    /// The store holds a part of an archive.
+    #[error(
+        "a backfill from {0} was cut off: `skyweir backfill` with the same --from and --data-dir goes on where it was; \
+         or start once with --cursor live, without the follows that it hasn't brought"
+    )]
+    Unfinished(String),
     /// The saved cursor belongs to another source.
     #[error(
         "the saved cursor belongs to {saved}, not to {asked}: positions of one source mean nothing to another; \
@@ -73,11 +81,12 @@ impl Indexer {
         Self { config, store, source, cursor, status }
     }
 
-    /// Runs until stopped, or until a file source is read to its end. What was received by then is applied.
+    /// Runs until stopped, or until a file or archive is read to its end, and tells which. What was received by then
+    /// is applied.
     ///
     /// # Errors
     /// [`enum@Error`]; everything that may pass by itself is tried again instead.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, stop: CancellationToken) -> Result<Ended, Error> {
         let view = self.store.view().await?;
         let saved = view.cursor().await?;
         let id = self.source.id();
@@ -98,15 +107,16 @@ impl Indexer {
         committer.flush(&mut applier, &stop).await?;
         match reader.join_next().await {
             Some(Ok(ended)) => {
-                if matches!(ended?, Ended::EndOfFile) {
+                let ended = ended?;
+                if ended == Ended::EndOfFile {
                     metrics::ended();
                     info!("source has ended, all of it is applied");
                 }
+                Ok(ended)
             }
             Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-            _ => {}
+            _ => Ok(Ended::Stopped),
         }
-        Ok(())
     }
 }
 
@@ -116,6 +126,9 @@ fn start_at(choice: CursorChoice, saved: Option<SavedCursor>, id: &str) -> Resul
         (CursorChoice::At(number), _) => Ok(StartAt::From(number)),
         (CursorChoice::Auto, Some(saved)) if saved.source == id => {
             Ok(StartAt::Resume(SavedPosition { position: saved.position, time_us: saved.time_us }))
+        }
+        (CursorChoice::Auto, Some(saved)) if saved.source.starts_with(ARCHIVE_OF) => {
+            Err(Error::Unfinished(saved.source[ARCHIVE_OF.len()..].to_owned()))
         }
         (CursorChoice::Auto, Some(saved)) => {
             Err(Error::OtherSource { saved: saved.source, asked: id.to_owned() })

@@ -31,6 +31,20 @@ async fn each_post_and_each_repost_is_an_item_with_a_task() {
 }
 
 #[tokio::test]
+async fn a_commit_is_as_long_as_the_protocol_allows() {
+    for across in BOTH {
+        let mut world = World::new(across).await;
+        // an archive tells an update as a deletion and a creation
+        let updates = (0..200).flat_map(|n| {
+            let key = format!("k{n}");
+            [delete("a", 1, Post, &key), post("a", 1, &key, "x")]
+        });
+        assert_eq!(world.frame(&updates.collect::<Vec<_>>()).await, [Applied; 400]);
+        assert_eq!(world.keys("a").await.len(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_repost_of_what_is_unknown_gone_or_no_post_is_an_item() {
     for across in BOTH {
         let mut world = World::new(across).await;

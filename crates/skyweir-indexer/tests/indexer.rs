@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
-use skyweir_indexer::source::{Source, SourceConfig, SourceStatus, parse};
+use skyweir_indexer::source::{Ended, Source, SourceConfig, SourceStatus, parse};
 use skyweir_indexer::{Config, CursorChoice, Error, Indexer};
 use skyweir_loadtest::{Event, Upstream, UpstreamConfig};
 use skyweir_store::{Ask, Fault, FeedAsk, Hook, HookedStore, MemoryStore, Operation, SavedCursor, Store};
@@ -108,12 +108,12 @@ async fn run(
     cursor: CursorChoice,
     store: Arc<dyn Store>,
     stop: CancellationToken,
-) -> Result<(), Error> {
+) -> Result<Ended, Error> {
     let source = Source::new(parse(url).unwrap(), config.source.clone(), Clock::system()).unwrap();
     Indexer::new(config, store, source, cursor, Arc::new(SourceStatus::default())).run(stop).await
 }
 
-async fn run_file(path: &Path, config: Config, store: Arc<dyn Store>) -> Result<(), Error> {
+async fn run_file(path: &Path, config: Config, store: Arc<dyn Store>) -> Result<Ended, Error> {
     let url = format!("file:{}", path.display());
     run(&url, config, CursorChoice::Auto, store, CancellationToken::new()).await
 }
@@ -252,7 +252,7 @@ async fn the_cursor_moves_without_events_too() {
 struct Running {
     probe: Arc<Probe>,
     stop: CancellationToken,
-    task: JoinSet<Result<(), Error>>,
+    task: JoinSet<Result<Ended, Error>>,
 }
 
 impl Running {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skyweir_indexer::CursorChoice;
@@ -23,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs the service: events in, timelines out.
     Serve(ServeOptions),
+    /// Starts with the whole network: reads the archive of a Jetstream v2 into a data directory, for `serve` to go on.
+    Backfill(BackfillOptions),
     /// Shows it all on a generated network, in a minute, with nothing to set up.
     Demo(DemoOptions),
     /// Prints an account's timeline, read from a running service.
@@ -93,6 +96,54 @@ pub(crate) struct ServeOptions {
     pub(crate) log: Option<String>,
 }
 
+/// What to start with.
+#[derive(Debug, Args)]
+pub(crate) struct BackfillOptions {
+    /// A configuration file (TOML). Without it the defaults hold.
+    #[arg(long, env = "SKYWEIR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where everything is kept; empty, or from a backfill that was cut off. No service may be running on it.
+    #[arg(long, env = "SKYWEIR_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A Jetstream v2: http(s)://HOST, or the URL of its stream. Without it the configured source.
+    #[arg(long, env = "SKYWEIR_BACKFILL_FROM", value_name = "URL")]
+    pub(crate) from: Option<String>,
+    /// How old posts and reposts may be: a number of days or hours, as in 7d or 36h, or all. Follows are always all.
+    #[arg(long, env = "SKYWEIR_ITEMS_SINCE", default_value = "7d", value_name = "AGE")]
+    pub(crate) items_since: Age,
+    /// How log lines look.
+    #[arg(long, env = "SKYWEIR_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Which log lines come, in the syntax of RUST_LOG.
+    #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// An age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// Any.
+    All,
+    /// At most so many hours.
+    Hours(u32),
+}
+
+impl FromStr for Age {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number =
+            |digits: &str, hours: u32| digits.parse::<u32>().ok()?.checked_mul(hours).map(Self::Hours);
+        let age = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+            _ if text == "all" => Some(Self::All),
+            (Some(days), _) => number(days, 24),
+            (_, Some(hours)) => number(hours, 1),
+            _ => None,
+        };
+        age.ok_or_else(|| format!("{text:?} is no age: expected for example 7d, 36h or all"))
+    }
+}
+
 /// Whose timelines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Enrol {
@@ -145,4 +196,19 @@ pub(crate) struct TimelineOptions {
     /// Print one JSON object a line for each item, and nothing else.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        let hours = |text: &str| text.parse::<Age>();
+        assert_eq!((hours("7d"), hours("36h")), (Ok(Age::Hours(168)), Ok(Age::Hours(36))));
+        assert_eq!((hours("all"), hours("0d")), (Ok(Age::All), Ok(Age::Hours(0))));
+        for text in ["", "7", "d", "-1d", "7 d", "1.5d", "4294967295d"] {
+            assert!(hours(text).unwrap_err().contains("expected for example 7d, 36h or all"), "{text}");
+        }
+    }
 }

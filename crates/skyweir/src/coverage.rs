@@ -1,4 +1,4 @@
-//! How much of the follow graph a data directory can know: there is no backfill.
+//! How much of the follow graph a data directory can know: all after a backfill, or from the beginning of a source.
 
 use std::path::Path;
 
@@ -31,10 +31,10 @@ pub(crate) fn note(
         CursorChoice::Auto if saved.is_none() => is_file,
         CursorChoice::Live => is_file,
         CursorChoice::At(0) => is_file || firehose,
-        CursorChoice::At(_) | CursorChoice::Auto => goes_on && mark.exists(),
+        CursorChoice::At(_) | CursorChoice::Auto => goes_on && is_complete(data_dir),
     };
     if from_the_beginning {
-        std::fs::write(&mark, source.id()).with_context(|| format!("cannot write {}", mark.display()))?;
+        complete(data_dir, &source.id())?;
         return Ok(None);
     }
     if mark.exists() {
@@ -45,6 +45,20 @@ pub(crate) fn note(
          that were followed before"
             .to_owned(),
     ))
+}
+
+/// Notes that a data directory knows all follows, as long as it goes on with this source.
+///
+/// # Errors
+/// The data directory refuses the mark.
+pub(crate) fn complete(data_dir: &Path, source: &str) -> Result<()> {
+    let mark = data_dir.join(MARK);
+    std::fs::write(&mark, source).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// Whether a data directory knows all follows up to its place.
+pub(crate) fn is_complete(data_dir: &Path) -> bool {
+    data_dir.join(MARK).exists()
 }
 
 #[cfg(test)]
@@ -77,5 +91,7 @@ mod tests {
         assert!(!told(&file, CursorChoice::Auto, None));
         assert!(!says(&file, CursorChoice::Auto));
         assert!(told(&jetstream, CursorChoice::At(7), Some(&file)), "another source's mark");
+        complete(dir.path(), &jetstream.id()).unwrap();
+        assert!(!says(&jetstream, CursorChoice::Auto), "it goes on behind a backfill");
     }
 }

@@ -1,6 +1,7 @@
 //! Skyweir: a sharded, lossy fan-out-on-write timeline service for AT Protocol AppViews. One binary.
 
 mod admin;
+mod backfill;
 mod cli;
 mod client;
 mod config;
@@ -28,6 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => serve::command(&options),
+        Command::Backfill(options) => backfill::command(&options),
         Command::Demo(options) => demo::command(&options),
         Command::Timeline(options) => client::timeline(&options),
         Command::Check { data_dir } => data::check(&data_dir),

@@ -105,7 +105,7 @@ fn step_back() {
 }
 
 /// TLS for upstream connections: one provider for the process.
-fn install_tls() -> Result<()> {
+pub(crate) fn install_tls() -> Result<()> {
     let installed = rustls::crypto::ring::default_provider().install_default();
     installed.map_err(|_| anyhow!("another TLS provider is installed already"))
 }

@@ -100,7 +100,7 @@ impl Service {
         let (grpc_at, admin_at) = (grpc.local_addr()?, admin.local_addr()?);
         let here = Handle::current();
         let mut parts = Parts::default();
-        parts.start(INDEXER, &here, |stop| indexer.run(stop));
+        parts.start(INDEXER, &here, |stop| async move { indexer.run(stop).await.map(drop) });
         parts.start("api", &here, |stop| api.serve(grpc, stop));
         parts.start("writer", fan_out, |stop| writer.run(stop));
         parts.start("graph", fan_out, |stop| graph.run(stop));

@@ -4,6 +4,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Ten thousand DIDs in a query are half a megabyte.
 const HEAD_LIMIT: usize = 1 << 20;
+/// Ten thousand DIDs in a plan, too.
+const BODY_LIMIT: usize = 1 << 20;
 
 /// The head of a request, and the bytes that it was read from.
 #[derive(Debug)]
@@ -28,6 +30,14 @@ impl Head {
             }
         }
         Self::parse(bytes)
+    }
+
+    /// Reads the body that the head announces; nothing when it isn't whole, or too large.
+    pub(super) async fn body(&self, stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+        let length = self.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
+        let mut body = vec![0; Some(length).filter(|length| *length <= BODY_LIMIT)?];
+        stream.read_exact(&mut body).await.ok()?;
+        Some(body)
     }
 
     fn parse(bytes: Vec<u8>) -> Option<Self> {
@@ -68,36 +78,74 @@ impl Head {
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// How much of the body is sent.
+    sent: usize,
 }
 
 impl Answer {
     pub(super) fn bytes(body: Vec<u8>) -> Self {
-        Self { status: 200, content_type: "application/octet-stream", body }
+        Self::new(200, "application/octet-stream", body)
     }
 
     pub(super) fn text(status: u16, body: &str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.as_bytes().to_vec() }
+        Self::new(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
     }
 
     /// An XRPC error.
     pub(super) fn error(status: u16, error: &str, message: &str) -> Self {
-        let body = serde_json::json!({"error": error, "message": message}).to_string().into_bytes();
-        Self { status, content_type: "application/json", body }
+        Self::json(&serde_json::json!({"error": error, "message": message})).status(status)
+    }
+
+    pub(super) fn json(value: &serde_json::Value) -> Self {
+        Self::new(200, "application/json", value.to_string().into_bytes())
+    }
+
+    fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, headers: Vec::new(), sent: body.len(), body }
+    }
+
+    pub(super) fn status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Ends after a share of the body, in 1,000.
+    pub(super) fn cut(mut self, share: u64) -> Self {
+        self.sent = self.at(share);
+        self
+    }
+
+    /// Flips a bit of the body, at this share of it, in 1,000.
+    pub(super) fn flip(mut self, share: u64) -> Self {
+        let at = self.at(share);
+        self.body.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (share % 8));
+        self
+    }
+
+    fn at(&self, share: u64) -> usize {
+        (self.body.len() as u64 * share / 1_000) as usize
     }
 
     pub(super) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         let reason =
             http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let headers: String =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n",
             self.status,
             reason.unwrap_or("Unknown"),
             self.content_type,
             self.body.len()
         );
         stream.write_all(head.as_bytes()).await?;
-        stream.write_all(&self.body).await?;
+        stream.write_all(&self.body[..self.sent]).await?;
         stream.shutdown().await
     }
 }

@@ -129,6 +129,10 @@ impl Log {
         Some(self.entries.range(index.min(end)..end).cloned().collect())
     }
 
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().cloned()
+    }
+
     fn append(&mut self, entry: Entry) {
         if self.entries.len() == self.limit {
             self.entries.pop_front();

@@ -4,6 +4,7 @@ use super::http::{Answer, Head};
 use super::query::{self, Filter, Request, TIME_CURSOR};
 use super::state::{Prepared, Shared, State};
 use super::stream::{self, Subscription, Wire};
+use super::xrpc;
 use crate::{encode, firehose};
 use ::http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -61,6 +62,10 @@ async fn connection(socket: TcpStream, shared: &Arc<Shared>) -> anyhow::Result<(
     let (reader, mut writer) = socket.into_split();
     let mut reader = BufReader::new(reader);
     let Some(head) = Head::read(&mut reader).await else { return Ok(()) };
+    let Some(body) = head.body(&mut reader).await else { return Ok(()) };
+    if let Some(answer) = archived(&head, &body, shared) {
+        return Ok(answer.write(&mut writer).await?);
+    }
     // the position is taken before the handshake is answered: a client that is connected misses nothing
     let (subscription, _guard) = match open(&head, shared) {
         Ok(opened) => opened,
@@ -75,6 +80,11 @@ async fn connection(socket: TcpStream, shared: &Arc<Shared>) -> anyhow::Result<(
     let stream = tokio::io::join(std::io::Cursor::new(without_target(&head)).chain(reader), writer);
     let (_, socket) = builder.accept(stream).await?;
     stream::run(socket, subscription, shared).await
+}
+
+/// The archive's answer, if the request is for it and not refused as all are.
+fn archived(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
+    shared.change(|state| if state.refuse.is_none() { xrpc::answer(head, body, state) } else { None })
 }
 
 /// The head without its path and query: those are read already, and the handshake's parser takes no long ones.

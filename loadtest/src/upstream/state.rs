@@ -1,5 +1,7 @@
 //! What the connections share: the logs, the misbehaviour ordered, and who is connected.
 
+use super::archive::{Archive, Sizes};
+use super::chaos::{ArchiveCounts, Chaos};
 use super::log::{Item, Log};
 use super::{Dictionary, UpstreamConfig};
 use crate::event::Event;
@@ -67,6 +69,10 @@ pub(super) struct State {
     pub(super) refused: u64,
     pub(super) sent_seq: u64,
     pub(super) live: BTreeMap<u64, SubscriberInfo>,
+    pub(super) archive: Archive,
+    pub(super) archived: ArchiveCounts,
+    pub(super) chaos: Option<Chaos>,
+    sizes: Sizes,
     recent: VecDeque<SubscriberInfo>,
     /// Cancelled by a cut; connections take the one of their time.
     pub(super) cut: CancellationToken,
@@ -86,6 +92,10 @@ impl Shared {
             refused: 0,
             sent_seq: 0,
             live: BTreeMap::new(),
+            archive: Archive::default(),
+            archived: ArchiveCounts::default(),
+            chaos: None,
+            sizes: Sizes { rows: config.block_rows, blocks: config.segment_blocks },
             recent: VecDeque::new(),
             cut: CancellationToken::new(),
         };
@@ -132,6 +142,16 @@ impl State {
     pub(super) fn logs(&mut self, mut change: impl FnMut(&mut Log)) {
         change(&mut self.events);
         change(&mut self.frames);
+    }
+
+    /// Seals what isn't; an event that no segment can hold is a mistake of the test that made it.
+    pub(super) fn seal(&mut self) {
+        let (log, sizes) = (&self.events, self.sizes);
+        self.archive.seal(log.entries(), sizes).expect("events fit into a segment");
+    }
+
+    pub(super) fn compact(&mut self) {
+        self.archive.compact().expect("what was sealed fits into a segment");
     }
 
     pub(super) fn cut(&mut self) {

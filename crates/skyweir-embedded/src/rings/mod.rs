@@ -101,6 +101,14 @@ impl Rings {
         checkpoint::drop_all(&db, data_dir)
     }
 
+    /// Forgets the checkpoint of an open store that has no rings open: all timelines fill again.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub fn forget(store: &EmbeddedStore) -> Result<()> {
+        checkpoint::drop_all(&store.inner.db, &store.inner.config.data_dir)
+    }
+
     /// Bytes that all timelines take in memory: what the budget is about, and a bit an account known, which no
     /// hibernation frees.
     #[must_use]

@@ -26,7 +26,8 @@ impl Applier {
         let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
         let stored = txn.record(&key).await?;
         // a resync brings a whole repository under one rev, in which no key comes twice
-        if self.commit != Some((actor, op.rev)) || self.written.len() >= COMMIT_MOST {
+        let is_full = self.written.len() >= COMMIT_MOST && !self.written.contains(&key);
+        if self.commit != Some((actor, op.rev)) || is_full {
             self.commit = Some((actor, op.rev));
             self.written.clear();
         }

@@ -96,13 +96,7 @@ impl<'a> Message<'a> {
         let did = self.body.get("repo").or_else(|| self.body.get("did")).and_then(Value::as_str);
         let did = did.and_then(|did| Did::parse(did).ok()).ok_or(Skip::BadDid)?;
         let body = match self.kind.as_str() {
-            "#account" => {
-                let Some(Value::Bool(active)) = self.body.get("active") else {
-                    return Err(Skip::Undecodable);
-                };
-                let status = self.body.get("status").and_then(Value::as_str);
-                Body::Account(AccountStatus::from_event(*active, status))
-            }
+            "#account" => Body::Account(account_status(&self.body)?),
             "#sync" => Body::Sync { rev: self.rev(time_us)?, records_follow: false },
             "#commit" => return self.commit(&did, time_us, into),
             _ => return Ok(()),
@@ -213,14 +207,22 @@ fn record_op(op: &Op<'_>, rev: Tid) -> Result<RecordOp, Skip> {
     let collection = Collection::from_nsid(op.collection).ok_or(Skip::BadPath)?;
     let rkey = RecordKey::parse(op.rkey).map_err(|_| Skip::BadRkey)?;
     let action = match (op.cid, op.record) {
-        (Some(cid), Some(bytes)) => {
-            if bytes.len() > MOST_RECORD_BYTES {
-                return Err(Skip::TooBig);
-            }
-            let cid = Cid::from_bytes(cid).ok_or(Skip::BadCid)?;
-            Action::Put { cid, record: check_record(collection, &cbor::whole_value(bytes)?)? }
-        }
+        (Some(cid), Some(bytes)) => put(collection, Cid::from_bytes(cid).ok_or(Skip::BadCid)?, bytes)?,
         _ => Action::Delete,
     };
     Ok(RecordOp { rev, collection, rkey, action })
+}
+
+/// What the bytes of a record say, whose hash is known to be that of the CID.
+pub(crate) fn put(collection: Collection, cid: Cid, bytes: &[u8]) -> Result<Action, Skip> {
+    if bytes.len() > MOST_RECORD_BYTES {
+        return Err(Skip::TooBig);
+    }
+    Ok(Action::Put { cid, record: check_record(collection, &cbor::whole_value(bytes)?)? })
+}
+
+/// What an upstream account object says.
+pub(crate) fn account_status(account: &Value<'_>) -> Result<AccountStatus, Skip> {
+    let Some(Value::Bool(active)) = account.get("active") else { return Err(Skip::Undecodable) };
+    Ok(AccountStatus::from_event(*active, account.get("status").and_then(Value::as_str)))
 }

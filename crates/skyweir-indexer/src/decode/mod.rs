@@ -17,7 +17,7 @@ use skyweir_types::Event;
 use crate::Skip;
 
 pub use cbor::{first_value, whole_value};
-pub(crate) use firehose::AHEAD_US;
+pub(crate) use firehose::{AHEAD_US, account_status, put};
 pub use firehose::{Message, Op, firehose_frame, firehose_message};
 pub use record::check_record;
 pub use v1::v1_message;

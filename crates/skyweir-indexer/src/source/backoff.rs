@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 
 use super::SourceConfig;
 
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     least: u64,
     most: u64,
     next: u64,
@@ -15,16 +15,16 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(config: &SourceConfig, seed: u64) -> Self {
+    pub(crate) fn new(config: &SourceConfig, seed: u64) -> Self {
         let (least, most) = (config.backoff_least_ms, config.backoff_most_ms);
         Self { least, most, next: least, rng: SmallRng::seed_from_u64(seed) }
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.least;
     }
 
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let full = self.next;
         self.next = full.saturating_mul(2).min(self.most);
         Duration::from_millis(self.rng.random_range(full / 2..=full))

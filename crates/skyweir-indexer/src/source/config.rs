@@ -36,6 +36,14 @@ pub struct SourceConfig {
     pub compress: bool,
     /// How we call ourselves; default `skyweir/VERSION`.
     pub user_agent: String,
+    /// So many segments of an archive are downloaded side by side, 1 to 64; default 4.
+    pub archive_downloads: usize,
+    /// A larger block of an archive, packed or not, is refused; from 65,536 bytes on, default 67,108,864. Each download
+    /// holds up to four of them.
+    pub archive_block_bytes: usize,
+    /// After so many downloads in a row that came damaged a part of an archive is given up, and so is one that is
+    /// planned so often and isn't there; at least 1, default 5.
+    pub archive_attempts: u32,
     /// A file is replayed at this many lines a second; default 0: as fast as it can be applied.
     pub file_rate: f64,
     /// A file is replayed at the pace of its events' times; default false. Not together with `file_rate`.
@@ -57,6 +65,9 @@ impl Default for SourceConfig {
             max_message_bytes: 10_000_000,
             compress: true,
             user_agent: concat!("skyweir/", env!("CARGO_PKG_VERSION")).to_owned(),
+            archive_downloads: 4,
+            archive_block_bytes: 64 << 20,
+            archive_attempts: 5,
             file_rate: 0.0,
             file_realtime: false,
         }
@@ -81,6 +92,15 @@ impl SourceConfig {
         if self.max_message_bytes < 1_024 || u32::try_from(self.max_message_bytes).is_err() {
             return wrong("max_message_bytes: has to be from 1,024 to 4,294,967,295");
         }
+        if !(1..=64).contains(&self.archive_downloads) {
+            return wrong("archive_downloads: has to be from 1 to 64");
+        }
+        if self.archive_block_bytes < 65_536 || u32::try_from(self.archive_block_bytes).is_err() {
+            return wrong("archive_block_bytes: has to be from 65,536 to 4,294,967,295");
+        }
+        if self.archive_attempts == 0 {
+            return wrong("archive_attempts: has to be at least 1");
+        }
         if !self.file_rate.is_finite() || self.file_rate < 0.0 {
             return wrong("file_rate: has to be 0 or more");
         }
@@ -97,11 +117,11 @@ impl SourceConfig {
         Duration::from_millis(self.ping_ms)
     }
 
-    pub(super) fn liveness(&self) -> Duration {
+    pub(crate) fn liveness(&self) -> Duration {
         Duration::from_millis(self.liveness_ms)
     }
 
-    pub(super) fn connect(&self) -> Duration {
+    pub(crate) fn connect(&self) -> Duration {
         Duration::from_millis(self.connect_ms)
     }
 

@@ -27,11 +27,7 @@ pub(super) async fn run(
     out: &FrameSender,
     status: &SourceStatus,
 ) -> Result<Ended, Error> {
-    let after = match start {
-        StartAt::Live => 0,
-        StartAt::From(lines) => lines,
-        StartAt::Resume(saved) => saved.position,
-    };
+    let after = start.done();
     let (sender, mut batches) = mpsc::channel(AHEAD);
     let (file, most) = (path.to_owned(), config.max_message_bytes);
     let mut reading = JoinSet::new();

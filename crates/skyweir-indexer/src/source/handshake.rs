@@ -16,10 +16,10 @@ use super::kind::Stream;
 /// No refusal says more.
 const MOST_REFUSAL: usize = 64 * 1_024;
 
-pub(super) type Transport = MaybeTlsStream<TcpStream>;
+pub(crate) type Transport = MaybeTlsStream<TcpStream>;
 
 /// How connections of this stream are wrapped.
-pub(super) fn connector(stream: &Stream) -> Result<Connector, Error> {
+pub(crate) fn connector(stream: &Stream) -> Result<Connector, Error> {
     if !stream.tls {
         return Ok(Connector::Plain);
     }
@@ -31,7 +31,7 @@ pub(super) fn connector(stream: &Stream) -> Result<Connector, Error> {
 }
 
 /// Opens a connection to the stream's host.
-pub(super) async fn open(stream: &Stream, connector: &Connector) -> Result<Transport, String> {
+pub(crate) async fn open(stream: &Stream, connector: &Connector) -> Result<Transport, String> {
     let authority: Authority = stream.authority.parse().map_err(|_| "the host is no host".to_owned())?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let port = authority.port_u16().unwrap_or(if stream.tls { 443 } else { 80 });

@@ -6,10 +6,14 @@ use http::Uri;
 use skyweir_types::AcrossAccounts;
 
 use super::Error;
+use crate::archive::Archive;
 
 pub(super) const KNOWN: &str = "ws(s)://HOST/xrpc/network.bsky.jetstream.subscribeEvents (Jetstream v2), \
      ws(s)://HOST/subscribe (Jetstream v1), ws(s)://HOST/xrpc/com.atproto.sync.subscribeRepos (firehose), \
      file:PATH (Jetstream v1 lines, .zst too)";
+
+/// What the name of an archive begins with; the live stream's follows.
+pub(crate) const ARCHIVE_OF: &str = "archive of ";
 
 const PATH_V2: &str = "/xrpc/network.bsky.jetstream.subscribeEvents";
 const PATH_V1: &str = "/subscribe";
@@ -22,6 +26,8 @@ pub enum SourceKind {
     Stream(Stream),
     /// A file of Jetstream v1 lines.
     File(PathBuf),
+    /// What a Jetstream v2 has sealed.
+    Archive(Archive),
 }
 
 /// A WebSocket and what it speaks.
@@ -37,6 +43,27 @@ pub struct Stream {
     pub(super) path: String,
     /// The operator's own query, sent before ours.
     pub(super) query: Option<String>,
+}
+
+impl Stream {
+    fn id(&self) -> String {
+        let scheme = if self.tls { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority, self.path)
+    }
+
+    /// The path of another method of the same host, with its query.
+    pub(crate) fn path_of(&self, call: &str) -> String {
+        let query = self.query.as_deref().map(|query| {
+            let mark = if call.contains('?') { '&' } else { '?' };
+            format!("{mark}{query}")
+        });
+        self.path.replace("subscribeEvents", call) + &query.unwrap_or_default()
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
 }
 
 /// What a stream speaks.
@@ -105,6 +132,27 @@ pub fn parse(url: &str) -> Result<SourceKind, Error> {
     }))
 }
 
+/// Reads the URL of a Jetstream v2: of its host, `http(s)://HOST`, or of its stream. Returns its archive, for follows
+/// of any age and posts and reposts from a time on, in microseconds since 1970, and the live stream that goes on behind
+/// it.
+///
+/// # Errors
+/// [`Error::Url`].
+pub fn parse_archive(url: &str, items_since_us: i64) -> Result<(SourceKind, SourceKind), Error> {
+    let wrong = |why| Error::Url { url: url.to_owned(), why };
+    let host = url.strip_prefix("http").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
+    let live = match host {
+        Some(rest) => parse(&format!("ws{}{PATH_V2}", rest.trim_end_matches('/')))?,
+        None => parse(url)?,
+    };
+    match &live {
+        SourceKind::Stream(stream) if stream.protocol == Protocol::V2 => {
+            Ok((SourceKind::Archive(Archive { stream: stream.clone(), items_since_us }), live))
+        }
+        _ => Err(wrong("it has no archive; http(s)://HOST of a Jetstream v2 has one")),
+    }
+}
+
 impl SourceKind {
     /// Which order across accounts it keeps.
     #[must_use]
@@ -120,10 +168,8 @@ impl SourceKind {
     pub fn id(&self) -> String {
         match self {
             Self::File(path) => format!("file:{}", path.display()),
-            Self::Stream(stream) => {
-                let scheme = if stream.tls { "wss" } else { "ws" };
-                format!("{scheme}://{}{}", stream.authority, stream.path)
-            }
+            Self::Stream(stream) => stream.id(),
+            Self::Archive(archive) => format!("{ARCHIVE_OF}{}", archive.stream.id()),
         }
     }
 }
@@ -148,6 +194,29 @@ mod tests {
         }
         assert_eq!(parse("ws://h/subscribe?token=1").unwrap().id(), "ws://h/subscribe");
         assert_eq!(parse("file:///a/b").unwrap(), SourceKind::File("/a/b".into()));
+    }
+
+    #[test]
+    fn an_archive_is_known_by_its_host_or_stream() {
+        let stream = "wss://h:8/xrpc/network.bsky.jetstream.subscribeEvents";
+        for url in [
+            "https://h:8",
+            "https://h:8/",
+            stream,
+            "wss://h:8/xrpc/network.bsky.jetstream.subscribeEvents?a=b",
+        ] {
+            let (archive, live) = parse_archive(url, 7).unwrap();
+            assert_eq!((archive.id(), live.id()), (format!("archive of {stream}"), stream.to_owned()));
+            let SourceKind::Archive(Archive { stream, .. }) = archive else { panic!("{archive:?}") };
+            let query = if url.contains("a=b") { "&a=b" } else { "" };
+            assert_eq!(
+                stream.path_of("getBlock?x=1"),
+                format!("/xrpc/network.bsky.jetstream.getBlock?x=1{query}")
+            );
+        }
+        for url in ["h", "ws://h/subscribe", "file:x", "https://", "httpx://h"] {
+            assert!(parse_archive(url, 7).is_err(), "{url}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where events come from: Jetstream of both generations, the firehose, and files.
+//! Where events come from: Jetstream of both generations and the archive of one, the firehose, and files.
 
 mod backoff;
 mod config;
@@ -21,12 +21,15 @@ use skyweir_types::{AcrossAccounts, Clock, Event};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::Skip;
+use crate::{Skip, archive};
 
+pub(crate) use backoff::Backoff;
 pub use config::SourceConfig;
-pub use kind::{SourceKind, parse};
+pub(crate) use handshake::{connector, open};
+pub(crate) use kind::ARCHIVE_OF;
+pub use kind::{SourceKind, Stream, parse, parse_archive};
 pub use queue::{FrameReceiver, FrameSender, queue};
-pub use status::{Gap, SourceStatus, StatusSnapshot};
+pub use status::{ArchiveProgress, Gap, SourceStatus, StatusSnapshot};
 
 /// What a source hands on: the events of one upstream message, and where upstream stands after it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,12 +64,23 @@ pub enum StartAt {
     Resume(SavedPosition),
 }
 
+impl StartAt {
+    /// How much is behind us where nothing is sent before it is asked for; 0 at the begin.
+    pub(crate) fn done(self) -> u64 {
+        match self {
+            Self::Live => 0,
+            Self::From(number) => number,
+            Self::Resume(saved) => saved.position,
+        }
+    }
+}
+
 /// Why a source ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It was told to, or nobody takes its frames any more.
     Stopped,
-    /// The file has been read to its end.
+    /// The file, or archive, has been read to its end.
     EndOfFile,
 }
 
@@ -88,6 +102,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
+    },
+    /// The archive can't be read.
+    #[error("the archive of {host}: {why}")]
+    Archive {
+        /// Whose archive.
+        host: String,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// No TLS provider is installed, or TLS can't be set up.
     #[error("TLS can't be set up: {0}")]
@@ -127,8 +149,8 @@ impl Source {
         self.kind.across_accounts()
     }
 
-    /// Hands on frames until stopped. Connections are opened again for ever; a file ends. When `out` is full nothing is
-    /// read: upstream waits.
+    /// Hands on frames until stopped. Connections are opened again for ever; a file or archive ends. When `out` is full
+    /// nothing is read: upstream waits.
     ///
     /// # Errors
     /// [`enum@Error`]: nothing that trying again could mend.
@@ -146,6 +168,9 @@ impl Source {
                 }
                 SourceKind::Stream(stream) => {
                     socket::run(stream, &self.config, &self.clock, start, &out, &status).await
+                }
+                SourceKind::Archive(from) => {
+                    archive::run(from, &self.config, &self.clock, start, &out, &status).await
                 }
             }
         };

@@ -25,7 +25,7 @@ pub struct FrameReceiver {
 
 /// Nobody takes the frames any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closed;
+pub(crate) struct Closed;
 
 /// A queue as wide as [`SourceConfig::queue`] and [`SourceConfig::queue_bytes`] say.
 #[must_use]
@@ -37,7 +37,7 @@ pub fn queue(config: &SourceConfig) -> (FrameSender, FrameReceiver) {
 
 impl FrameSender {
     /// Hands a frame on as soon as there is room. One that is larger than the queue waits until the queue is empty.
-    pub(super) async fn send(&self, frame: Frame) -> Result<(), Closed> {
+    pub(crate) async fn send(&self, frame: Frame) -> Result<(), Closed> {
         let bytes = u32::try_from(frame.bytes()).unwrap_or(u32::MAX).min(self.bytes);
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map_err(|_| Closed)?,

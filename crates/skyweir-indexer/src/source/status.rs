@@ -13,6 +13,18 @@ pub struct SourceStatus {
     last_failure: Mutex<Option<String>>,
     /// 0: none yet.
     last_frame_us: AtomicI64,
+    archive: Mutex<Option<ArchiveProgress>>,
+}
+
+/// How far an archive is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveProgress {
+    /// Up to which sequence number.
+    pub reached: u64,
+    /// The last one that there is.
+    pub tip: u64,
+    /// Events that it had for us so far.
+    pub events: u64,
 }
 
 /// Events may have been lost upstream.
@@ -39,6 +51,8 @@ pub struct StatusSnapshot {
     pub last_failure: Option<String>,
     /// When the last frame came, by our clock, microseconds since 1970.
     pub last_frame_us: Option<i64>,
+    /// How far an archive is read, if it is one.
+    pub archive: Option<ArchiveProgress>,
 }
 
 impl SourceStatus {
@@ -53,10 +67,11 @@ impl SourceStatus {
             last_gap: self.last_gap.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             last_failure: self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             last_frame_us: (last_frame_us != 0).then_some(last_frame_us),
+            archive: *self.archive.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
-    pub(super) fn connected(&self) {
+    pub(crate) fn connected(&self) {
         self.connections.fetch_add(1, Relaxed);
         self.connected.store(true, Relaxed);
     }
@@ -75,7 +90,11 @@ impl SourceStatus {
         *self.last_gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(gap);
     }
 
-    pub(super) fn frame(&self, now_us: i64) {
+    pub(crate) fn archive(&self, progress: ArchiveProgress) {
+        *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    pub(crate) fn frame(&self, now_us: i64) {
         self.last_frame_us.store(now_us, Relaxed);
     }
 }

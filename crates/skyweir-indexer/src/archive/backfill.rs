@@ -1,0 +1,155 @@
+//! Starting with the whole network: an archive is read into the store, up to where the live stream goes on.
+
+use std::sync::Arc;
+
+use skyweir_store::{SavedCursor, Store};
+use skyweir_types::{Clock, TaskId};
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::source::{self, Ended, Source, SourceKind, SourceStatus, parse_archive};
+use crate::{Config, CursorChoice, Indexer};
+
+/// The task log is cut whenever it has grown by so many.
+const TASKS: u64 = 100_000;
+
+/// Why a backfill ended against its will.
+#[derive(Debug, Error)]
+pub enum BackfillError {
+    /// Reading or applying failed. What is applied stays, and the next backfill goes on there.
+    #[error(transparent)]
+    Indexer(#[from] crate::Error),
+    /// What is in the store comes from somewhere else, or from an unknown place.
+    #[error(
+        "the data directory was filled from {saved}: a backfill begins with an empty directory, or goes on from the \
+         same host's archive or stream; name another --data-dir, or that host with --from"
+    )]
+    OtherSource {
+        /// Where it comes from.
+        saved: String,
+    },
+    /// The store was begun with the live stream.
+    #[error(
+        "the data directory was begun with the live stream, so what was before that is missing, and a backfill can't \
+         go back: name another --data-dir, an empty one"
+    )]
+    BegunLive,
+}
+
+impl From<skyweir_store::Error> for BackfillError {
+    fn from(error: skyweir_store::Error) -> Self {
+        Self::Indexer(error.into())
+    }
+}
+
+impl From<source::Error> for BackfillError {
+    fn from(error: source::Error) -> Self {
+        Self::Indexer(error.into())
+    }
+}
+
+/// Reads the archive of a Jetstream v2 into a store that nothing else writes to. The task log is cut meanwhile: whoever
+/// keeps timelines of the store has to begin them anew.
+pub struct Backfill {
+    config: Config,
+    store: Arc<dyn Store>,
+    archive: Source,
+    live: SourceKind,
+    status: Arc<SourceStatus>,
+}
+
+impl Backfill {
+    /// From the host of this URL (see [`parse_archive`]): all follows and account states, posts and reposts from a time
+    /// on. `is_whole`: a store that the live stream has fed knows all that was before, from a backfill; then what it has
+    /// missed since is read. `status` is told how far it is. From here on nothing but a backfill goes on from the
+    /// store's place.
+    ///
+    /// # Errors
+    /// The URL names no Jetstream v2, a setting can't work, or the store holds something else.
+    pub async fn begin(
+        config: Config,
+        store: Arc<dyn Store>,
+        url: &str,
+        items_since_us: i64,
+        is_whole: bool,
+        clock: Clock,
+        status: Arc<SourceStatus>,
+    ) -> Result<Self, BackfillError> {
+        let (archive, live) = parse_archive(url, items_since_us)?;
+        let archive = Source::new(archive, config.source.clone(), clock)?;
+        let view = store.view().await?;
+        match view.cursor().await? {
+            Some(saved) if saved.source == archive.id() => {}
+            Some(saved) if saved.source == live.id() && is_whole => {
+                save(store.as_ref(), SavedCursor { source: archive.id(), ..saved }).await?;
+            }
+            Some(saved) if saved.source == live.id() => return Err(BackfillError::BegunLive),
+            Some(saved) => return Err(BackfillError::OtherSource { saved: saved.source }),
+            None if view.actor_count().await? > 0 => {
+                return Err(BackfillError::OtherSource {
+                    saved: "a source that has left no place".to_owned(),
+                });
+            }
+            None => {}
+        }
+        Ok(Self { config, store, archive, live, status })
+    }
+
+    /// The live stream that goes on behind the archive.
+    #[must_use]
+    pub fn live(&self) -> String {
+        self.live.id()
+    }
+
+    /// Runs until all that is sealed is applied, or until stopped. Returns the place at which the live stream goes on,
+    /// or `None` when it was stopped before: then the next run goes on where it was.
+    ///
+    /// Each step saves its place with its effects, under the archive's name; the last one gives it to the live stream.
+    ///
+    /// # Errors
+    /// [`BackfillError`].
+    pub async fn run(self, stop: CancellationToken) -> Result<Option<u64>, BackfillError> {
+        let live = self.live();
+        let trimming = CancellationToken::new();
+        let mut trimmer = JoinSet::new();
+        trimmer.spawn(trim(self.store.clone(), trimming.clone()));
+        let indexer =
+            Indexer::new(self.config, self.store.clone(), self.archive, CursorChoice::Auto, self.status);
+        let ended = indexer.run(stop).await;
+        trimming.cancel();
+        while trimmer.join_next().await.is_some() {}
+        if ended? == Ended::Stopped {
+            return Ok(None);
+        }
+        let saved = self.store.view().await?.cursor().await?;
+        let (position, time_us) = saved.map_or((0, i64::MIN), |saved| (saved.position, saved.time_us));
+        save(self.store.as_ref(), SavedCursor { source: live, position, time_us }).await?;
+        Ok(Some(position))
+    }
+}
+
+async fn save(store: &dyn Store, cursor: SavedCursor) -> Result<(), BackfillError> {
+    let mut txn = store.begin().await?;
+    txn.set_cursor(cursor).await?;
+    Ok(txn.commit().await?)
+}
+
+/// Forgets tasks: nobody has a timeline yet that they would change.
+async fn trim(store: Arc<dyn Store>, stop: CancellationToken) {
+    let mut next = store.next_task();
+    let mut trimmed = TaskId(0);
+    let mut is_over = false;
+    while !is_over {
+        is_over = !matches!(stop.run_until_cancelled(next.changed()).await, Some(Ok(())));
+        let now = *next.borrow_and_update();
+        if now.0 - trimmed.0 < TASKS && !is_over {
+            continue;
+        }
+        match store.trim_tasks(now).await {
+            Ok(()) => trimmed = now,
+            Err(error) => warn!(%error, "the task log is not cut"),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Plain requests to the host of an archive, one after the other over a connection that is kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::request::Builder;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_websockets::Connector;
+
+use super::Damage;
+use crate::decode::cut;
+use crate::source::{Error, SourceConfig, Stream, connector, open};
+
+/// No refusal says more.
+const MOST_REFUSAL: usize = 64 * 1_024;
+/// A server that asks for a longer pause is asked again all the same.
+const MOST_WAIT: Duration = Duration::from_secs(600);
+
+/// Why there is no good answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It may pass: the connection broke, or the server has no time. Not before the pause that it asks for.
+    Passing(String, Option<Duration>),
+    /// What was asked for isn't there any more.
+    Gone(String),
+    /// What came is damaged.
+    Damaged(Damage),
+    /// There will never be one.
+    Refused(String),
+    /// Nobody takes it.
+    Unheard,
+}
+
+/// One connection to a host, opened when it is needed.
+pub(super) struct Http {
+    stream: Stream,
+    connector: Connector,
+    config: SourceConfig,
+    open: Option<SendRequest<Full<Bytes>>>,
+    /// What drives the connection.
+    driving: JoinSet<()>,
+}
+
+impl Http {
+    pub(super) fn new(stream: &Stream, config: &SourceConfig) -> Result<Self, Error> {
+        let connector = connector(stream)?;
+        let (stream, config) = (stream.clone(), config.clone());
+        Ok(Self { stream, connector, config, open: None, driving: JoinSet::new() })
+    }
+
+    /// Asks for a method of the archive, with its query.
+    pub(super) async fn get(
+        &mut self,
+        call: &str,
+        headers: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Answer, Failure> {
+        self.send(call, headers(Request::get(self.path(call))), Bytes::new()).await
+    }
+
+    /// Calls a procedure.
+    pub(super) async fn post(&mut self, call: &str, json: String) -> Result<Answer, Failure> {
+        let request = Request::post(self.path(call)).header(CONTENT_TYPE, "application/json");
+        self.send(call, request, json.into()).await
+    }
+
+    fn path(&self, call: &str) -> String {
+        self.stream.path_of(call)
+    }
+
+    async fn send(&mut self, call: &str, request: Builder, body: Bytes) -> Result<Answer, Failure> {
+        let request = request
+            .header(HOST, self.stream.authority())
+            .header(USER_AGENT, &self.config.user_agent)
+            .body(Full::new(body))
+            .map_err(|error| Failure::Refused(error.to_string()))?;
+        let passing = |why: String| Failure::Passing(format!("{}: {why}", name(call)), None);
+        let silent = || passing("no answer in time".to_owned());
+        // one that is closed, or whose last answer wasn't read to its end, is of no use any more
+        let mut kept = self.open.take();
+        if let Some(connection) = &mut kept
+            && connection.ready().await.is_err()
+        {
+            kept = None;
+        }
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let opened = timeout(self.config.connect(), self.connect()).await;
+                opened.map_err(|_| silent())?.map_err(passing)?
+            }
+        };
+        let answer = timeout(self.config.liveness(), connection.send_request(request)).await;
+        let answer = answer.map_err(|_| silent())?.map_err(|error| passing(error.to_string()))?;
+        self.open = Some(connection);
+        let (head, body) = answer.into_parts();
+        let (status, headers) = (head.status, head.headers);
+        let answer = Answer { status, headers, body, silence: self.config.liveness() };
+        if status.is_success() { Ok(answer) } else { Err(answer.refusal(call).await) }
+    }
+
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let transport = open(&self.stream, &self.connector).await?;
+        let (connection, driver) =
+            handshake(TokioIo::new(transport)).await.map_err(|error| error.to_string())?;
+        // the one before has ended, or ends with this
+        self.driving.shutdown().await;
+        self.driving.spawn(async {
+            // whatever ends it, whoever waits for an answer hears of it
+            let _ = driver.await;
+        });
+        Ok(connection)
+    }
+}
+
+/// An answer whose body is yet to come.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    body: Incoming,
+    silence: Duration,
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let passing = |why: String| Failure::Passing(why, None);
+            let frame = timeout(self.silence, self.body.frame()).await;
+            let frame = frame.map_err(|_| passing("the answer stopped coming".to_owned()))?;
+            match frame.transpose().map_err(|error| passing(error.to_string()))? {
+                None => return Ok(None),
+                Some(frame) => match frame.into_data() {
+                    Ok(bytes) => return Ok(Some(bytes)),
+                    // trailers say nothing here
+                    Err(_) => continue,
+                },
+            }
+        }
+    }
+
+    /// The whole body; `None` when it is longer than this.
+    pub(super) async fn whole(&mut self, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let mut whole = Vec::new();
+        while let Some(bytes) = self.chunk().await? {
+            if whole.len() + bytes.len() > most {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(Some(whole))
+    }
+
+    pub(super) fn header(&self, name: http::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    async fn refusal(mut self, call: &str) -> Failure {
+        #[derive(Deserialize, Default)]
+        struct Body {
+            #[serde(default)]
+            error: String,
+            #[serde(default)]
+            message: String,
+        }
+        let body = self.whole(MOST_REFUSAL).await.ok().flatten().unwrap_or_default();
+        let body: Body = serde_json::from_slice(&body).unwrap_or_default();
+        let (error, message) = (cut(&body.error, 64), cut(&body.message, 256));
+        let why = format!("{}: status {} {error} {message}", name(call), self.status.as_u16());
+        match self.status.as_u16() {
+            // 416: the segment has become shorter; the next request is for all of it
+            408 | 416 | 425 | 429 | 500.. => Failure::Passing(why, self.wait()),
+            _ if matches!(error.as_str(), "SegmentNotFound" | "BlockNotFound") => Failure::Gone(why),
+            _ => Failure::Refused(why),
+        }
+    }
+
+    /// How long the server asks to be left alone. A date instead of seconds is as good as nothing said.
+    fn wait(&self) -> Option<Duration> {
+        let seconds = self.header(RETRY_AFTER)?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds).min(MOST_WAIT))
+    }
+}
+
+/// A call without its query.
+fn name(call: &str) -> &str {
+    call.split('?').next().unwrap_or(call)
+}
+
+/// Until when nobody asks: when a server asks one download to wait, it asks all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gate(Arc<Mutex<Option<Instant>>>);
+
+impl Gate {
+    pub(super) fn close(&self, wait: Duration) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Some(Instant::now() + wait));
+    }
+
+    pub(super) async fn pass(&self) {
+        loop {
+            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match until.filter(|until| *until > Instant::now()) {
+                None => return,
+                Some(until) => sleep_until(until).await,
+            }
+        }
+    }
+}
