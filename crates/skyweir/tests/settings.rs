@@ -98,5 +98,5 @@ async fn an_unknown_format_on_disk_is_refused() {
     let (code, _, err) =
         run(&["serve", "--data-dir", data, "--source", &upstream.url_v2(), "--log", "off"]).await;
     assert_eq!(code, 1);
-    assert!(err.contains("the data directory has format 99, this program reads format 3"), "{err}");
+    assert!(err.contains("the data directory has format 99, this program reads formats 2 and 3"), "{err}");
 }
