@@ -34,9 +34,11 @@ mod tenth;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::report::Report;
 use crate::served::Served;
@@ -114,6 +116,9 @@ struct Options {
     bench: bool,
 }
 
+/// As the service: its histograms are emptied this often.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 // as `skyweir`
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -146,7 +151,15 @@ fn run(options: &Options) -> Result<()> {
     let place = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let temp = tempfile::Builder::new().prefix("skyweir-bars-").tempdir_in(place)?;
     // as in the service, counters and histograms cost what they cost
-    metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let metrics =
+        PrometheusBuilder::new().set_buckets(&[0.001, 0.1])?.install_recorder().context("metrics")?;
+    // what histograms have taken is kept until somebody comes for it
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(UPKEEP);
+            metrics.run_upkeep();
+        }
+    });
     let mut report = Report::new(options.scale);
     report.machine()?;
     for (name, bench) in wanted() {
