@@ -22,7 +22,8 @@ pub struct Config {
     pub name_cache_mb: u64,
     /// How large the journals may grow before tables are flushed for them, MiB, at least 64. Default 256.
     pub journal_mb: u64,
-    /// Memory for one table's unflushed writes, MiB, at least 1. Default 32.
+    /// Memory for one table's unflushed writes, MiB of keys and values, at least 1; in memory they take up to three
+    /// times as much. Default 32.
     pub memtable_mb: u64,
     /// How many accounts transactions remember the number of, and of how many what changes about them; some 250 bytes
     /// for both. Default 131,072.
