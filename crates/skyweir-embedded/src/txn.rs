@@ -284,10 +284,9 @@ impl Txn for EmbeddedTxn {
         self.overlay.put(Table::Items, items::key(id), items::encode(&item));
         self.overlay.put(Table::Feeds, feeds::key(item.author, &place), feeds::encode(id));
         let mut head = self.head(item.author)?;
-        if item.sort_at > head.newest {
-            head.newest = item.sort_at;
-            self.set_head(item.author, head);
-        }
+        head.newest = head.newest.max(item.sort_at);
+        // set even if it is the same: a row that was read again reaches further than what all views are told
+        self.set_head(item.author, head);
         Ok(id)
     }
 

@@ -53,6 +53,23 @@ async fn the_check_sees_what_is_wrong() {
     assert!(report.to_string().ends_with("not sound"), "{report}");
 }
 
+#[tokio::test]
+async fn no_view_sees_an_author_as_older_than_its_items() {
+    let dir = tempfile::tempdir().unwrap();
+    // each transaction reads the row of its author's head again, which reaches a minute further
+    let store = EmbeddedStore::open(Config { remembered_accounts: 0, ..config(dir.path()) }).unwrap();
+    let mut last = 0;
+    for sort_at in [100, 5_000, 4_000, 60_000, 60_100, 60_101, 200_000] {
+        let mut txn = store.begin().await.unwrap();
+        let author = txn.intern(&did(0)).await.unwrap();
+        txn.add_item(item(author, sort_at)).await.unwrap();
+        txn.commit().await.unwrap();
+        last = last.max(sort_at);
+        let newest = store.view().await.unwrap().accounts(&[author]).await.unwrap()[0].newest;
+        assert!((last..=last + 60_000).contains(&newest), "{newest} after {sort_at}");
+    }
+}
+
 #[test]
 fn a_trim_waits_on_a_thread_that_may_block() {
     let dir = tempfile::tempdir().unwrap();
