@@ -1,6 +1,5 @@
 //! A whole network read from a stand-in's archive that misbehaves, by a backfill that is killed again and again; then
-//! live. The store has to hold what it would, had it been fed live from the first event on. `SKYWEIR_ARCHIVE_SEEDS=100`
-//! tries more seeds.
+//! live. The store has to hold what it would, had it been fed live all along. `SKYWEIR_ARCHIVE_SEEDS=100` tries more.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod killed;
@@ -356,10 +355,14 @@ async fn what_cannot_be_backfilled_says_why() {
     assert_eq!(text, format!("the archive of {}: {expected}", large.address()));
 
     upstream.refuse(Some(404));
-    let text = said(empty()).await;
-    let host = upstream.address();
+    let (text, host) = (said(empty()).await, upstream.address());
     assert!(text.starts_with(&format!("the archive of {host}: planSnapshot: status 404 ")), "{text}");
-    assert!(text.ends_with("asking again won't help"), "{text}");
+    assert!(
+        text.ends_with("it has to be the host of a Jetstream v2, which lets us in: see --from"),
+        "{text}"
+    );
+    upstream.refuse(Some(501));
+    assert!(said(empty()).await.contains("planSnapshot: status 501 "));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,8 +373,7 @@ async fn a_stop_ends_it_and_it_goes_on() {
     upstream.refuse(Some(503));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let (clock, stop) = (Clock::system(), CancellationToken::new());
-    let status = Arc::new(SourceStatus::default());
-    let url = upstream.url_http();
+    let (status, url) = (Arc::new(SourceStatus::default()), upstream.url_http());
     let begun = Backfill::begin(config(), store.clone(), &url, i64::MIN, true, clock, status).await.unwrap();
     let mut running = JoinSet::new();
     running.spawn(begun.run(stop.clone()));
@@ -385,10 +387,13 @@ async fn a_stop_ends_it_and_it_goes_on() {
     upstream.push_many(some(2, 50, 20));
     upstream.seal();
     assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(70));
-    let status = Arc::new(SourceStatus::default());
-    let begun =
-        Backfill::begin(config(), store, &upstream.url_http(), i64::MIN, false, Clock::system(), status)
-            .await;
+    // fed live past all that is sealed: there is nothing to read, and it goes on live
+    let last = upstream.push_many(some(3, 70, 5)).unwrap();
+    live(&upstream, CursorChoice::Auto, store.clone(), last).await.unwrap();
+    assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(last));
+    assert_eq!(saved(store.as_ref()).await.unwrap().source, upstream.url_v2());
+    let (clock, status) = (Clock::system(), Arc::new(SourceStatus::default()));
+    let begun = Backfill::begin(config(), store, &url, i64::MIN, false, clock, status).await;
     assert!(
         begun.err().unwrap().to_string().starts_with("the data directory was begun with the live stream")
     );

@@ -52,6 +52,8 @@ async fn run(config: Config, from: &str, items_since: Age) -> Result<ExitCode> {
         Backfill::begin(config.indexer, shared, from, since, is_whole, clock, status.clone()).await?;
     // the tasks that would keep timelines of before aren't kept: they fill again
     tokio::task::spawn_blocking(move || Rings::forget(&store)).await??;
+    // before the place becomes the live stream's: until then nothing looks for the mark
+    coverage::complete(&config.data_dir, &backfill.live())?;
     let (live, stop) = (backfill.live(), CancellationToken::new());
     info!(from, data.dir = %config.data_dir.display(), "backfill begins");
     let mut work = std::pin::pin!(backfill.run(stop.clone()));
@@ -70,7 +72,6 @@ async fn run(config: Config, from: &str, items_since: Age) -> Result<ExitCode> {
         info!("stopped before the end: the same command goes on where it was");
         return Ok(ExitCode::FAILURE);
     };
-    coverage::complete(&config.data_dir, &live)?;
     info!(reached, "backfill is complete; `skyweir serve --source {live}` goes on from there");
     Ok(ExitCode::SUCCESS)
 }

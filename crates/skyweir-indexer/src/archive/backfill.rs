@@ -57,14 +57,15 @@ pub struct Backfill {
     store: Arc<dyn Store>,
     archive: Source,
     live: SourceKind,
+    start: CursorChoice,
     status: Arc<SourceStatus>,
 }
 
 impl Backfill {
     /// From the host of this URL (see [`parse_archive`]): all follows and account states, posts and reposts from a time
     /// on. `is_whole`: a store that the live stream has fed knows all that was before, from a backfill; then what it has
-    /// missed since is read. `status` is told how far it is. From here on nothing but a backfill goes on from the
-    /// store's place.
+    /// missed since is read, if it is sealed already. `status` is told how far it is. As soon as something is read,
+    /// nothing but a backfill goes on from the store's place.
     ///
     /// # Errors
     /// The URL names no Jetstream v2, a setting can't work, or the store holds something else.
@@ -80,11 +81,10 @@ impl Backfill {
         let (archive, live) = parse_archive(url, items_since_us)?;
         let archive = Source::new(archive, config.source.clone(), clock)?;
         let view = store.view().await?;
-        match view.cursor().await? {
-            Some(saved) if saved.source == archive.id() => {}
-            Some(saved) if saved.source == live.id() && is_whole => {
-                save(store.as_ref(), SavedCursor { source: archive.id(), ..saved }).await?;
-            }
+        let start = match view.cursor().await? {
+            Some(saved) if saved.source == archive.id() => CursorChoice::Auto,
+            // it stays the live stream's until something is read: all that is sealed may be known
+            Some(saved) if saved.source == live.id() && is_whole => CursorChoice::At(saved.position),
             Some(saved) if saved.source == live.id() => return Err(BackfillError::BegunLive),
             Some(saved) => return Err(BackfillError::OtherSource { saved: saved.source }),
             None if view.actor_count().await? > 0 => {
@@ -92,9 +92,9 @@ impl Backfill {
                     saved: "a source that has left no place".to_owned(),
                 });
             }
-            None => {}
-        }
-        Ok(Self { config, store, archive, live, status })
+            None => CursorChoice::Auto,
+        };
+        Ok(Self { config, store, archive, live, start, status })
     }
 
     /// The live stream that goes on behind the archive.
@@ -115,8 +115,7 @@ impl Backfill {
         let trimming = CancellationToken::new();
         let mut trimmer = JoinSet::new();
         trimmer.spawn(trim(self.store.clone(), trimming.clone()));
-        let indexer =
-            Indexer::new(self.config, self.store.clone(), self.archive, CursorChoice::Auto, self.status);
+        let indexer = Indexer::new(self.config, self.store.clone(), self.archive, self.start, self.status);
         let ended = indexer.run(stop).await;
         trimming.cancel();
         while trimmer.join_next().await.is_some() {}

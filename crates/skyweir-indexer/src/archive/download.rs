@@ -85,7 +85,13 @@ impl Downloader {
                 warn!(error = %damage, archive.part = what, "damaged download, asking again");
             }
             Failure::Gone(why) => return Err(Stop::Gone(format!("{what}: {why}"))),
-            Failure::Refused(why) => return Err(Stop::Failed(format!("{why}: asking again won't help"))),
+            Failure::Shorter(why) => warn!(reason = %why, archive.part = what, "asking for all of it"),
+            Failure::Refused(why) => {
+                return Err(Stop::Failed(format!(
+                    "{why}: asking again won't help; it has to be the host of a Jetstream v2, which lets us in: see \
+                     --from"
+                )));
+            }
             Failure::Unheard => return Err(Stop::Unheard),
         }
         sleep(self.backoff.pause()).await;
@@ -116,7 +122,7 @@ impl Downloader {
     async fn segment(&mut self, name: &str, wanted: Wanted, out: &Out) -> Result<(), Stop> {
         let mut place = Place { walk: SegmentWalk::new(self.most), etag: None, done: 0 };
         while let Err(failure) = self.stream(name, &mut place, wanted, out).await {
-            if matches!(failure, Failure::Damaged(_)) {
+            if matches!(failure, Failure::Damaged(_) | Failure::Shorter(_)) {
                 place.begin_anew(self.most);
             }
             self.failed(name, failure).await?;
@@ -133,7 +139,8 @@ impl Downloader {
         out: &Out,
     ) -> Result<(), Failure> {
         self.gate.pass().await;
-        let (from, etag) = (place.walk.offset(), place.etag.take());
+        // kept while there is no answer: a refusal says nothing about what has come
+        let (from, etag) = (place.walk.offset(), place.etag.clone());
         let mut answer = self
             .http
             .get(&format!("getSegment?name={name}"), |request| match etag.filter(|_| from > 0) {

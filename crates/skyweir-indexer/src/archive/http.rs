@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::request::Builder;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -30,6 +30,8 @@ const MOST_WAIT: Duration = Duration::from_secs(600);
 pub(super) enum Failure {
     /// It may pass: the connection broke, or the server has no time. Not before the pause that it asks for.
     Passing(String, Option<Duration>),
+    /// What was asked for ends before the part that was.
+    Shorter(String),
     /// What was asked for isn't there any more.
     Gone(String),
     /// What came is damaged.
@@ -87,7 +89,7 @@ impl Http {
         // one that is closed, or whose last answer wasn't read to its end, is of no use any more
         let mut kept = self.open.take();
         if let Some(connection) = &mut kept
-            && connection.ready().await.is_err()
+            && !matches!(timeout(self.config.liveness(), connection.ready()).await, Ok(Ok(())))
         {
             kept = None;
         }
@@ -174,10 +176,15 @@ impl Answer {
         let body = self.whole(MOST_REFUSAL).await.ok().flatten().unwrap_or_default();
         let body: Body = serde_json::from_slice(&body).unwrap_or_default();
         let (error, message) = (cut(&body.error, 64), cut(&body.message, 256));
-        let why = format!("{}: status {} {error} {message}", name(call), self.status.as_u16());
+        let mut why = format!("{}: status {} {error} {message}", name(call), self.status.as_u16());
+        if let Some(elsewhere) = self.header(LOCATION) {
+            why = format!("{why} (it points to {})", cut(elsewhere, 256));
+        }
         match self.status.as_u16() {
-            // 416: the segment has become shorter; the next request is for all of it
-            408 | 416 | 425 | 429 | 500.. => Failure::Passing(why, self.wait()),
+            416 => Failure::Shorter(why),
+            // who doesn't know a method, or our HTTP, won't learn it
+            501 | 505 => Failure::Refused(why),
+            408 | 425 | 429 | 500.. => Failure::Passing(why, self.wait()),
             _ if matches!(error.as_str(), "SegmentNotFound" | "BlockNotFound") => Failure::Gone(why),
             _ => Failure::Refused(why),
         }

@@ -11,6 +11,9 @@ const MOST_BYTES: usize = 64 << 20;
 /// Sequence numbers are below this.
 const SEQ_END: u64 = 1_000_000_000_000_000;
 
+/// No segment has more blocks: it has some 256 MB.
+const MOST_BLOCKS: u64 = 1 << 24;
+
 /// A page of a plan.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,8 +28,11 @@ pub(super) struct Plan {
 
 /// What to download of a segment.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Planned {
     pub(super) name: String,
+    /// Sequence number of its first row, or of one that was compacted away.
+    pub(super) min_seq: u64,
     pub(super) mode: Mode,
     #[serde(default)]
     pub(super) blocks: Vec<Range>,
@@ -80,6 +86,55 @@ impl Plan {
             return Some("the plan doesn't get on");
         }
         let names = self.segments.iter().all(|segment| segment.name.bytes().all(is_plain));
-        (!names).then_some("the plan names what is no segment")
+        if !names {
+            return Some("the plan names what is no segment");
+        }
+        // what is handed on late would be behind the place that is saved by then
+        if !self.segments.is_sorted_by(|before, after| before.min_seq < after.min_seq) {
+            return Some("the plan's segments are out of order");
+        }
+        let whole = self.segments.iter().all(Planned::is_whole);
+        (!whole).then_some("the plan's blocks are out of order, or missing")
+    }
+}
+
+impl Planned {
+    /// Whether it says which blocks: one after the other, and at least one.
+    fn is_whole(&self) -> bool {
+        let rises = self.blocks.iter().all(|range| range.first <= range.last && range.last < MOST_BLOCKS);
+        let apart = self.blocks.is_sorted_by(|before, after| before.last < after.first);
+        self.mode == Mode::Segment || (rises && apart && !self.blocks.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn fault(segments: &Value) -> Option<&'static str> {
+        let plan = json!({"plannedThroughSeq": 9, "sealedTipSeq": 9, "segments": segments});
+        serde_json::from_value::<Plan>(plan).unwrap().fault(0)
+    }
+
+    fn blocks(ranges: &[(u64, u64)]) -> Value {
+        let ranges: Vec<_> =
+            ranges.iter().map(|(first, last)| json!({"first": first, "last": last})).collect();
+        json!([{"name": "a", "minSeq": 1, "mode": "blocks", "blocks": ranges}])
+    }
+
+    #[test]
+    fn what_would_leave_a_hole_is_refused() {
+        let segments = |first: u64, second: u64| {
+            json!([{"name": "a", "minSeq": first, "mode": "segment"},
+                {"name": "b", "minSeq": second, "mode": "segment"}])
+        };
+        assert_eq!(fault(&segments(1, 5)), None);
+        assert_eq!(fault(&segments(5, 1)), Some("the plan's segments are out of order"));
+        assert_eq!(fault(&blocks(&[(0, 0), (2, 7)])), None);
+        for wrong in [&[][..], &[(1, 0)], &[(2, 7), (0, 0)], &[(0, 3), (3, 4)], &[(0, u64::MAX)]] {
+            assert_eq!(fault(&blocks(wrong)), Some("the plan's blocks are out of order, or missing"));
+        }
     }
 }

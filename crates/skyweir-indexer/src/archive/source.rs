@@ -66,6 +66,13 @@ pub(crate) async fn run(
             Err(stop) => return reading.stopped(stop),
         };
         let through = page.planned_through_seq;
+        if let StartAt::From(live) = start
+            && page.sealed_tip_seq < live
+            && reading.progress.reached == live
+        {
+            // the live stream has told more than is sealed
+            return Ok(Ended::EndOfFile);
+        }
         if page.sealed_tip_seq < reading.progress.reached {
             let why = format!(
                 "it ends at {}, below {}, up to which it was read: another instance answers; name the one of before, \
@@ -120,12 +127,12 @@ impl Reading<'_> {
     async fn page(&mut self, page: Plan) -> Result<(), Stop> {
         let wanted = Wanted {
             after: self.progress.reached,
-            through: page.sealed_tip_seq,
+            // what a page brings too much may have a hole before it
+            through: page.planned_through_seq,
             items_since_us: self.archive.items_since_us,
             latest_us: self.clock.now_micros().saturating_add(AHEAD_US),
         };
         let mut planned = page.segments.into_iter();
-        let mut under_way = JoinSet::new();
         let mut waiting = VecDeque::new();
         loop {
             while waiting.len() < self.config.archive_downloads
@@ -133,24 +140,27 @@ impl Reading<'_> {
             {
                 let mut downloader = self.downloader().map_err(|error| Stop::Failed(error.to_string()))?;
                 let (sender, receiver) = mpsc::channel(AHEAD);
-                waiting.push_back(receiver);
-                under_way.spawn(async move {
+                // a set of its own: dropped, it ends the download
+                let mut download = JoinSet::new();
+                download.spawn(async move {
                     downloader.run(&next, wanted, &sender).await;
                     downloader
                 });
+                waiting.push_back((receiver, download));
             }
-            let Some(first) = waiting.front_mut() else { return Ok(()) };
+            let Some((first, download)) = waiting.front_mut() else { return Ok(()) };
             match first.recv().await {
                 Some(frame) => self.hand_on(frame?).await?,
                 None => {
-                    waiting.pop_front();
-                    match under_way.join_next().await {
+                    match download.join_next().await {
                         Some(Ok(downloader)) => self.idle.push(downloader),
+                        // nothing behind it may be handed on
                         Some(Err(failed)) if failed.is_panic() => {
                             std::panic::resume_unwind(failed.into_panic())
                         }
-                        _ => {}
+                        _ => return Err(Stop::Unheard),
                     }
+                    waiting.pop_front();
                 }
             }
         }
