@@ -43,7 +43,10 @@ impl Db {
     /// stand back behind everything else: Linux keeps a nice value for each thread and hands it on to those it starts.
     pub(crate) fn open(config: &Config) -> Result<Self> {
         let open = || {
-            if let Err(error) = rustix::process::nice(WORKERS_NICE) {
+            // elsewhere it would be the whole process that stands back
+            if cfg!(target_os = "linux")
+                && let Err(error) = rustix::process::nice(WORKERS_NICE)
+            {
                 tracing::debug!(%error, "compactions keep the priority of reads");
             }
             Self::open_here(config)

@@ -97,9 +97,11 @@ fn build(builder: &mut Builder, threads: usize) -> Result<Runtime> {
     built.with_context(|| format!("cannot start {threads} threads"))
 }
 
-/// Linux keeps a nice value for each thread.
+/// Linux keeps a nice value for each thread; elsewhere it would be the whole process that steps back.
 fn step_back() {
-    if let Err(error) = rustix::process::nice(FAN_OUT_NICE) {
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::nice(FAN_OUT_NICE)
+    {
         debug!(%error, "fan-out keeps the priority of reads");
     }
 }

@@ -173,9 +173,17 @@ pub(super) async fn look(view: &dyn View, random: &mut Random) -> String {
     let asks: Vec<_> = actors.iter().map(|author| FeedAsk { author: *author, after: after_place }).collect();
     say("dids", format!("{:?} {:?}", view.dids(&actors).await, view.actor(&did(after.0 * 3)).await));
     say("next", format!("{:?} {:?}", view.actor_count().await, view.next_task().await));
-    // a store may say a newest that is too great
-    let infos = view.accounts(&actors).await.unwrap().into_iter();
-    let infos: Vec<_> = infos.map(|info| (info.status, info.follows, info.followers)).collect();
+    let infos = view.accounts(&actors).await.unwrap();
+    // a store may say a newest that is too great, never one that is too small
+    let tops: Vec<_> =
+        actors.iter().map(|author| FeedAsk { author: *author, after: Position::TOP }).collect();
+    for (info, feed) in infos.iter().zip(view.feeds(&tops, 1).await.unwrap()) {
+        assert!(
+            feed.iter().all(|entry| entry.position.sort_at <= info.newest),
+            "{info:?} is behind {feed:?}"
+        );
+    }
+    let infos: Vec<_> = infos.iter().map(|info| (info.status, info.follows, info.followers)).collect();
     say("accounts", format!("{infos:?}"));
     say("items", format!("{:?}", view.items(&ids).await));
     say("records", format!("{:?}", view.records(&keys).await));
