@@ -88,8 +88,9 @@ pub(crate) fn load(report: &mut Report, dir: &Path, network: &Network) -> Result
     Ok(())
 }
 
-/// What the harness is told, beside the network and where things are.
-const LOAD: &str = "--reads-per-second 100 --events-per-second 200 --history 100000 --duration 120";
+/// What the harness is told, beside the network and where things are. It climbs until something bends.
+const LOAD: &str =
+    "--reads-per-second 100 --events-per-second 200 --history 100000 --duration 120 --rate-ladder=1,10,100";
 
 #[derive(Parser)]
 struct Harness {
@@ -130,13 +131,18 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&json)?)?;
     let step = &said["steps"][0];
     let figure = |name: &str| step[name].as_f64().with_context(|| format!("the harness has no {name}"));
-    report.note(format!(
-        "reads p50 {} ms, p99 {} ms; greatest lag {} s; what bent: {}",
-        step["reads"]["p50"],
-        step["reads"]["p99"],
-        step["lag_seconds"],
-        step["bent"]["what"].as_str().unwrap_or("nothing")
-    ));
+    for step in said["steps"].as_array().context("the harness has no steps")? {
+        report.note(format!(
+            "at {} events/s: reads p50 {} ms, p99 {} ms; greatest lag {} s; {} cores, {} MiB resident; what bent: {}",
+            step["pace"],
+            step["reads"]["p50"],
+            step["reads"]["p99"],
+            step["lag_seconds"],
+            step["cores"],
+            number(step["resident_bytes"].as_f64().unwrap_or(f64::NAN) / f64::from(1 << 20)),
+            step["bent"]["what"].as_str().unwrap_or("nothing")
+        ));
+    }
     let mut claim = |what, value, unit, most, compared| {
         report.claim(Claim { what, value, unit, limit: Limit::AtMost(most), compared });
     };
