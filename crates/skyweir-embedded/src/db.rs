@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use fjall::config::{FilterPolicy, FilterPolicyEntry};
+use fjall::config::{FilterPolicy, FilterPolicyEntry, PartitioningPolicy};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot,
 };
@@ -65,7 +65,13 @@ impl Db {
         let memtable = config.memtable_mb.max(1).saturating_mul(MIB);
         let space = |table: Table| {
             let options = || {
-                let options = KeyspaceCreateOptions::default().max_memtable_size(memtable);
+                // below the first level, whose filters stay in memory, a look-up reads a part of a filter or an
+                // index, not megabytes: docs/adr/0031-filters-in-parts.md
+                let parts = || PartitioningPolicy::new([false, true]);
+                let options = KeyspaceCreateOptions::default()
+                    .max_memtable_size(memtable)
+                    .filter_block_partitioning_policy(parts())
+                    .index_block_partitioning_policy(parts());
                 if table.is_looked_up() {
                     options
                 } else {
