@@ -65,8 +65,8 @@ impl Db {
         let memtable = config.memtable_mb.max(1).saturating_mul(MIB);
         let space = |table: Table| {
             let options = || {
-                // below the first level, whose filters stay in memory, a look-up reads a part of a filter or an
-                // index, not megabytes: docs/adr/0031-filters-in-parts.md
+                // below the first level, whose filters and indexes stay in memory, a look-up reads a part of each,
+                // not all of it: docs/adr/0031-filters-in-parts.md
                 let parts = || PartitioningPolicy::new([false, true]);
                 let options = KeyspaceCreateOptions::default()
                     .max_memtable_size(memtable)
