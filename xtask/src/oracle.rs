@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::run::{Group, Serve, ServeSpec, Table, binary, now, root, skip};
+use crate::run::{Group, Serve, ServeSpec, Table, binary, get, metric, now, root, skip};
 
 /// How long the network, a start of the service or a judgement may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -93,10 +93,7 @@ fn judge(dir: &Path, binary: &Path, temp: &Path, mode: &str, rows: &mut Vec<Row>
             _ => {}
         }
         spec.log = work.join(format!("serve-{start}.log"));
-        let mut serve = Serve::start(&spec)?;
-        serve.ready(PATIENCE)?;
-        let (grpc, _) = serve.addrs(PATIENCE)?;
-        let target = format!("http://{grpc}");
+        let (mut serve, target) = serving(&spec)?;
         let compare = ["compare.mjs", "--target", &target, "--settle", "30"];
         rows.push(network.script(&compare, &work, &format!("{mode}: compare {what}"))?);
         if start == 3 {
@@ -106,10 +103,50 @@ fn judge(dir: &Path, binary: &Path, temp: &Path, mode: &str, rows: &mut Vec<Row>
                 &format!("{mode}: appview"),
             )?);
         }
-        if let Some(status) = serve.ended()? {
-            bail!("the service ended by itself ({status}):\n{}", serve.tail());
-        }
+        still_serving(&mut serve)?;
         serve.kill();
+    }
+    spec.cursor = "auto".into();
+    spec.more = ["--upstream", &network.dataplane, "--upstream-http", "1.1"].map(String::from).to_vec();
+    spec.log = work.join("serve-alone.log");
+    let (mut serve, target) = serving(&spec)?;
+    let alone = ["appview.mjs", "--alone", "--target", &target];
+    rows.push(network.script(&alone, &work, &format!("{mode}: appview, us alone"))?);
+    still_serving(&mut serve)?;
+    let (_, admin) = serve.addrs(PATIENCE)?;
+    passed(&get(&admin, "/metrics")?.1)
+}
+
+/// A service that has caught up, and the URL of its gRPC port.
+fn serving(spec: &ServeSpec) -> Result<(Serve, String)> {
+    let mut serve = Serve::start(spec)?;
+    serve.ready(PATIENCE)?;
+    let (grpc, _) = serve.addrs(PATIENCE)?;
+    Ok((serve, format!("http://{grpc}")))
+}
+
+fn still_serving(serve: &mut Serve) -> Result<()> {
+    if let Some(status) = serve.ended()? {
+        bail!("the service ended by itself ({status}):\n{}", serve.tail());
+    }
+    Ok(())
+}
+
+/// What a service alone has to have done, by its metrics: answered timelines itself, passed on the rest, lost none.
+fn passed(metrics: &str) -> Result<()> {
+    let own = "skyweir_api_request_seconds_count{method=\"bsky.Service/GetTimeline\",code=\"ok\"}";
+    let ended = |outcome| {
+        metric(metrics, &format!("skyweir_api_passed_request_seconds_count{{outcome={outcome:?}}}"))
+    };
+    let (own, passed) = (metric(metrics, own).unwrap_or(0.0), ended("ok").unwrap_or(0.0));
+    println!("answered {own} timelines, passed on {passed} calls");
+    ensure!(
+        own > 0.0 && passed > 0.0,
+        "nothing was judged: {own} timelines of ours, {passed} calls passed on"
+    );
+    for outcome in ["unreachable", "broken", "timeout", "overload", "too_large"] {
+        let lost = ended(outcome).unwrap_or(0.0);
+        ensure!(lost == 0.0, "{lost} calls that were passed on ended as {outcome}");
     }
     Ok(())
 }
@@ -120,6 +157,7 @@ pub(crate) struct Network {
     dir: PathBuf,
     file: PathBuf,
     firehose: String,
+    dataplane: String,
 }
 
 impl Network {
@@ -130,14 +168,17 @@ impl Network {
         let mut command = Command::new(dir.join("run.sh"));
         command.args(["network.mjs", "--out"]).arg(&file);
         let group = Group::spawn(&command, File::create(&out)?.into(), File::create(&err)?.into())?;
-        let mut network = Self { group, dir: dir.to_path_buf(), file, firehose: String::new() };
+        let dir = dir.to_path_buf();
+        let mut network = Self { group, dir, file, firehose: String::new(), dataplane: String::new() };
         let began = now();
         loop {
             let text = fs::read_to_string(&out)?;
             if let Some(line) = text.lines().next().filter(|_| text.ends_with('\n')) {
                 let line: Value = serde_json::from_str(line).context("the network's line is not JSON")?;
-                let url = line["firehose"].as_str().context("the network names no firehose")?;
-                network.firehose = firehose(url);
+                let url =
+                    |name: &str| line[name].as_str().with_context(|| format!("the network names no {name}"));
+                network.firehose = firehose(url("firehose")?);
+                network.dataplane = url("dataplane")?.to_owned();
                 return Ok(network);
             }
             if let Some(status) = network.group.ended()? {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 pub(crate) use group::Group;
-pub(crate) use http::get;
+pub(crate) use http::{get, metric};
 pub(crate) use rng::Rng;
 pub(crate) use serve::{Serve, ServeSpec};
 pub(crate) use table::Table;

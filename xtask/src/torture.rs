@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::run::{Rng, Serve, ServeSpec, Table, binary, fresh_seed, get, now, skip};
+use crate::run::{Rng, Serve, ServeSpec, Table, binary, fresh_seed, get, metric, now, skip};
 use compare::Differences;
 use disk::Noticed;
 use model::Model;
@@ -341,20 +341,4 @@ fn check(binary: &Path, data: &Path) -> Result<()> {
     let text = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "skyweir check found faults:\n{}", String::from_utf8_lossy(&text));
     Ok(())
-}
-
-/// The value of a metric without labels.
-fn metric(text: &str, name: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_read() {
-        let text = "# HELP a_b x\na_b_c 2\na_b 1\nx{y=\"z\"} 4\n";
-        assert_eq!((metric(text, "a_b"), metric(text, "x"), metric(text, "a")), (Some(1.0), None, None));
-    }
 }

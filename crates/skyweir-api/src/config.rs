@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::{UpstreamHttp, UpstreamUrl};
+
 /// Settings of the read API: `[api]` in `skyweir.toml`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +41,25 @@ pub struct Config {
     pub keepalive_ms: u64,
     /// At shutdown, how long open requests may take to finish, milliseconds (default 10,000).
     pub drain_ms: u64,
+    /// An existing data plane, `http://HOST:PORT` (default none): calls of `bsky.Service` that aren't ours are passed
+    /// on to it, all but `GetTimeline`, `GetFollowers` and `GetFollows`. Without it they are `UNIMPLEMENTED`.
+    pub upstream: Option<UpstreamUrl>,
+    /// Which HTTP upstream speaks, `"1.1"` or `"2"` (the default).
+    pub upstream_http: UpstreamHttp,
+    /// Whether ours are passed upstream as well as long as not all follows are known (default true).
+    pub upstream_until_complete: bool,
+    /// How many calls are passed on at once (default 1,024). More are answered `UNAVAILABLE` at once. They don't count
+    /// as `max_requests`.
+    pub upstream_requests: usize,
+    /// How many connections to upstream are open at once over HTTP/1.1, where each serves one call at a time (default
+    /// 256); more calls wait, in the order of asking. Over HTTP/2 one connection serves all.
+    pub upstream_connections: usize,
+    /// After this many milliseconds a call that is passed on is cut off, and `UNAVAILABLE` (default 30,000). A
+    /// deadline of the client's own is passed on, and ends it before.
+    pub upstream_timeout_ms: u64,
+    /// How many bytes a request or an answer has at most that is passed on (default 32 MiB); a larger one is cut off,
+    /// and `RESOURCE_EXHAUSTED`.
+    pub upstream_max_bytes: u64,
 }
 
 impl Default for Config {
@@ -56,6 +77,13 @@ impl Default for Config {
             max_page_bytes: 3 << 20,
             keepalive_ms: 20_000,
             drain_ms: 10_000,
+            upstream: None,
+            upstream_http: UpstreamHttp::default(),
+            upstream_until_complete: true,
+            upstream_requests: 1_024,
+            upstream_connections: 256,
+            upstream_timeout_ms: 30_000,
+            upstream_max_bytes: 32 << 20,
         }
     }
 }

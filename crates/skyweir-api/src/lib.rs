@@ -21,6 +21,7 @@ mod skyweir_v1;
 mod status;
 mod subject;
 mod timeline;
+mod upstream;
 mod uri;
 mod walk;
 
@@ -31,3 +32,4 @@ pub use followers::{Edge, FollowCounts, GraphPage, GraphReader, Side};
 pub use page::{Filters, Page, PageItem, Query};
 pub use server::{Api, Deps};
 pub use timeline::TimelineReader;
+pub use upstream::{UpstreamHttp, UpstreamUrl};

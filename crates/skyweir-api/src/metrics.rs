@@ -10,6 +10,9 @@ const SCANNED: &str = "skyweir_api_scanned_references_total";
 const REFUSED: &str = "skyweir_api_refused_requests_total";
 const RUNNING: &str = "skyweir_api_running_requests";
 const CONNECTIONS: &str = "skyweir_api_open_connections";
+const PASSED_SECONDS: &str = "skyweir_api_passed_request_seconds";
+const PASSING: &str = "skyweir_api_passing_requests";
+const UPSTREAM_CONNECTIONS: &str = "skyweir_api_upstream_connections";
 
 /// Gives every metric of this crate its help text.
 pub fn describe() {
@@ -37,6 +40,18 @@ pub fn describe() {
     );
     describe_gauge!(RUNNING, Unit::Count, "Requests running now, health checks aside");
     describe_gauge!(CONNECTIONS, Unit::Count, "Open client connections");
+    describe_histogram!(
+        PASSED_SECONDS,
+        Unit::Seconds,
+        "Time of a call that is passed on to the data plane behind us, to its last byte, by outcome (ok; error: its \
+         own; unreachable, broken, timeout, overload, too_large; cancelled: the client left before)"
+    );
+    describe_gauge!(PASSING, Unit::Count, "Calls that are being passed on now");
+    describe_gauge!(
+        UPSTREAM_CONNECTIONS,
+        Unit::Count,
+        "Open connections to the data plane that calls are passed on to"
+    );
 }
 
 pub(crate) fn request(method: &'static str, code: &'static str, seconds: f64) {
@@ -58,6 +73,10 @@ pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSED, "reason" => reason).increment(1);
 }
 
+pub(crate) fn passed(outcome: &'static str, seconds: f64) {
+    histogram!(PASSED_SECONDS, "outcome" => outcome).record(seconds);
+}
+
 /// Counts something as open from its making to its drop.
 pub(crate) struct Open(&'static str);
 
@@ -68,6 +87,14 @@ impl Open {
 
     pub(crate) fn connection() -> Self {
         Self::new(CONNECTIONS)
+    }
+
+    pub(crate) fn passed_request() -> Self {
+        Self::new(PASSING)
+    }
+
+    pub(crate) fn upstream_connection() -> Self {
+        Self::new(UPSTREAM_CONNECTIONS)
     }
 
     fn new(name: &'static str) -> Self {

@@ -9,6 +9,7 @@ use skyweir_proto::skyweir::v1::timeline_service_server::TimelineServiceServer;
 use skyweir_store::{Deliveries, Enrol, Store, Timelines};
 use skyweir_types::DrawKey;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -17,6 +18,7 @@ use tonic_health::server::HealthReporter;
 use crate::bsky::Bsky;
 use crate::limits::Limits;
 use crate::skyweir_v1::SkyweirV1;
+use crate::upstream::Passing;
 use crate::{Config, DeliveryReader, GraphReader, ServeError, TimelineReader, connections};
 
 /// What the API reads from.
@@ -32,6 +34,8 @@ pub struct Deps {
     pub deliveries: Arc<dyn Deliveries>,
     /// Key of the draw: the writer's.
     pub draw: DrawKey,
+    /// Whether all follows are known; until then what depends on them may be left to upstream.
+    pub complete: watch::Receiver<bool>,
 }
 
 /// The read API.
@@ -40,17 +44,19 @@ pub struct Api {
     timelines: Arc<TimelineReader>,
     graph: Arc<GraphReader>,
     deliveries: Arc<DeliveryReader>,
+    passing: Passing,
 }
 
 impl Api {
     /// Puts the API together. Nothing runs yet.
     #[must_use]
     pub fn new(config: Config, deps: Deps) -> Self {
-        let Deps { store, timelines, enrol, deliveries, draw } = deps;
+        let Deps { store, timelines, enrol, deliveries, draw, complete } = deps;
         Self {
             timelines: Arc::new(TimelineReader::new(store.clone(), timelines, enrol, draw, &config)),
             graph: Arc::new(GraphReader::new(store.clone(), &config)),
             deliveries: Arc::new(DeliveryReader::new(store, deliveries)),
+            passing: Passing::new(&config, complete),
             config,
         }
     }
@@ -63,12 +69,14 @@ impl Api {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
         let config = self.config.clone();
         let keepalive = Duration::from_millis(config.keepalive_ms);
+        let passing = self.passing.clone();
         let (health, routes) = self.routes().await?;
         let (sender, incoming) = connections::channel();
         let server = Server::builder()
             .max_concurrent_streams(config.max_streams)
             .http2_keepalive_interval(Some(keepalive))
             .http2_keepalive_timeout(Some(keepalive))
+            .layer(passing)
             .layer(Limits::new(&config))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());

@@ -4,6 +4,7 @@
 use tonic::Status;
 
 use crate::Error;
+use crate::upstream::UpstreamError;
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -29,6 +30,19 @@ impl From<Error> for Status {
     }
 }
 
+impl From<UpstreamError> for Status {
+    fn from(error: UpstreamError) -> Self {
+        let message = error.to_string();
+        match error {
+            UpstreamError::TooLarge(_) => Self::resource_exhausted(message),
+            UpstreamError::Overloaded(_)
+            | UpstreamError::Unreachable { .. }
+            | UpstreamError::Broken(_)
+            | UpstreamError::TimedOut(_) => Self::unavailable(message),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::Code;
@@ -43,6 +57,16 @@ mod tests {
         assert_eq!(store(skyweir_store::Error::Corrupt("x".into())), Code::Internal);
         assert_eq!(Status::from(Error::Overloaded(1)).code(), Code::Unavailable);
         assert_eq!(Status::from(Error::TimedOut(1)).code(), Code::Unavailable);
+        let url = || "http://h:1".parse().unwrap();
+        for error in [
+            UpstreamError::Overloaded(1),
+            UpstreamError::Unreachable { url: url(), why: "x".into() },
+            UpstreamError::Broken("x".into()),
+            UpstreamError::TimedOut(1),
+        ] {
+            assert_eq!(Status::from(error).code(), Code::Unavailable);
+        }
+        assert_eq!(Status::from(UpstreamError::TooLarge(1)).code(), Code::ResourceExhausted);
         assert_eq!(Status::from(Error::Limit).code(), Code::InvalidArgument);
     }
 }

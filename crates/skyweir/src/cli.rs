@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use skyweir_api::{UpstreamHttp, UpstreamUrl};
 use skyweir_indexer::CursorChoice;
 use skyweir_writer::EnrolMode;
 
@@ -73,6 +74,12 @@ pub(crate) struct ServeOptions {
     /// Address of the admin port; port 0 takes a free one.
     #[arg(long, env = "SKYWEIR_ADMIN", value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+    /// An existing data plane, http://HOST:PORT, that gets all calls of an AppView that aren't ours.
+    #[arg(long, env = "SKYWEIR_UPSTREAM", value_name = "URL")]
+    pub(crate) upstream: Option<UpstreamUrl>,
+    /// Which HTTP that data plane speaks.
+    #[arg(long, env = "SKYWEIR_UPSTREAM_HTTP", value_enum)]
+    pub(crate) upstream_http: Option<Http>,
     /// Whose timelines are written: those that are read, or all.
     #[arg(long, env = "SKYWEIR_ENROL", value_enum)]
     pub(crate) enrol: Option<Enrol>,
@@ -158,6 +165,26 @@ impl From<Enrol> for EnrolMode {
         match enrol {
             Enrol::Reads => Self::Reads,
             Enrol::All => Self::All,
+        }
+    }
+}
+
+/// The HTTP of an existing data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Http {
+    /// HTTP/1.1.
+    #[value(name = "1.1")]
+    One,
+    /// HTTP/2 without TLS.
+    #[value(name = "2")]
+    Two,
+}
+
+impl From<Http> for UpstreamHttp {
+    fn from(http: Http) -> Self {
+        match http {
+            Http::One => Self::One,
+            Http::Two => Self::Two,
         }
     }
 }

@@ -16,6 +16,7 @@ use skyweir_types::Clock;
 use skyweir_writer::Writer;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{self, Readiness};
@@ -62,6 +63,8 @@ impl Service {
         let kind = parse(&config.source)?;
         let saved = data.store.view().await?.cursor().await?.map(|cursor| cursor.source);
         let coverage = coverage::note(&config.data_dir, &kind, config.cursor, saved.as_deref())?;
+        let complete = watch::channel(coverage.is_none()).1;
+        let coverage = coverage.map(|note| passed_on(note, &config.api));
         if let Some(note) = &coverage {
             warn!("{note}");
         }
@@ -89,6 +92,7 @@ impl Service {
                 enrol: Arc::new(handle.clone()),
                 deliveries: Arc::new(handle.clone()),
                 draw,
+                complete,
             },
         );
         let source = Source::new(kind, config.indexer.source.clone(), clock)?;
@@ -131,6 +135,16 @@ impl Service {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.parts.stop().await
+    }
+}
+
+/// Adds who answers meanwhile.
+fn passed_on(note: String, api: &skyweir_api::Config) -> String {
+    match &api.upstream {
+        Some(upstream) if api.upstream_until_complete => {
+            format!("{note}; GetTimeline, GetFollowers and GetFollows are passed on to {upstream}")
+        }
+        _ => note,
     }
 }
 

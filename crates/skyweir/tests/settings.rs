@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Serve, run, upstream};
+use skyweir_proto::bsky::service_client::ServiceClient;
+use skyweir_proto::bsky::{GetTimelineRequest, PingRequest};
 
 #[tokio::test]
 async fn a_file_that_cannot_work_is_refused_with_its_line() {
@@ -21,6 +23,16 @@ async fn a_file_that_cannot_work_is_refused_with_its_line() {
         (
             "[timeline]\ncap = \"many\"\n",
             "cannot read FILE, line 2: timeline.cap: invalid type: string \"many\", expected a whole number from 0 on",
+        ),
+        (
+            "[api]\nupstream = \"https://plane\"\n",
+            "cannot read FILE, line 2: api.upstream: \"https://plane\" is no use: expected http://HOST:PORT, without \
+             TLS, path or password",
+        ),
+        (
+            "grpc = \"127.0.0.1:7\"\n[api]\nupstream = \"http://127.0.0.1:7\"\n",
+            "cannot use FILE, line 3: api.upstream is http://127.0.0.1:7, our own gRPC port: expected another data \
+             plane",
         ),
         ("[timeline]\ncap = 0\n", "cannot use FILE, line 2: timeline.cap is 0: expected 1 to 65536"),
     ] {
@@ -99,4 +111,26 @@ async fn an_unknown_format_on_disk_is_refused() {
         run(&["serve", "--data-dir", data, "--source", &upstream.url_v2(), "--log", "off"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("the data directory has format 99, this program reads formats 2 and 3"), "{err}");
+}
+
+#[tokio::test]
+async fn an_upstream_answers_what_is_not_known_yet() {
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
+    // nobody listens on it
+    let more = ["--upstream", "http://127.0.0.1:1", "--upstream-http", "1.1"];
+    let serve = Serve::start(dir.path(), &upstream.url_v2(), &more).await;
+    let note = "GetTimeline, GetFollowers and GetFollows are passed on to http://127.0.0.1:1\n";
+    let (_, ready) = serve.get("/readyz").await;
+    assert!(ready.contains("note: no backfill: ") && ready.contains(note), "{ready}");
+    let mut client = ServiceClient::connect(format!("http://{}", serve.grpc)).await.unwrap();
+    let asked = GetTimelineRequest { actor_did: "did:plc:someone".into(), ..Default::default() };
+    for refused in [client.get_timeline(asked).await.map(drop), client.ping(PingRequest {}).await.map(drop)] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unavailable);
+        assert!(refused.message().contains("http://127.0.0.1:1 (api.upstream)"), "{refused}");
+    }
+    let (_, metrics) = serve.get("/metrics").await;
+    let counted = "skyweir_api_passed_request_seconds_count{outcome=\"unreachable\"} 2\n";
+    assert!(metrics.contains(counted), "{metrics}");
+    serve.stop().await;
 }

@@ -21,3 +21,20 @@ pub(crate) fn get(addr: &str, path: &str) -> Result<(u16, String)> {
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
     Ok((status, body.to_owned()))
 }
+
+/// The value of a metric, named with its labels.
+pub(crate) fn metric(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read() {
+        let text = "# HELP a_b x\na_b_c 2\na_b 1\nx{y=\"z\"} 4\n";
+        assert_eq!((metric(text, "a_b"), metric(text, "x"), metric(text, "a")), (Some(1.0), None, None));
+        assert_eq!(metric(text, "x{y=\"z\"}"), Some(4.0));
+    }
+}

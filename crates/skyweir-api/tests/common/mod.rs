@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are parts of tests")]
 
 pub(crate) mod serve;
+pub(crate) mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use skyweir_types::{
     AccountStatus, ActorId, Cid, Collection, Did, DidHash, DrawKey, Item, ItemId, ItemKind, Position,
     RecordKey, RecordRef, Tid, UriHash,
 };
+use tokio::sync::watch;
 
 /// What reads asked of the writer.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +69,8 @@ pub(crate) struct World {
     pub(crate) wishes: Arc<Wishes>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) config: Config,
+    /// Whether all follows are known.
+    pub(crate) complete: watch::Sender<bool>,
     items: Vec<Item>,
     follows: BTreeSet<(ActorId, ActorId)>,
     hidden: BTreeSet<ActorId>,
@@ -102,6 +106,7 @@ impl World {
             wishes: Arc::default(),
             reports: Arc::default(),
             config: Config::default(),
+            complete: watch::Sender::new(true),
             items: Vec::new(),
             follows: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -116,6 +121,7 @@ impl World {
             enrol: self.wishes.clone(),
             deliveries: self.reports.clone(),
             draw: DrawKey::default(),
+            complete: self.complete.subscribe(),
         }
     }
 

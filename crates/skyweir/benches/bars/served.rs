@@ -14,6 +14,7 @@ use skyweir_types::{Clock, DrawKey, Event, Tid};
 use skyweir_writer::{Deps, Handle, Writer};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -213,6 +214,7 @@ pub(crate) async fn compose(
         enrol: Arc::new(handle.clone()),
         deliveries: Arc::new(handle.clone()),
         draw: DrawKey::default(),
+        complete: watch::channel(true).1,
     };
     let api = Api::new(skyweir_api::Config { cap, ..skyweir_api::Config::default() }, deps);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

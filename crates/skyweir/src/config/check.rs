@@ -153,4 +153,13 @@ fn api(config: &Config, faults: &mut Faults) {
     faults.range("api.max_request_bytes", api.max_request_bytes as u64, 1_024..=1 << 30);
     faults.range("api.max_page_bytes", api.max_page_bytes as u64, 65_536..=1 << 30);
     faults.range("api.keepalive_ms", api.keepalive_ms, 100..=DAY_MS);
+    faults.range("api.upstream_requests", api.upstream_requests as u64, 1..=1_000_000);
+    faults.range("api.upstream_connections", api.upstream_connections as u64, 1..=65_536);
+    faults.range("api.upstream_timeout_ms", api.upstream_timeout_ms, 1..=DAY_MS);
+    faults.range("api.upstream_max_bytes", api.upstream_max_bytes, 1_024..=MOST);
+    if let Some(upstream) = &api.upstream
+        && upstream.authority().as_str() == config.grpc.to_string()
+    {
+        faults.push("api.upstream", format!("is {upstream}, our own gRPC port: expected another data plane"));
+    }
 }

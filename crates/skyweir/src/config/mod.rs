@@ -157,6 +157,10 @@ impl Config {
         take("log", "--log", put(&mut self.log, options.log.clone()));
         take("log_format", "--log-format", put(&mut self.log_format, options.log_format));
         take("writer.enrol", "--enrol", put(&mut self.writer.enrol, options.enrol.map(Into::into)));
+        let upstream = options.upstream.clone().map(Some);
+        take("api.upstream", "--upstream", put(&mut self.api.upstream, upstream));
+        let http = options.upstream_http.map(Into::into);
+        take("api.upstream_http", "--upstream-http", put(&mut self.api.upstream_http, http));
         let Timeline { reasonable_limit, cap, memory_mb, .. } = &mut self.timeline;
         take(
             "timeline.reasonable_limit",
