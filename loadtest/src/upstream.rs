@@ -179,6 +179,12 @@ impl Upstream {
         self.change(|state| state.chaos = faults.map(Chaos::new));
     }
 
+    /// From now on so many downloads of segments and blocks are answered, the others have to wait (503); `None` ends
+    /// it.
+    pub fn archive_downloads(&self, most: Option<u64>) {
+        self.change(|state| state.downloads = most);
+    }
+
     /// What the archive was asked for, and what went wrong.
     pub fn archive_counts(&self) -> ArchiveCounts {
         self.shared.lock().archived

@@ -6,10 +6,9 @@ use std::time::Duration;
 use skyweir_proto::FILE_DESCRIPTOR_SET;
 use skyweir_proto::bsky::service_server::ServiceServer;
 use skyweir_proto::skyweir::v1::timeline_service_server::TimelineServiceServer;
-use skyweir_store::{Deliveries, Enrol, Store, Timelines};
+use skyweir_store::{Complete, Deliveries, Enrol, Store, Timelines};
 use skyweir_types::DrawKey;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -32,10 +31,10 @@ pub struct Deps {
     pub enrol: Arc<dyn Enrol>,
     /// Who keeps the accounting.
     pub deliveries: Arc<dyn Deliveries>,
+    /// Who knows how much of the follow graph is there; until it is whole, what depends on it may be left to upstream.
+    pub complete: Arc<dyn Complete>,
     /// Key of the draw: the writer's.
     pub draw: DrawKey,
-    /// Whether all follows are known; until then what depends on them may be left to upstream.
-    pub complete: watch::Receiver<bool>,
 }
 
 /// The read API.
@@ -44,6 +43,7 @@ pub struct Api {
     timelines: Arc<TimelineReader>,
     graph: Arc<GraphReader>,
     deliveries: Arc<DeliveryReader>,
+    complete: Arc<dyn Complete>,
     passing: Passing,
 }
 
@@ -51,12 +51,13 @@ impl Api {
     /// Puts the API together. Nothing runs yet.
     #[must_use]
     pub fn new(config: Config, deps: Deps) -> Self {
-        let Deps { store, timelines, enrol, deliveries, draw, complete } = deps;
+        let Deps { store, timelines, enrol, deliveries, complete, draw } = deps;
         Self {
             timelines: Arc::new(TimelineReader::new(store.clone(), timelines, enrol, draw, &config)),
             graph: Arc::new(GraphReader::new(store.clone(), &config)),
             deliveries: Arc::new(DeliveryReader::new(store, deliveries)),
-            passing: Passing::new(&config, complete),
+            passing: Passing::new(&config, complete.clone()),
+            complete,
             config,
         }
     }
@@ -109,7 +110,8 @@ impl Api {
             .build_v1()?;
         let most = self.config.max_request_bytes;
         let bsky = Bsky { timelines: self.timelines.clone(), graph: self.graph.clone() };
-        let own = SkyweirV1 { timelines: self.timelines, graph: self.graph, deliveries: self.deliveries };
+        let Self { timelines, graph, deliveries, complete, .. } = self;
+        let own = SkyweirV1 { timelines, graph, deliveries, complete };
         let routes = Routes::new(ServiceServer::new(bsky).max_decoding_message_size(most))
             .add_service(TimelineServiceServer::new(own).max_decoding_message_size(most))
             .add_service(health_service)

@@ -6,18 +6,28 @@ use async_trait::async_trait;
 use skyweir_proto::skyweir::v1::{
     GetDeliveryRequest, GetDeliveryResponse, GetFollowCountsRequest, GetFollowCountsResponse,
     GetFollowPageRequest, GetFollowPageResponse, GetFollowerPageRequest, GetFollowerPageResponse,
-    GetTimelineRequest, GetTimelineResponse, TimelineItem, timeline_service_server::TimelineService,
+    GetStatusRequest, GetStatusResponse, GetTimelineRequest, GetTimelineResponse, GraphStatus, TimelineItem,
+    timeline_service_server::TimelineService,
 };
+use skyweir_store::{Complete, Completeness};
 use skyweir_types::Did;
 use tonic::{Request, Response, Status};
 
-use crate::{DeliveryReader, Filters, GraphReader, PageItem, Query, Side, TimelineReader};
+use crate::{DeliveryReader, Filters, FollowCounts, GraphReader, PageItem, Query, Side, TimelineReader};
 
 /// Translates between our messages and our readers.
 pub(crate) struct SkyweirV1 {
     pub(crate) timelines: Arc<TimelineReader>,
     pub(crate) graph: Arc<GraphReader>,
     pub(crate) deliveries: Arc<DeliveryReader>,
+    pub(crate) complete: Arc<dyn Complete>,
+}
+
+impl SkyweirV1 {
+    /// Asked before the answer is read: what is whole by then is in it.
+    fn is_incomplete(&self) -> bool {
+        self.complete.completeness() != Completeness::Whole
+    }
 }
 
 #[async_trait]
@@ -34,6 +44,7 @@ impl TimelineService for SkyweirV1 {
         };
         let query =
             Query { viewer: &request.actor_did, limit: request.limit, cursor: &request.cursor, filters };
+        let graph_incomplete = self.is_incomplete();
         let page = self.timelines.page(query).await?;
         Ok(Response::new(GetTimelineResponse {
             items: page.items.into_iter().map(item).collect(),
@@ -42,6 +53,7 @@ impl TimelineService for SkyweirV1 {
             rate: page.rate,
             from_cache: page.from_cache,
             from_merge: page.from_merge,
+            graph_incomplete,
         }))
     }
 
@@ -50,8 +62,10 @@ impl TimelineService for SkyweirV1 {
         request: Request<GetFollowerPageRequest>,
     ) -> Result<Response<GetFollowerPageResponse>, Status> {
         let GetFollowerPageRequest { actor_did, limit, cursor } = request.into_inner();
+        let graph_incomplete = self.is_incomplete();
         let page = self.graph.dids(Side::Followers, &actor_did, limit, &cursor).await?;
-        Ok(Response::new(GetFollowerPageResponse { dids: texts(&page.entries), cursor: page.cursor }))
+        let (dids, cursor) = (texts(&page.entries), page.cursor);
+        Ok(Response::new(GetFollowerPageResponse { dids, cursor, graph_incomplete }))
     }
 
     async fn get_follow_page(
@@ -59,16 +73,19 @@ impl TimelineService for SkyweirV1 {
         request: Request<GetFollowPageRequest>,
     ) -> Result<Response<GetFollowPageResponse>, Status> {
         let GetFollowPageRequest { actor_did, limit, cursor } = request.into_inner();
+        let graph_incomplete = self.is_incomplete();
         let page = self.graph.dids(Side::Follows, &actor_did, limit, &cursor).await?;
-        Ok(Response::new(GetFollowPageResponse { dids: texts(&page.entries), cursor: page.cursor }))
+        let (dids, cursor) = (texts(&page.entries), page.cursor);
+        Ok(Response::new(GetFollowPageResponse { dids, cursor, graph_incomplete }))
     }
 
     async fn get_follow_counts(
         &self,
         request: Request<GetFollowCountsRequest>,
     ) -> Result<Response<GetFollowCountsResponse>, Status> {
-        let counts = self.graph.counts(&request.get_ref().actor_did).await?;
-        Ok(Response::new(GetFollowCountsResponse { followers: counts.followers, follows: counts.follows }))
+        let graph_incomplete = self.is_incomplete();
+        let FollowCounts { followers, follows } = self.graph.counts(&request.get_ref().actor_did).await?;
+        Ok(Response::new(GetFollowCountsResponse { followers, follows, graph_incomplete }))
     }
 
     async fn get_delivery(
@@ -89,6 +106,15 @@ impl TimelineService for SkyweirV1 {
             started_at_us: report.started_us,
             finished_at_us: report.finished_us,
         }))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        let (graph, loaded_share) = match self.complete.completeness() {
+            Completeness::Whole => (GraphStatus::Complete, 0.0),
+            Completeness::Loading(share) => (GraphStatus::Loading, share),
+            Completeness::Partial => (GraphStatus::Partial, 0.0),
+        };
+        Ok(Response::new(GetStatusResponse { graph: graph.into(), loaded_share }))
     }
 }
 

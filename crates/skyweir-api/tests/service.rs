@@ -10,7 +10,8 @@ use common::World;
 use common::serve::Served;
 use skyweir_proto::bsky::PingRequest;
 use skyweir_proto::bsky::service_client::ServiceClient;
-use skyweir_store::{Error, Result, Store, Txn, View};
+use skyweir_proto::skyweir::v1::{self, GraphStatus};
+use skyweir_store::{Completeness, Error, Result, Store, Txn, View};
 use skyweir_types::TaskId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, watch};
@@ -49,6 +50,38 @@ impl Store for Gated {
     }
     async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
         self.inner.trim_tasks(kept).await
+    }
+}
+
+#[tokio::test]
+async fn each_answer_tells_whether_the_graph_is_known() {
+    let world = World::crowded().await;
+    let mut served = Served::world(&world).await;
+    let did = || "did:plc:eve".to_owned();
+    for (known, graph, share) in [
+        (Completeness::Loading(0.25), GraphStatus::Loading, 0.25),
+        (Completeness::Partial, GraphStatus::Partial, 0.0),
+        (Completeness::Whole, GraphStatus::Complete, 0.0),
+    ] {
+        world.complete.set(known);
+        let status = served.own.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((status.graph(), status.loaded_share), (graph, share));
+        let request = v1::GetTimelineRequest { actor_did: did(), ..Default::default() };
+        let page = served.own.get_timeline(request).await.unwrap().into_inner();
+        assert!(!page.items.is_empty(), "it is answered");
+        let request = v1::GetFollowerPageRequest { actor_did: did(), ..Default::default() };
+        let followers = served.own.get_follower_page(request).await.unwrap().into_inner();
+        let request = v1::GetFollowPageRequest { actor_did: did(), ..Default::default() };
+        let follows = served.own.get_follow_page(request).await.unwrap().into_inner();
+        let request = v1::GetFollowCountsRequest { actor_did: did() };
+        let counts = served.own.get_follow_counts(request).await.unwrap().into_inner();
+        let told = [
+            page.graph_incomplete,
+            followers.graph_incomplete,
+            follows.graph_incomplete,
+            counts.graph_incomplete,
+        ];
+        assert_eq!(told, [known != Completeness::Whole; 4]);
     }
 }
 

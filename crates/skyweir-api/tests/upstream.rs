@@ -13,6 +13,7 @@ use common::upstream::{Fake, Outcomes, PIECE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use skyweir_api::UpstreamHttp;
+use skyweir_store::Completeness;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tower::{Service as _, ServiceExt as _};
@@ -295,14 +296,16 @@ async fn connections_are_kept_and_bounded() {
 async fn ours_are_passed_on_as_well_until_all_follows_are_known() {
     let mut fake = Fake::start(UpstreamHttp::Two).await;
     let (world, mut served) = with(&fake, UpstreamHttp::Two).await;
-    world.complete.send_replace(false);
-    assert_eq!(served.page("eve", 5, "").await.unwrap_err().code(), tonic::Code::FailedPrecondition);
-    assert_eq!(soon(fake.seen.recv()).await.unwrap().uri.path(), "/bsky.Service/GetTimeline");
-    world.complete.send_replace(true);
+    for known in [Completeness::Loading(0.5), Completeness::Partial] {
+        world.complete.set(known);
+        assert_eq!(served.page("eve", 5, "").await.unwrap_err().code(), tonic::Code::FailedPrecondition);
+        assert_eq!(soon(fake.seen.recv()).await.unwrap().uri.path(), "/bsky.Service/GetTimeline");
+    }
+    world.complete.set(Completeness::Whole);
     assert!(!served.page("eve", 5, "").await.unwrap().items.is_empty());
     let set = |config: &mut skyweir_api::Config| config.upstream_until_complete = false;
     let (world, mut served) = before(&fake.url(), UpstreamHttp::Two, set).await;
-    world.complete.send_replace(false);
+    world.complete.set(Completeness::Partial);
     assert!(!served.page("eve", 5, "").await.unwrap().items.is_empty());
     assert!(fake.seen.try_recv().is_err());
 }

@@ -356,6 +356,15 @@ impl Txn for EmbeddedTxn {
         Ok(())
     }
 
+    async fn set_whole(&mut self, whole: bool) -> Result<()> {
+        if whole {
+            self.overlay.put(Table::Meta, meta::KEY_WHOLE, []);
+        } else {
+            self.overlay.remove(Table::Meta, meta::KEY_WHOLE);
+        }
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
         blocking("commit", move || self.commit_now()).await
     }

@@ -268,6 +268,10 @@ impl View for EmbeddedView {
         stored.map(|bytes| meta::decode_cursor(&bytes)).transpose()
     }
 
+    async fn is_whole(&self) -> Result<bool> {
+        Ok(self.moment.get(Table::Meta, meta::KEY_WHOLE)?.is_some())
+    }
+
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         let mut found = Vec::new();
         if n == 0 {

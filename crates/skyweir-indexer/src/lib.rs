@@ -2,11 +2,13 @@
 
 mod apply;
 mod config;
+mod intake;
 pub mod metrics;
 mod run;
 
 pub use apply::{Applier, Horizons, Outcome};
 pub use config::{Config, CursorChoice};
+pub use intake::{Begin, Intake};
 pub use run::{Error, Indexer};
 
 pub mod archive;
@@ -14,5 +16,6 @@ pub mod decode;
 mod skip;
 pub mod source;
 mod unzip;
+mod whole;
 
 pub use skip::Skip;

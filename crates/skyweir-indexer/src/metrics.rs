@@ -13,6 +13,10 @@ const COMMIT_SECONDS: &str = "skyweir_indexer_commit_seconds";
 const RETRIES: &str = "skyweir_indexer_commit_retries_total";
 const STREAM_TIME: &str = "skyweir_indexer_stream_time_seconds";
 const ENDED: &str = "skyweir_indexer_source_ended";
+const WHOLE: &str = "skyweir_indexer_whole";
+const ARCHIVE_SHARE: &str = "skyweir_indexer_archive_share";
+const ARCHIVE_EVENTS: &str = "skyweir_indexer_archive_events_total";
+const ARCHIVE_BYTES: &str = "skyweir_indexer_archive_bytes_total";
 
 /// Tells the recorder what each metric means. Call once, after the recorder is installed.
 pub fn describe() {
@@ -33,6 +37,18 @@ pub fn describe() {
     );
     describe_gauge!(ENDED, Unit::Count, "1 once a file or archive has been read to its end and applied");
     gauge!(ENDED).set(0.0);
+    describe_gauge!(
+        WHOLE,
+        Unit::Count,
+        "1 when all follows up to the place upstream are known, 0 when some are missing"
+    );
+    describe_gauge!(
+        ARCHIVE_SHARE,
+        Unit::Count,
+        "Share of the archive that is read and handed on, from 0 to 1; as it was once that is over"
+    );
+    describe_counter!(ARCHIVE_EVENTS, Unit::Count, "Events that an archive had for us");
+    describe_counter!(ARCHIVE_BYTES, Unit::Bytes, "Bytes that came of an archive, before they are unpacked");
 }
 
 pub(crate) fn applied(body: &Body, outcome: Outcome) {
@@ -73,6 +89,19 @@ pub(crate) fn retried() {
     counter!(RETRIES).increment(1);
 }
 
-pub(crate) fn ended() {
-    gauge!(ENDED).set(1.0);
+pub(crate) fn ended(ended: bool) {
+    gauge!(ENDED).set(f64::from(u8::from(ended)));
+}
+
+pub(crate) fn whole(whole: bool) {
+    gauge!(WHOLE).set(f64::from(u8::from(whole)));
+}
+
+pub(crate) fn archive(share: f64, events: u64) {
+    gauge!(ARCHIVE_SHARE).set(share);
+    counter!(ARCHIVE_EVENTS).increment(events);
+}
+
+pub(crate) fn archive_bytes(bytes: u64) {
+    counter!(ARCHIVE_BYTES).increment(bytes);
 }

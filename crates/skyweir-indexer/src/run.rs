@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::apply::{Applier, Outcome};
-use crate::metrics;
 use crate::source::{
     self, ARCHIVE_OF, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt,
 };
 use crate::{Config, CursorChoice};
+use crate::{metrics, whole};
 
 /// Why the indexer ended against its will.
 #[derive(Debug, Error)]
@@ -28,10 +28,17 @@ pub enum Error {
     Source(#[from] source::Error),
     /// The store holds a part of an archive.
     #[error(
-        "a backfill from {0} was cut off: `skyweir backfill` with the same --from and --data-dir goes on where it was; \
-         or start once with --cursor live, without the follows that it hasn't brought"
+        "a backfill from {0} was cut off: `skyweir backfill` with the same --from and --data-dir goes on where it was, \
+         and so does `skyweir serve` with that --source; or start once with --cursor live, without the follows that it \
+         hasn't brought"
     )]
     Unfinished(String),
+    /// The archive with which an empty store begins can't be read.
+    #[error(
+        "{0}; or start once with --cursor live, which begins with what happens from now on, without the follows made \
+         before"
+    )]
+    Load(source::Error),
     /// The saved cursor belongs to another source.
     #[error(
         "the saved cursor belongs to {saved}, not to {asked}: positions of one source mean nothing to another; \
@@ -52,6 +59,7 @@ pub struct Indexer {
     source: Source,
     cursor: CursorChoice,
     status: Arc<SourceStatus>,
+    tasks: bool,
 }
 
 /// Messages that make up one commit.
@@ -78,11 +86,16 @@ impl Indexer {
         cursor: CursorChoice,
         status: Arc<SourceStatus>,
     ) -> Self {
-        Self { config, store, source, cursor, status }
+        Self { config, store, source, cursor, status, tasks: true }
     }
 
-    /// Runs until stopped, or until a file or archive is read to its end, and tells which. What was received by then
-    /// is applied.
+    /// Leaves no tasks for the writer: nobody has a timeline yet that they would change.
+    pub(crate) fn without_tasks(self) -> Self {
+        Self { tasks: false, ..self }
+    }
+
+    /// Runs until stopped, until a file or archive is read to its end, or until the place is gone, and tells which.
+    /// What was received by then is applied.
     ///
     /// # Errors
     /// [`enum@Error`]; everything that may pass by itself is tried again instead.
@@ -90,17 +103,25 @@ impl Indexer {
         let view = self.store.view().await?;
         let saved = view.cursor().await?;
         let id = self.source.id();
-        let start = start_at(self.cursor, saved, &id)?;
+        let start = start_at(self.cursor, saved.as_ref(), &id)?;
         let across = self.source.across_accounts();
+        let known = whole::at_start(self.cursor, saved.as_ref(), self.source.kind());
+        self.status.whole(known.unwrap_or(view.is_whole().await?));
         let mut applier = Applier::load(view.as_ref(), across, self.config.horizons()).await?;
+        if !self.tasks {
+            applier = applier.without_tasks();
+        }
         drop(view);
         info!(source = %id, start = ?start, "indexer starts");
+        metrics::ended(false);
 
         let (sender, mut frames) = source::queue(&self.config.source);
         let mut reader = JoinSet::new();
-        reader.spawn(self.source.run(start, sender, self.status, stop.clone()));
+        let (status, gaps) = (self.status.as_ref(), self.status.gaps());
+        reader.spawn(self.source.run(start, sender, self.status.clone(), stop.clone()));
 
-        let mut committer = Committer { config: &self.config, store: self.store.as_ref(), id, pending: None };
+        let (config, store) = (&self.config, self.store.as_ref());
+        let mut committer = Committer { config, store, status, id, pending: None, known, gaps };
         while let Some(group) = next_group(&mut frames, &self.config, committer.deadline()).await {
             committer.commit(&mut applier, group, &stop).await?;
         }
@@ -109,7 +130,7 @@ impl Indexer {
             Some(Ok(ended)) => {
                 let ended = ended?;
                 if ended == Ended::EndOfFile {
-                    metrics::ended();
+                    metrics::ended(true);
                     info!("source has ended, all of it is applied");
                 }
                 Ok(ended)
@@ -120,7 +141,11 @@ impl Indexer {
     }
 }
 
-fn start_at(choice: CursorChoice, saved: Option<SavedCursor>, id: &str) -> Result<StartAt, Error> {
+pub(crate) fn start_at(
+    choice: CursorChoice,
+    saved: Option<&SavedCursor>,
+    id: &str,
+) -> Result<StartAt, Error> {
     match (choice, saved) {
         (CursorChoice::Live, _) | (CursorChoice::Auto, None) => Ok(StartAt::Live),
         (CursorChoice::At(number), _) => Ok(StartAt::From(number)),
@@ -131,7 +156,7 @@ fn start_at(choice: CursorChoice, saved: Option<SavedCursor>, id: &str) -> Resul
             Err(Error::Unfinished(saved.source[ARCHIVE_OF.len()..].to_owned()))
         }
         (CursorChoice::Auto, Some(saved)) => {
-            Err(Error::OtherSource { saved: saved.source, asked: id.to_owned() })
+            Err(Error::OtherSource { saved: saved.source.clone(), asked: id.to_owned() })
         }
     }
 }
@@ -172,8 +197,13 @@ struct Pending {
 struct Committer<'a> {
     config: &'a Config,
     store: &'a dyn Store,
+    status: &'a SourceStatus,
     id: String,
     pending: Option<Pending>,
+    /// Whether the store is whole from the next place on, if that changes.
+    known: Option<bool>,
+    /// Gaps that the store knows of.
+    gaps: u64,
 }
 
 impl Committer<'_> {
@@ -224,6 +254,11 @@ impl Committer<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let began = Instant::now();
+        let gaps = self.status.gaps();
+        if gaps > self.gaps {
+            // perhaps not before this place, but before the next one
+            self.known = Some(false);
+        }
         let mut delay = Duration::from_millis(50);
         let mut is_first = true;
         let outcomes = loop {
@@ -240,7 +275,10 @@ impl Committer<'_> {
                 Err(error) => return Err(error.into()),
             }
         };
-        self.pending = None;
+        if self.pending.take().is_some() {
+            self.gaps = gaps;
+            self.known.take().into_iter().for_each(|whole| self.status.whole(whole));
+        }
         let bodies = group.frames.iter().flat_map(|frame| &frame.events).map(|event| &event.body);
         for (body, outcome) in bodies.zip(outcomes) {
             metrics::applied(body, outcome);
@@ -267,6 +305,9 @@ impl Committer<'_> {
         applier.end_group(txn.as_mut()).await?;
         if let Some(pending) = &self.pending {
             txn.set_cursor(pending.cursor.clone()).await?;
+            if let Some(whole) = self.known {
+                txn.set_whole(whole).await?;
+            }
         }
         txn.commit().await?;
         Ok(outcomes)

@@ -5,6 +5,7 @@
 
 pub mod conformance;
 
+mod complete;
 mod delivery;
 mod enrol;
 mod error;
@@ -17,6 +18,7 @@ mod txn;
 mod usefulness;
 mod view;
 
+pub use complete::{Complete, Completeness};
 pub use delivery::{Deliveries, DeliveryReport};
 pub use enrol::{Enrol, EnrolReason};
 pub use error::Error;

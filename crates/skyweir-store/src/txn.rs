@@ -168,6 +168,8 @@ pub trait Txn: Send {
     async fn append(&mut self, task: Task) -> Result<TaskId>;
     /// Sets the upstream cursor.
     async fn set_cursor(&mut self, cursor: SavedCursor) -> Result<()>;
+    /// Says whether the store is whole, see [`View::is_whole`].
+    async fn set_whole(&mut self, whole: bool) -> Result<()>;
     /// Makes everything durable in one step, then visible, then announces the tasks.
     async fn commit(self: Box<Self>) -> Result<()>;
 }

@@ -72,6 +72,9 @@ pub trait View: Send + Sync {
     async fn next_task(&self) -> Result<TaskId>;
     /// The upstream cursor of the last commit that set one.
     async fn cursor(&self) -> Result<Option<SavedCursor>>;
+    /// Whether all follows up to the cursor's place are known: no event that could have told of one was missed. Not as
+    /// long as nobody has said so.
+    async fn is_whole(&self) -> Result<bool>;
     /// Resyncs under way, at most `n`.
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>>;
 }

@@ -16,12 +16,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use skyweir_indexer::source::{SourceStatus, StatusSnapshot};
-use skyweir_store::Enrol as _;
+use skyweir_store::{Complete as _, Completeness, Enrol as _};
 use skyweir_writer::Handle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::listener::Limited;
+use crate::coverage::NOTE;
 
 /// Nobody else drains the histograms: without a scrape they would grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -32,21 +33,29 @@ pub(crate) struct Readiness {
     pub(crate) source: Arc<SourceStatus>,
     /// Whether what was in the task log at the start is delivered; it also has gauges to set.
     pub(crate) writer: Handle,
+    /// Is cancelled once all that there was at the start is known as far as it can be.
+    pub(crate) loaded: CancellationToken,
+    /// Said as long as not all follows are known: who answers what follows from them.
+    pub(crate) meanwhile: Option<String>,
     /// The process is on its way out.
     pub(crate) draining: AtomicBool,
-    /// Said as long as not all follows are known.
-    pub(crate) coverage: Option<String>,
 }
 
 impl Readiness {
     /// Why reads should go elsewhere.
-    fn reasons(&self) -> Vec<&'static str> {
+    fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.draining.load(Ordering::SeqCst) {
-            reasons.push("draining: the process is shutting down");
+            reasons.push("draining: the process is shutting down".to_owned());
         }
         if !self.writer.caught_up() {
-            reasons.push("not caught up: what the task log held at the start is still being delivered");
+            let why = "not caught up: what the task log held at the start is still being delivered";
+            reasons.push(why.to_owned());
+        }
+        if let Completeness::Loading(share) = self.source.completeness()
+            && !self.loaded.is_cancelled()
+        {
+            reasons.push(format!("loading: {:.1} % of the archive is read", share * 100.0));
         }
         reasons
     }
@@ -64,7 +73,19 @@ impl Readiness {
         if let (false, Some(failure)) = (connected, last_failure) {
             notes.push(format!("upstream: not connected: {failure}"));
         }
-        notes.extend(self.coverage.clone());
+        match self.source.completeness() {
+            Completeness::Partial => notes.push(NOTE.to_owned()),
+            Completeness::Loading(share) if self.loaded.is_cancelled() => notes.push(format!(
+                "catching up: what was missed upstream is read from the archive, {:.1} % of which is known",
+                share * 100.0
+            )),
+            _ => {}
+        }
+        if let Some(meanwhile) = &self.meanwhile
+            && self.source.completeness() != Completeness::Whole
+        {
+            notes.push(meanwhile.clone());
+        }
         notes
     }
 
@@ -72,7 +93,7 @@ impl Readiness {
         let reasons = self.reasons();
         let ready = reasons.is_empty();
         let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
-        let lines = reasons.iter().map(|reason| ("reason", (*reason).to_owned()));
+        let lines = reasons.into_iter().map(|reason| ("reason", reason));
         for (kind, line) in lines.chain(self.notes().into_iter().map(|note| ("note", note))) {
             // writing to a string can't fail
             let _ = writeln!(text, "{kind}: {line}");

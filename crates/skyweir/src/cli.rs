@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 use skyweir_api::{UpstreamHttp, UpstreamUrl};
 use skyweir_indexer::CursorChoice;
 use skyweir_writer::EnrolMode;
@@ -65,9 +66,17 @@ pub(crate) struct ServeOptions {
     /// Upstream, known by its URL's path: Jetstream v2 or v1, a firehose, or file:PATH.
     #[arg(long, env = "SKYWEIR_SOURCE", value_name = "URL")]
     pub(crate) source: Option<String>,
-    /// Where to begin upstream: live, auto (the saved cursor, else live), or a number.
+    /// Where to begin upstream: live, auto (the saved cursor, else a backfill where the source has an archive, else
+    /// live), or a number.
     #[arg(long, env = "SKYWEIR_CURSOR", value_name = "live|auto|N")]
     pub(crate) cursor: Option<CursorChoice>,
+    /// Whether an empty data directory begins with a backfill, where the source is a Jetstream v2 and the cursor auto.
+    #[arg(long, env = "SKYWEIR_BACKFILL", value_name = "true|false")]
+    pub(crate) backfill: Option<bool>,
+    /// How old posts and reposts of a backfill may be: a number of days or hours, as in 7d or 36h, or all. Follows are
+    /// always all.
+    #[arg(long, env = "SKYWEIR_ITEMS_SINCE", value_name = "AGE")]
+    pub(crate) items_since: Option<Age>,
     /// Address of the gRPC port; port 0 takes a free one.
     #[arg(long, env = "SKYWEIR_GRPC", value_name = "ADDR:PORT")]
     pub(crate) grpc: Option<SocketAddr>,
@@ -115,9 +124,10 @@ pub(crate) struct BackfillOptions {
     /// A Jetstream v2: http(s)://HOST, or the URL of its stream. Without it the configured source.
     #[arg(long, env = "SKYWEIR_BACKFILL_FROM", value_name = "URL")]
     pub(crate) from: Option<String>,
-    /// How old posts and reposts may be: a number of days or hours, as in 7d or 36h, or all. Follows are always all.
-    #[arg(long, env = "SKYWEIR_ITEMS_SINCE", default_value = "7d", value_name = "AGE")]
-    pub(crate) items_since: Age,
+    /// How old posts and reposts may be: a number of days or hours, as in 7d (the default) or 36h, or all. Follows are
+    /// always all.
+    #[arg(long, env = "SKYWEIR_ITEMS_SINCE", value_name = "AGE")]
+    pub(crate) items_since: Option<Age>,
     /// How log lines look.
     #[arg(long, env = "SKYWEIR_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
@@ -127,12 +137,31 @@ pub(crate) struct BackfillOptions {
 }
 
 /// An age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) enum Age {
     /// Any.
     All,
     /// At most so many hours.
     Hours(u32),
+}
+
+impl Age {
+    /// The time that is so long ago, microseconds since 1970.
+    pub(crate) fn before(self, now_us: i64) -> i64 {
+        match self {
+            Self::All => i64::MIN,
+            Self::Hours(hours) => now_us.saturating_sub(i64::from(hours) * 3_600_000_000),
+        }
+    }
+}
+
+impl TryFrom<String> for Age {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 impl FromStr for Age {
@@ -234,6 +263,8 @@ mod tests {
         let hours = |text: &str| text.parse::<Age>();
         assert_eq!((hours("7d"), hours("36h")), (Ok(Age::Hours(168)), Ok(Age::Hours(36))));
         assert_eq!((hours("all"), hours("0d")), (Ok(Age::All), Ok(Age::Hours(0))));
+        assert_eq!(Age::All.before(5), i64::MIN);
+        assert_eq!(Age::Hours(1).before(3_600_000_007), 7);
         for text in ["", "7", "d", "-1d", "7 d", "1.5d", "4294967295d"] {
             assert!(hours(text).unwrap_err().contains("expected for example 7d, 36h or all"), "{text}");
         }

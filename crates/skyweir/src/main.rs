@@ -9,6 +9,7 @@ mod coverage;
 mod data;
 mod date;
 mod demo;
+mod pace;
 mod parts;
 mod serve;
 mod service;

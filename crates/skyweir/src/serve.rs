@@ -21,7 +21,7 @@ const FAN_OUT_NICE: i32 = 5;
 /// Runs the service until it is told to stop.
 pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     let config = Config::load(options)?;
-    telemetry::logs(config.log_format, &config.log)?;
+    telemetry::logs(config.log_format, &config.log, None)?;
     let recorder = telemetry::metrics()?;
     install_tls()?;
     let format = config.log_format;

@@ -9,19 +9,19 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use skyweir_api::Api;
 use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_graph::Graph;
-use skyweir_indexer::Indexer;
-use skyweir_indexer::source::{Source, SourceStatus, parse};
-use skyweir_store::{Store, Timelines};
+use skyweir_indexer::source::{SourceStatus, parse};
+use skyweir_indexer::{Begin, Intake};
+use skyweir_store::{Complete as _, Completeness, Store, Timelines};
 use skyweir_types::Clock;
 use skyweir_writer::Writer;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{self, Readiness};
 use crate::config::Config;
 use crate::coverage;
+use crate::pace;
 use crate::parts::Parts;
 
 const INDEXER: &str = "indexer";
@@ -61,19 +61,26 @@ impl Service {
         clock: Clock,
     ) -> Result<Self> {
         let kind = parse(&config.source)?;
-        let saved = data.store.view().await?.cursor().await?.map(|cursor| cursor.source);
-        let coverage = coverage::note(&config.data_dir, &kind, config.cursor, saved.as_deref())?;
-        let complete = watch::channel(coverage.is_none()).1;
-        let coverage = coverage.map(|note| passed_on(note, &config.api));
-        if let Some(note) = &coverage {
-            warn!("{note}");
+        let store: Arc<dyn Store> = Arc::new(data.store);
+        coverage::adopt(&config.data_dir, store.as_ref()).await?;
+        let status = Arc::new(SourceStatus::default());
+        let timelines: Arc<dyn Timelines> = Arc::new(data.rings);
+        let begin = Begin {
+            cursor: config.cursor,
+            backfill: config.backfill.at_start,
+            items_since_us: config.backfill.items_since.before(clock.now_micros()),
+            has_timelines: timelines.enrolled() > 0,
+        };
+        let (shared, told) = (store.clone(), status.clone());
+        let intake = Intake::begin(config.indexer, shared, kind, begin, clock.clone(), told).await?;
+        let loaded = intake.loaded();
+        if status.completeness() == Completeness::Partial {
+            warn!("{}", coverage::NOTE);
         }
         let grpc = listen(config.grpc, "gRPC", "--grpc").await?;
         let admin = listen(config.admin, "admin", "--admin").await?;
 
         let draw = config.timeline.draw_key;
-        let store: Arc<dyn Store> = Arc::new(data.store);
-        let timelines: Arc<dyn Timelines> = Arc::new(data.rings);
         let graph = Graph::new(config.graph, store.clone());
         let (writer, handle) = Writer::new(
             config.writer,
@@ -81,9 +88,10 @@ impl Service {
                 store: store.clone(),
                 timelines: timelines.clone(),
                 graph: graph.clone(),
-                clock: clock.clone(),
+                clock,
             },
         );
+        let meanwhile = meanwhile(&config.api);
         let api = Api::new(
             config.api,
             skyweir_api::Deps {
@@ -91,22 +99,31 @@ impl Service {
                 timelines,
                 enrol: Arc::new(handle.clone()),
                 deliveries: Arc::new(handle.clone()),
+                complete: status.clone(),
                 draw,
-                complete,
             },
         );
-        let source = Source::new(kind, config.indexer.source.clone(), clock)?;
-        let status = Arc::new(SourceStatus::default());
-        let indexer = Indexer::new(config.indexer, store, source, config.cursor, status.clone());
         let draining = AtomicBool::new(false);
-        let readiness = Arc::new(Readiness { source: status, writer: handle, draining, coverage });
+        let (source, loaded_too) = (status.clone(), loaded.clone());
+        let readiness = Readiness { source, writer: handle, loaded: loaded_too, meanwhile, draining };
+        let readiness = Arc::new(readiness);
 
         let (grpc_at, admin_at) = (grpc.local_addr()?, admin.local_addr()?);
         let here = Handle::current();
         let mut parts = Parts::default();
-        parts.start(INDEXER, &here, |stop| async move { indexer.run(stop).await.map(drop) });
+        parts.start(
+            INDEXER,
+            &here,
+            |stop| async move { pace::beside(&status, None, intake.run(stop)).await },
+        );
         parts.start("api", &here, |stop| api.serve(grpc, stop));
-        parts.start("writer", fan_out, |stop| writer.run(stop));
+        parts.start("writer", fan_out, |stop| async move {
+            // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge
+            match stop.run_until_cancelled(loaded.cancelled()).await {
+                Some(()) => writer.run(stop).await,
+                None => Ok(()),
+            }
+        });
         parts.start("graph", fan_out, |stop| graph.run(stop));
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, stop));
@@ -138,14 +155,12 @@ impl Service {
     }
 }
 
-/// Adds who answers meanwhile.
-fn passed_on(note: String, api: &skyweir_api::Config) -> String {
-    match &api.upstream {
-        Some(upstream) if api.upstream_until_complete => {
-            format!("{note}; GetTimeline, GetFollowers and GetFollows are passed on to {upstream}")
-        }
-        _ => note,
-    }
+/// Who answers as long as not all follows are known, if we don't.
+fn meanwhile(api: &skyweir_api::Config) -> Option<String> {
+    let upstream = api.upstream.as_ref().filter(|_| api.upstream_until_complete)?;
+    Some(format!(
+        "until all follows are known GetTimeline, GetFollowers and GetFollows are passed on to {upstream}"
+    ))
 }
 
 async fn listen(at: SocketAddr, what: &str, flag: &str) -> Result<TcpListener> {

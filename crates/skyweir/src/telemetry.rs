@@ -1,13 +1,15 @@
 //! Logs and metrics of the process: installed once, at the start.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use indicatif::ProgressBar;
 use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -31,16 +33,34 @@ const SECONDS: [f64; 16] = [
 /// Buckets of all other histograms.
 const COUNTS: [f64; 8] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7];
 
-/// Installs the log subscriber; lines go to standard error. `filter` is in the syntax of `RUST_LOG`.
-pub(crate) fn logs(format: LogFormat, filter: &str) -> Result<()> {
+/// Installs the log subscriber; lines go to standard error, above the bar if there is one. `filter` is in the syntax of
+/// `RUST_LOG`.
+pub(crate) fn logs(format: LogFormat, filter: &str, bar: Option<ProgressBar>) -> Result<()> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("cannot read the log filter {filter:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = match bar {
+        Some(bar) => BoxMakeWriter::new(move || Above(bar.clone())),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let installed = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("cannot install the log subscriber: {error}"))
+}
+
+/// Standard error, where a bar is drawn: it makes room for each line.
+struct Above(ProgressBar);
+
+impl Write for Above {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.suspend(|| std::io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// Installs the metrics recorder and describes every metric of every crate.

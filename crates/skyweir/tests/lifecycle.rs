@@ -92,8 +92,9 @@ fn asked(upstream: &Upstream) -> Option<u64> {
     query.split('&').find_map(|pair| pair.strip_prefix("cursor=")?.parse().ok())
 }
 
+/// A service that is subscribed, on an empty directory without what was before.
 async fn connected(dir: &Path, upstream: &Upstream, total: u64) -> Serve {
-    let serve = Serve::start(dir, &upstream.url_v2(), &[]).await;
+    let serve = Serve::start(dir, &upstream.url_v2(), &["--backfill", "false"]).await;
     soon("a subscriber", upstream.accepted(total)).await;
     serve
 }
@@ -114,10 +115,11 @@ async fn the_cursor_is_saved_when_it_stops() {
     assert_eq!(asked(&upstream), Some(2_000));
     serve.stop().await;
 
-    let other = Serve::start(dir.path(), &upstream.url_v1(), &[]).await;
-    let (code, said) = other.ended().await;
+    let (data, source) = (dir.path().to_str().unwrap(), upstream.url_v1());
+    let (code, _, err) =
+        run(&["serve", "--source", &source, "--data-dir", data, "--grpc", "127.0.0.1:0"]).await;
     assert_eq!(code, 1);
-    assert!(said.contains("indexer failed: the saved cursor belongs to ws://"), "{said}");
+    assert!(err.contains("skyweir: the saved cursor belongs to ws://"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +140,11 @@ async fn readiness_tells_what_is_not_known() {
     serve.line("\"stopped\"").await;
     assert_eq!(serve.ended().await.0, 0);
 
-    upstream.set_floor(1_900);
+    // neither the stream nor its archive has what follows
+    for n in 2_000..3_000 {
+        upstream.push(post("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", start + n * 1_000, &format!("p{n}")));
+    }
+    upstream.set_floor(2_500);
     let serve = Serve::start(dir.path(), &upstream.url_v2(), &[]).await;
     let text = serve.until("/readyz", |_, text| text.contains("note: gap: ")).await;
     assert!(text.contains("CursorTooOld"), "{text}");
@@ -152,6 +158,8 @@ async fn the_warning_of_an_unknown_past_is_in_the_log() {
         ["serve", "--source", &upstream.url_v2(), "--grpc", "127.0.0.1:0", "--admin", &taken(&upstream)];
     let data = dir.path().to_str().unwrap();
     let (_, _, err) = run(&[&args[..], &["--data-dir", data]].concat()).await;
+    assert!(!err.contains("no backfill"), "one would have begun: {err}");
+    let (_, _, err) = run(&[&args[..], &["--data-dir", data, "--backfill", "false"]].concat()).await;
     assert!(err.contains("WARN") && err.contains("no backfill: only follows"), "{err}");
     let args = ["serve", "--source", &upstream.url_firehose(), "--grpc", &taken(&upstream), "--cursor", "0"];
     let (_, _, err) = run(&[&args[..], &["--data-dir", data]].concat()).await;

@@ -117,9 +117,10 @@ async fn an_unknown_format_on_disk_is_refused() {
 async fn an_upstream_answers_what_is_not_known_yet() {
     let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
     // nobody listens on it
-    let more = ["--upstream", "http://127.0.0.1:1", "--upstream-http", "1.1"];
+    let more = ["--upstream", "http://127.0.0.1:1", "--upstream-http", "1.1", "--backfill", "false"];
     let serve = Serve::start(dir.path(), &upstream.url_v2(), &more).await;
-    let note = "GetTimeline, GetFollowers and GetFollows are passed on to http://127.0.0.1:1\n";
+    let note = "note: until all follows are known GetTimeline, GetFollowers and GetFollows are passed on to \
+                http://127.0.0.1:1\n";
     let (_, ready) = serve.get("/readyz").await;
     assert!(ready.contains("note: no backfill: ") && ready.contains(note), "{ready}");
     let mut client = ServiceClient::connect(format!("http://{}", serve.grpc)).await.unwrap();

@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) archive: Archive,
     pub(super) archived: ArchiveCounts,
     pub(super) chaos: Option<Chaos>,
+    /// So many downloads are answered yet.
+    pub(super) downloads: Option<u64>,
     sizes: Sizes,
     recent: VecDeque<SubscriberInfo>,
     /// Cancelled by a cut; connections take the one of their time.
@@ -95,6 +97,7 @@ impl Shared {
             archive: Archive::default(),
             archived: ArchiveCounts::default(),
             chaos: None,
+            downloads: None,
             sizes: Sizes { rows: config.block_rows, blocks: config.segment_blocks },
             recent: VecDeque::new(),
             cut: CancellationToken::new(),

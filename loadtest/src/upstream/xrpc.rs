@@ -21,6 +21,15 @@ pub(super) fn answer(head: &Head, body: &[u8], state: &mut State) -> Option<Answ
     }
     let fault = state.chaos.as_mut().and_then(|chaos| chaos.draw(path == PLAN));
     let counts = &mut state.archived;
+    if [SEGMENT, BLOCK].contains(&path)
+        && let Some(left) = &mut state.downloads
+    {
+        if *left == 0 {
+            counts.refused += 1;
+            return Some(Answer::error(503, "Unavailable", "not now"));
+        }
+        *left -= 1;
+    }
     match fault {
         Some(Fault::Refuse(status, wait)) => {
             counts.refused += 1;

@@ -8,7 +8,7 @@ use skyweir_proto::skyweir::v1::timeline_service_server::{TimelineService, Timel
 use skyweir_proto::skyweir::v1::{
     GetDeliveryRequest, GetDeliveryResponse, GetFollowCountsRequest, GetFollowCountsResponse,
     GetFollowPageRequest, GetFollowPageResponse, GetFollowerPageRequest, GetFollowerPageResponse,
-    GetTimelineRequest, GetTimelineResponse,
+    GetStatusRequest, GetStatusResponse, GetTimelineRequest, GetTimelineResponse,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -168,6 +168,10 @@ impl TimelineService for Answers {
         &self,
         _: Request<GetDeliveryRequest>,
     ) -> Result<Response<GetDeliveryResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 }

@@ -22,7 +22,8 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, watch};
+use skyweir_store::{Complete, Completeness};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -47,7 +48,7 @@ pub(crate) struct Passing(Option<Arc<Upstream>>);
 
 impl Passing {
     /// `complete` tells whether all follows are known.
-    pub(crate) fn new(config: &Config, complete: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(config: &Config, complete: Arc<dyn Complete>) -> Self {
         let url = config.upstream.clone();
         Self(url.map(|url| Arc::new(Upstream::new(config, url, complete))))
     }
@@ -119,7 +120,7 @@ struct Upstream {
     most: usize,
     terms: Terms,
     until_complete: bool,
-    complete: watch::Receiver<bool>,
+    complete: Arc<dyn Complete>,
     /// Whether the last connection could be opened; its changes are logged.
     reached: AtomicBool,
     tasks: Tasks,
@@ -131,7 +132,7 @@ enum Wire {
 }
 
 impl Upstream {
-    fn new(config: &Config, url: UpstreamUrl, complete: watch::Receiver<bool>) -> Self {
+    fn new(config: &Config, url: UpstreamUrl, complete: Arc<dyn Complete>) -> Self {
         let tasks = Tasks::default();
         let dial = Dial { url: url.clone(), tasks: tasks.clone() };
         let wire = match config.upstream_http {
@@ -154,7 +155,8 @@ impl Upstream {
 
     fn takes(&self, request: &Request<Body>) -> bool {
         let Some(method) = request.uri().path().strip_prefix(SERVICE) else { return false };
-        let ours = OURS.contains(&method) && (!self.until_complete || *self.complete.borrow());
+        let is_known = || !self.until_complete || self.complete.completeness() == Completeness::Whole;
+        let ours = OURS.contains(&method) && is_known();
         !ours && headers::is_grpc(request.headers())
     }
 

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use skyweir_api::{Config, Deps};
 use skyweir_store::{
-    AccountRow, Deliveries, DeliveryReport, Enrol, EnrolReason, Enrolment, MemoryStore, MemoryTimelines,
-    NewItem, RecordBody, RecordRow, Shape, Store, Timelines,
+    AccountRow, Complete, Completeness, Deliveries, DeliveryReport, Enrol, EnrolReason, Enrolment,
+    MemoryStore, MemoryTimelines, NewItem, RecordBody, RecordRow, Shape, Store, Timelines,
 };
 use skyweir_types::{
     AccountStatus, ActorId, Cid, Collection, Did, DidHash, DrawKey, Item, ItemId, ItemKind, Position,
     RecordKey, RecordRef, Tid, UriHash,
 };
-use tokio::sync::watch;
 
 /// What reads asked of the writer.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,15 +61,30 @@ impl Deliveries for Reports {
     }
 }
 
+/// Says how much is known; everything, unless told otherwise.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<Option<Completeness>>);
+
+impl Complete for Known {
+    fn completeness(&self) -> Completeness {
+        self.0.lock().unwrap().unwrap_or(Completeness::Whole)
+    }
+}
+
+impl Known {
+    pub(crate) fn set(&self, known: Completeness) {
+        *self.0.lock().unwrap() = Some(known);
+    }
+}
+
 /// The network and its model.
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) timelines: Arc<dyn Timelines>,
     pub(crate) wishes: Arc<Wishes>,
     pub(crate) reports: Arc<Reports>,
+    pub(crate) complete: Arc<Known>,
     pub(crate) config: Config,
-    /// Whether all follows are known.
-    pub(crate) complete: watch::Sender<bool>,
     items: Vec<Item>,
     follows: BTreeSet<(ActorId, ActorId)>,
     hidden: BTreeSet<ActorId>,
@@ -105,8 +119,8 @@ impl World {
             timelines,
             wishes: Arc::default(),
             reports: Arc::default(),
+            complete: Arc::default(),
             config: Config::default(),
-            complete: watch::Sender::new(true),
             items: Vec::new(),
             follows: BTreeSet::new(),
             hidden: BTreeSet::new(),
@@ -120,8 +134,8 @@ impl World {
             timelines: self.timelines.clone(),
             enrol: self.wishes.clone(),
             deliveries: self.reports.clone(),
+            complete: self.complete.clone(),
             draw: DrawKey::default(),
-            complete: self.complete.subscribe(),
         }
     }
 

@@ -3,7 +3,8 @@
 //! Table `meta`, keys as text: `format` u32 BE; `actors`, `items`, `tasks`: the next numbers, u64 BE; `cursor`:
 //! position and time as u64 BE, then the source as text; `rings`: the manifest of the last complete checkpoint
 //! (number, kept, draw fingerprint as u64 BE, slices u32 BE, then for each slice the number of the checkpoint that
-//! wrote its file, u64 BE, zero for none); `loading`, empty: a load of a whole network isn't finished.
+//! wrote its file, u64 BE, zero for none); `whole`, empty: all follows up to the cursor's place are known; `loading`,
+//! empty: a load of a whole network isn't finished.
 
 use std::path::Path;
 
@@ -26,6 +27,7 @@ pub(crate) const KEY_ITEMS: &[u8] = b"items";
 pub(crate) const KEY_TASKS: &[u8] = b"tasks";
 pub(crate) const KEY_CURSOR: &[u8] = b"cursor";
 pub(crate) const KEY_RINGS: &[u8] = b"rings";
+pub(crate) const KEY_WHOLE: &[u8] = b"whole";
 pub(crate) const KEY_LOADING: &[u8] = b"loading";
 
 /// Refuses a directory whose load was cut off: its tables don't fit together.

@@ -3,7 +3,6 @@
 use skyweir_store::{Result, Txn};
 use skyweir_types::{AccountStatus, ActorId, Event, Tid};
 
-use super::record::undo;
 use super::{Applier, Outcome, PAGE};
 
 impl Applier {
@@ -41,7 +40,7 @@ impl Applier {
             let page = txn.records_of(actor, None, PAGE).await?;
             for (key, row) in &page {
                 greatest = greatest.max(row.rev);
-                undo(txn, key, &row.body).await?;
+                self.undo(txn, key, &row.body).await?;
                 txn.remove_record(key).await?;
             }
             if page.len() < PAGE {

@@ -6,7 +6,7 @@ mod sync;
 
 use std::collections::{HashMap, HashSet};
 
-use skyweir_store::{Result, SyncMark, Txn, View};
+use skyweir_store::{Result, SyncMark, Task, Txn, View};
 use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 /// How many rows a step reads at a time.
@@ -53,6 +53,8 @@ pub struct Applier {
     commit: Option<(ActorId, Tid)>,
     /// Keys that this commit has written: its later operations on them count at the same rev.
     written: HashSet<RecordRef>,
+    /// Whether tasks are left for the writer.
+    tasks: bool,
 }
 
 impl Applier {
@@ -63,7 +65,12 @@ impl Applier {
     pub async fn load(view: &dyn View, across: AcrossAccounts, horizons: Horizons) -> Result<Self> {
         let stream_us = view.cursor().await?.map_or(i64::MIN, |cursor| cursor.time_us);
         let syncs = view.sync_marks(SYNCS_MOST).await?.into_iter().collect();
-        Ok(Self { across, horizons, stream_us, syncs, commit: None, written: HashSet::new() })
+        Ok(Self { across, horizons, stream_us, syncs, commit: None, written: HashSet::new(), tasks: true })
+    }
+
+    /// Leaves no tasks from now on: for stores of which nobody keeps a timeline yet.
+    pub(crate) fn without_tasks(self) -> Self {
+        Self { tasks: false, ..self }
     }
 
     /// Forgets what a failed transaction may have left in memory.
@@ -71,7 +78,8 @@ impl Applier {
     /// # Errors
     /// Whatever the view answers.
     pub async fn reload(&mut self, view: &dyn View) -> Result<()> {
-        *self = Self::load(view, self.across, self.horizons).await?;
+        let loaded = Self::load(view, self.across, self.horizons).await?;
+        *self = Self { tasks: self.tasks, ..loaded };
         Ok(())
     }
 
@@ -103,6 +111,13 @@ impl Applier {
                 Body::Sync { rev, records_follow } => self.sync(txn, event, *rev, *records_follow).await?,
             };
             outcomes.push(outcome);
+        }
+        Ok(())
+    }
+
+    async fn append(&self, txn: &mut dyn Txn, task: Task) -> Result<()> {
+        if self.tasks {
+            txn.append(task).await?;
         }
         Ok(())
     }

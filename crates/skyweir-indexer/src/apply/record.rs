@@ -62,7 +62,7 @@ impl Applier {
     ) -> Result<()> {
         let mut wiped = stored.as_ref().map_or(Tid::ZERO, |row| row.wiped);
         if let Some(row) = &stored {
-            undo(txn, key, &row.body).await?;
+            self.undo(txn, key, &row.body).await?;
         }
         if key.collection == Collection::Post {
             self.wipe_reposts(txn, key, rev, self.by_arrival(at_ms)).await?;
@@ -89,7 +89,7 @@ impl Applier {
                 return Ok(Outcome::Unchanged);
             }
             wiped = row.wiped;
-            undo(txn, key, &row.body).await?;
+            self.undo(txn, key, &row.body).await?;
             if matches!(row.body, RecordBody::Post { .. }) {
                 let by_arrival = self.by_arrival(event.time_us.div_euclid(1000));
                 self.wipe_reposts(txn, key, rev, by_arrival).await?;
@@ -101,7 +101,7 @@ impl Applier {
                 let kind = ItemKind::Post { is_reply: *is_reply, is_quote: *is_quote };
                 let item = new_item(event, key, cid, *created_at, kind);
                 let item = txn.add_item(item).await?;
-                txn.append(Task::FanOut { item }).await?;
+                self.append(txn, Task::FanOut { item }).await?;
                 RecordBody::Post { item, cid }
             }
             Record::Repost { created_at, uri, cid: subject_cid } => {
@@ -111,7 +111,7 @@ impl Applier {
                     let kind = ItemKind::Repost { uri: uri.clone(), cid: subject_cid.clone() };
                     let new = new_item(event, key, cid, *created_at, kind);
                     let id = txn.add_item(new).await?;
-                    txn.append(Task::FanOut { item: id }).await?;
+                    self.append(txn, Task::FanOut { item: id }).await?;
                     item = Some(id);
                 }
                 if let Some(post) = &subject {
@@ -122,7 +122,7 @@ impl Applier {
             Record::Follow { subject } => {
                 let subject = txn.intern(subject).await?;
                 if txn.add_follow(key.actor, subject, &key.rkey).await? && subject != key.actor {
-                    txn.append(Task::Fill { viewer: key.actor, author: subject }).await?;
+                    self.append(txn, Task::Fill { viewer: key.actor, author: subject }).await?;
                 }
                 RecordBody::Follow { subject }
             }
@@ -174,6 +174,29 @@ impl Applier {
             after = page.into_iter().next_back();
         }
     }
+
+    /// Takes away what a living record brought.
+    pub(super) async fn undo(&self, txn: &mut dyn Txn, key: &RecordRef, body: &RecordBody) -> Result<()> {
+        match body {
+            RecordBody::Post { item, .. } => txn.remove_item(*item).await,
+            RecordBody::Repost { item, subject, .. } => {
+                if let Some(item) = item {
+                    txn.remove_item(*item).await?;
+                }
+                match subject {
+                    Some(post) => txn.unlink_repost(post, key).await,
+                    None => Ok(()),
+                }
+            }
+            RecordBody::Follow { subject } => {
+                if txn.remove_follow(key.actor, *subject, &key.rkey).await? && *subject != key.actor {
+                    self.append(txn, Task::Purge { viewer: key.actor, author: *subject }).await?;
+                }
+                Ok(())
+            }
+            RecordBody::Tombstone { .. } => Ok(()),
+        }
+    }
 }
 
 /// Whether an operation left exactly what is stored.
@@ -193,29 +216,6 @@ async fn is_content(txn: &mut dyn Txn, body: &RecordBody, cid: Cid, record: &Rec
         (RecordBody::Post { cid: ours, .. } | RecordBody::Repost { cid: ours, .. }, _) => *ours == cid,
         _ => false,
     })
-}
-
-/// Takes away what a living record brought.
-pub(super) async fn undo(txn: &mut dyn Txn, key: &RecordRef, body: &RecordBody) -> Result<()> {
-    match body {
-        RecordBody::Post { item, .. } => txn.remove_item(*item).await,
-        RecordBody::Repost { item, subject, .. } => {
-            if let Some(item) = item {
-                txn.remove_item(*item).await?;
-            }
-            match subject {
-                Some(post) => txn.unlink_repost(post, key).await,
-                None => Ok(()),
-            }
-        }
-        RecordBody::Follow { subject } => {
-            if txn.remove_follow(key.actor, *subject, &key.rkey).await? && *subject != key.actor {
-                txn.append(Task::Purge { viewer: key.actor, author: *subject }).await?;
-            }
-            Ok(())
-        }
-        RecordBody::Tombstone { .. } => Ok(()),
-    }
 }
 
 /// `sortAt` is the smaller of `createdAt` and the event's time, in milliseconds (contract, rule 12).

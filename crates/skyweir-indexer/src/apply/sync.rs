@@ -4,7 +4,6 @@
 use skyweir_store::{RecordBody, RecordRow, Result, SyncMark, Txn};
 use skyweir_types::{ActorId, Collection, Event, Tid};
 
-use super::record::undo;
 use super::{Applier, Outcome, PAGE, SYNCS_MOST};
 
 impl Applier {
@@ -52,7 +51,7 @@ impl Applier {
                 if row.rev >= mark.rev || matches!(row.body, RecordBody::Tombstone { .. }) {
                     continue;
                 }
-                undo(txn, &key, &row.body).await?;
+                self.undo(txn, &key, &row.body).await?;
                 let mut wiped = row.wiped;
                 if key.collection == Collection::Post {
                     self.wipe_reposts(txn, &key, mark.rev, false).await?;

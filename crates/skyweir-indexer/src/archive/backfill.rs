@@ -3,17 +3,12 @@
 use std::sync::Arc;
 
 use skyweir_store::{SavedCursor, Store};
-use skyweir_types::{Clock, TaskId};
+use skyweir_types::Clock;
 use thiserror::Error;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::source::{self, Ended, Source, SourceKind, SourceStatus, parse_archive};
 use crate::{Config, CursorChoice, Indexer};
-
-/// The task log is cut whenever it has grown by so many.
-const TASKS: u64 = 100_000;
 
 /// Why a backfill ended against its will.
 #[derive(Debug, Error)]
@@ -50,8 +45,8 @@ impl From<source::Error> for BackfillError {
     }
 }
 
-/// Reads the archive of a Jetstream v2 into a store that nothing else writes to. The task log is cut meanwhile: whoever
-/// keeps timelines of the store has to begin them anew.
+/// Reads the archive of a Jetstream v2 into a store that nothing else writes to. It leaves no tasks: whoever keeps
+/// timelines of the store has to begin them anew.
 pub struct Backfill {
     config: Config,
     store: Arc<dyn Store>,
@@ -59,13 +54,14 @@ pub struct Backfill {
     live: SourceKind,
     start: CursorChoice,
     status: Arc<SourceStatus>,
+    tasks: bool,
 }
 
 impl Backfill {
     /// From the host of this URL (see [`parse_archive`]): all follows and account states, posts and reposts from a time
-    /// on. `is_whole`: a store that the live stream has fed knows all that was before, from a backfill; then what it has
-    /// missed since is read, if it is sealed already. `status` is told how far it is. As soon as something is read,
-    /// nothing but a backfill goes on from the store's place.
+    /// on. Of a whole store that the live stream has fed what it has missed since is read, if it is sealed already.
+    /// `status` is told how far it is. As soon as something is read, nothing but a backfill goes on from the store's
+    /// place.
     ///
     /// # Errors
     /// The URL names no Jetstream v2, a setting can't work, or the store holds something else.
@@ -74,7 +70,6 @@ impl Backfill {
         store: Arc<dyn Store>,
         url: &str,
         items_since_us: i64,
-        is_whole: bool,
         clock: Clock,
         status: Arc<SourceStatus>,
     ) -> Result<Self, BackfillError> {
@@ -84,7 +79,9 @@ impl Backfill {
         let start = match view.cursor().await? {
             Some(saved) if saved.source == archive.id() => CursorChoice::Auto,
             // it stays the live stream's until something is read: all that is sealed may be known
-            Some(saved) if saved.source == live.id() && is_whole => CursorChoice::At(saved.position),
+            Some(saved) if saved.source == live.id() && view.is_whole().await? => {
+                CursorChoice::At(saved.position)
+            }
             Some(saved) if saved.source == live.id() => return Err(BackfillError::BegunLive),
             Some(saved) => return Err(BackfillError::OtherSource { saved: saved.source }),
             None if view.actor_count().await? > 0 => {
@@ -94,7 +91,23 @@ impl Backfill {
             }
             None => CursorChoice::Auto,
         };
-        Ok(Self { config, store, archive, live, start, status })
+        Ok(Self::of(config, store, (archive, live), start, status))
+    }
+
+    /// Of an archive and its live stream, from a place of either on.
+    pub(crate) fn of(
+        config: Config,
+        store: Arc<dyn Store>,
+        (archive, live): (Source, SourceKind),
+        start: CursorChoice,
+        status: Arc<SourceStatus>,
+    ) -> Self {
+        Self { config, store, archive, live, start, status, tasks: false }
+    }
+
+    /// Leaves tasks as a stream does: for a store of which timelines are kept.
+    pub(crate) fn with_tasks(self) -> Self {
+        Self { tasks: true, ..self }
     }
 
     /// The live stream that goes on behind the archive.
@@ -111,44 +124,30 @@ impl Backfill {
     /// # Errors
     /// [`BackfillError`].
     pub async fn run(self, stop: CancellationToken) -> Result<Option<u64>, BackfillError> {
-        let live = self.live();
-        let trimming = CancellationToken::new();
-        let mut trimmer = JoinSet::new();
-        trimmer.spawn(trim(self.store.clone(), trimming.clone()));
-        let indexer = Indexer::new(self.config, self.store.clone(), self.archive, self.start, self.status);
+        Ok(self.read(stop).await?)
+    }
+
+    pub(crate) async fn read(self, stop: CancellationToken) -> Result<Option<u64>, crate::Error> {
+        let (live, store, status) = (self.live(), self.store.clone(), self.status.clone());
+        let indexer = Indexer::new(self.config, self.store, self.archive, self.start, self.status);
+        let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
         let ended = indexer.run(stop).await;
-        trimming.cancel();
-        while trimmer.join_next().await.is_some() {}
+        status.archive_ended();
         if ended? == Ended::Stopped {
             return Ok(None);
         }
-        let saved = self.store.view().await?.cursor().await?;
-        let (position, time_us) = saved.map_or((0, i64::MIN), |saved| (saved.position, saved.time_us));
-        save(self.store.as_ref(), SavedCursor { source: live, position, time_us }).await?;
+        let saved = store.view().await?.cursor().await?;
+        let mut txn = store.begin().await?;
+        let (position, time_us) = match &saved {
+            Some(saved) => (saved.position, saved.time_us),
+            None => {
+                // nothing is sealed yet, so nothing is missing
+                txn.set_whole(true).await?;
+                (0, i64::MIN)
+            }
+        };
+        txn.set_cursor(SavedCursor { source: live, position, time_us }).await?;
+        txn.commit().await?;
         Ok(Some(position))
-    }
-}
-
-async fn save(store: &dyn Store, cursor: SavedCursor) -> Result<(), BackfillError> {
-    let mut txn = store.begin().await?;
-    txn.set_cursor(cursor).await?;
-    Ok(txn.commit().await?)
-}
-
-/// Forgets tasks: nobody has a timeline yet that they would change.
-async fn trim(store: Arc<dyn Store>, stop: CancellationToken) {
-    let mut next = store.next_task();
-    let mut trimmed = TaskId(0);
-    let mut is_over = false;
-    while !is_over {
-        is_over = !matches!(stop.run_until_cancelled(next.changed()).await, Some(Ok(())));
-        let now = *next.borrow_and_update();
-        if now.0 - trimmed.0 < TASKS && !is_over {
-            continue;
-        }
-        match store.trim_tasks(now).await {
-            Ok(()) => trimmed = now,
-            Err(error) => warn!(%error, "the task log is not cut"),
-        }
     }
 }

@@ -6,6 +6,9 @@ use crate::unzip::Unzip;
 
 /// What the columns of fixed width take for a row.
 const FIXED: u64 = 34;
+/// Blocks are sealed with up to 4,096 rows. A row becomes an event that is several times as large, so what one block
+/// can take in memory is bounded by its rows, not by its bytes: at sixteen times as many it is some 20 MB.
+const MOST_ROWS: u32 = 65_536;
 
 /// Reads blocks, one after the other, in the same memory.
 pub struct BlockReader {
@@ -30,6 +33,10 @@ impl BlockReader {
         // the bit of the frame's descriptor that says that a checksum follows the content (RFC 8878, 3.1.1.1.1)
         if frame.get(4).is_none_or(|descriptor| descriptor & 4 == 0) {
             return Err(BlockFault::NoChecksum);
+        }
+        // whatever stands behind it has no checksum that was looked at
+        if !zstd::zstd_safe::find_frame_compressed_size(frame).is_ok_and(|length| length == frame.len()) {
+            return Err(BlockFault::Frame);
         }
         let most = self.most;
         let bytes = self.unzip.read(frame).map_err(|skip| match skip {
@@ -67,6 +74,9 @@ impl<'a> Rows<'a> {
         let wrong = BlockFault::Columns { rows: count, bytes: bytes.len() };
         if u64::from(count) * FIXED > rest.len() as u64 {
             return Err(wrong);
+        }
+        if count > MOST_ROWS {
+            return Err(BlockFault::Rows { rows: count, most: MOST_ROWS });
         }
         let left = count as usize;
         let rows = Self {

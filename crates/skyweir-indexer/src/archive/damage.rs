@@ -46,9 +46,17 @@ pub enum BlockFault {
     /// Nothing vouches for what is in the frame.
     #[error("its zstd frame has no checksum")]
     NoChecksum,
-    /// The frame is damaged.
+    /// The frame is damaged, or isn't all there is.
     #[error("its zstd frame is damaged")]
     Frame,
+    /// It would become more events than memory is meant for.
+    #[error("it has {rows} rows, and no block has more than {most}")]
+    Rows {
+        /// How many rows it says it has.
+        rows: u32,
+        /// The limit.
+        most: u32,
+    },
     /// The columns are longer or shorter than what is there.
     #[error("its {rows} rows don't make its {bytes} bytes")]
     Columns {

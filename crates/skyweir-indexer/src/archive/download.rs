@@ -63,6 +63,12 @@ impl Downloader {
         }
     }
 
+    /// It was answered: the next failure is a first one.
+    pub(super) fn succeeded(&mut self) {
+        self.damaged = 0;
+        self.backoff.reset();
+    }
+
     /// What may pass is waited for; what came damaged is asked for again, some times.
     pub(super) async fn failed(&mut self, what: &str, failure: Failure) -> Result<(), Stop> {
         match failure {
@@ -196,7 +202,7 @@ impl Downloader {
         };
         self.reader = Some(reader);
         let frame = read.map_err(|fault| Failure::Damaged(Damage::Block { block, fault }))?;
-        (self.damaged, _) = (0, self.backoff.reset());
+        self.succeeded();
         let is_empty = frame.position.is_none() && frame.skipped.is_empty();
         if is_empty { Ok(()) } else { out.send(Ok(frame)).await.map_err(|_| Failure::Unheard) }
     }

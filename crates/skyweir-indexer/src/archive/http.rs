@@ -18,11 +18,13 @@ use tokio_websockets::Connector;
 
 use super::Damage;
 use crate::decode::cut;
+use crate::metrics;
 use crate::source::{Error, SourceConfig, Stream, connector, open};
 
 /// No refusal says more.
 const MOST_REFUSAL: usize = 64 * 1_024;
-/// A server that asks for a longer pause is asked again all the same.
+/// A server that asks for a longer pause is asked again all the same: limits of servers are of minutes, and one that
+/// asks for a day by mistake would cost that day.
 const MOST_WAIT: Duration = Duration::from_secs(600);
 
 /// Why there is no good answer.
@@ -105,7 +107,8 @@ impl Http {
         self.open = Some(connection);
         let (head, body) = answer.into_parts();
         let (status, headers) = (head.status, head.headers);
-        let answer = Answer { status, headers, body, silence: self.config.liveness() };
+        let pace = Pace::new(&self.config);
+        let answer = Answer { status, headers, body, silence: self.config.liveness(), pace };
         if status.is_success() { Ok(answer) } else { Err(answer.refusal(call).await) }
     }
 
@@ -129,6 +132,35 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     body: Incoming,
     silence: Duration,
+    pace: Pace,
+}
+
+/// How fast an answer comes: a drip is never silent, and would hold a download for ever. Only what we wait for counts,
+/// as a server can't be faster than we take it.
+struct Pace {
+    least: u64,
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(config: &SourceConfig) -> Self {
+        let (least, window) = (config.archive_least_rate.into(), config.liveness());
+        Self { least, window, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Takes note of some bytes, and of how long they were waited for; whether that is fast enough.
+    fn keeps(&mut self, bytes: usize, waited: Duration) -> bool {
+        self.bytes += bytes as u64;
+        self.waited += waited;
+        if self.waited < self.window {
+            return true;
+        }
+        let is_enough = u128::from(self.bytes) * 1_000 >= u128::from(self.least) * self.waited.as_millis();
+        (self.bytes, self.waited) = (0, Duration::ZERO);
+        is_enough
+    }
 }
 
 impl Answer {
@@ -136,12 +168,19 @@ impl Answer {
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let passing = |why: String| Failure::Passing(why, None);
+            let began = Instant::now();
             let frame = timeout(self.silence, self.body.frame()).await;
             let frame = frame.map_err(|_| passing("the answer stopped coming".to_owned()))?;
             match frame.transpose().map_err(|error| passing(error.to_string()))? {
                 None => return Ok(None),
                 Some(frame) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
+                    Ok(bytes) => {
+                        metrics::archive_bytes(bytes.len() as u64);
+                        let is_enough = self.pace.keeps(bytes.len(), began.elapsed());
+                        return is_enough
+                            .then_some(Some(bytes))
+                            .ok_or_else(|| passing("too slow".to_owned()));
+                    }
                     // trailers say nothing here
                     Err(_) => continue,
                 },
@@ -220,5 +259,26 @@ impl Gate {
                 Some(until) => sleep_until(until).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drip_is_too_slow_and_our_own_pauses_are_not() {
+        let config =
+            SourceConfig { archive_least_rate: 1_000, liveness_ms: 60_000, ..SourceConfig::default() };
+        let mut pace = Pace::new(&config);
+        let second = Duration::from_secs(1);
+        assert!((0..59).all(|_| pace.keeps(1, second)), "the window isn't over");
+        assert!(!pace.keeps(1, second));
+        // as slow, but for one chunk that makes up for it
+        assert!((0..59).all(|_| pace.keeps(1, second)) && pace.keeps(59_941, second));
+        // what is there at once costs nothing, whenever we take it
+        assert!((0..1_000).all(|_| pace.keeps(1, Duration::ZERO)));
+        let any = SourceConfig { archive_least_rate: 0, ..config };
+        assert!(Pace::new(&any).keeps(0, 100 * second));
     }
 }

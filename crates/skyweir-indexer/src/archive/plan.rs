@@ -5,14 +5,13 @@ use serde_json::json;
 use skyweir_types::Collection;
 
 use super::http::{Failure, Http};
+use super::segment::MOST_BLOCKS;
 
-/// A page of a plan has a hundred thousand entries at most.
+/// A page of a plan has a hundred thousand entries at most, of some 200 bytes each: three times that. It is read as a
+/// whole, once for each page, before anything is downloaded by it.
 const MOST_BYTES: usize = 64 << 20;
 /// Sequence numbers are below this.
 const SEQ_END: u64 = 1_000_000_000_000_000;
-
-/// No segment has more blocks: it has some 256 MB.
-const MOST_BLOCKS: u64 = 1 << 24;
 
 /// A page of a plan.
 #[derive(Debug, Deserialize)]
@@ -101,7 +100,8 @@ impl Plan {
 impl Planned {
     /// Whether it says which blocks: one after the other, and at least one.
     fn is_whole(&self) -> bool {
-        let rises = self.blocks.iter().all(|range| range.first <= range.last && range.last < MOST_BLOCKS);
+        let rises =
+            self.blocks.iter().all(|range| range.first <= range.last && range.last < u64::from(MOST_BLOCKS));
         let apart = self.blocks.is_sorted_by(|before, after| before.last < after.first);
         self.mode == Mode::Segment || (rises && apart && !self.blocks.is_empty())
     }

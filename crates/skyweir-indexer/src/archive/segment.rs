@@ -10,6 +10,9 @@ const HEADER: usize = 256;
 const CHECKED: usize = 12;
 /// An entry of the index of blocks.
 const ENTRY: usize = 52;
+/// A segment has some 256 MB, and a block some hundred kB: it has a few thousand of them. This many take 4 MB to be
+/// remembered, until the index at the segment's end is compared with them.
+pub(super) const MOST_BLOCKS: u32 = 65_536;
 /// No offset is beyond this, so that sums stay within a number.
 const MOST_OFFSET: u64 = 1 << 56;
 
@@ -195,6 +198,9 @@ impl Header {
         };
         if header.footer < HEADER as u64 || header.footer > header.index || header.index > MOST_OFFSET {
             return wrong("its offsets are out of order");
+        }
+        if header.blocks > MOST_BLOCKS {
+            return wrong("it has more blocks than a segment may have");
         }
         Ok(header)
     }

@@ -13,6 +13,7 @@ use super::download::{Downloader, Stop};
 use super::http::Gate;
 use super::plan::{Plan, plan};
 use crate::decode::{AHEAD_US, UNKNOWN_TIME};
+use crate::metrics;
 use crate::source::{
     ArchiveProgress, Ended, Error, Frame, FrameSender, SourceConfig, SourceStatus, StartAt, Stream,
 };
@@ -89,6 +90,7 @@ pub(crate) async fn run(
         }
         tip = Some(page.sealed_tip_seq);
         reading.progress.tip = page.sealed_tip_seq;
+        status.archive(reading.progress);
         let before = reading.progress.reached;
         let read = reading.page(page).await;
         if reading.progress.reached > before {
@@ -117,7 +119,10 @@ impl Reading<'_> {
             // at its end it is planned anew: something may be sealed since
             let through = tip.filter(|tip| *tip > self.progress.reached);
             match plan(&mut planner.http, self.progress.reached, through).await {
-                Ok(plan) => return Ok(plan),
+                Ok(plan) => {
+                    planner.succeeded();
+                    return Ok(plan);
+                }
                 Err(failure) => planner.failed("the plan", failure).await?,
             }
         }
@@ -152,14 +157,7 @@ impl Reading<'_> {
             match first.recv().await {
                 Some(frame) => self.hand_on(frame?).await?,
                 None => {
-                    match download.join_next().await {
-                        Some(Ok(downloader)) => self.idle.push(downloader),
-                        // nothing behind it may be handed on
-                        Some(Err(failed)) if failed.is_panic() => {
-                            std::panic::resume_unwind(failed.into_panic())
-                        }
-                        _ => return Err(Stop::Unheard),
-                    }
+                    self.idle.push(joined(download).await?);
                     waiting.pop_front();
                 }
             }
@@ -170,10 +168,12 @@ impl Reading<'_> {
         // plans may overlap: what comes again moves nothing
         frame.position = frame.position.filter(|position| *position > self.progress.reached);
         self.progress.reached = frame.position.unwrap_or(self.progress.reached);
-        self.progress.events += frame.events.len() as u64;
+        let events = frame.events.len() as u64;
+        self.progress.events += events;
         let (progress, now_us) = (self.progress, self.clock.now_micros());
         self.out.send(frame).await.map_err(|_| Stop::Unheard)?;
         self.status.archive(progress);
+        metrics::archive(progress.share(), events);
         self.status.frame(now_us);
         Ok(())
     }
@@ -199,5 +199,35 @@ impl Reading<'_> {
                 why: format!("{why}; it plans what it doesn't have: try again later, or another server"),
             }),
         }
+    }
+}
+
+/// What a download leaves at its end. If it panicked, so do we: nothing behind it may be handed on.
+async fn joined<T: 'static>(download: &mut JoinSet<T>) -> Result<T, Stop> {
+    match download.join_next().await {
+        Some(Ok(left)) => Ok(left),
+        Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        _ => Err(Stop::Unheard),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_download_that_panics_ends_the_reading() {
+        let mut reading = JoinSet::new();
+        reading.spawn(async {
+            let mut download = JoinSet::new();
+            download.spawn(async { if true { panic!("on purpose") } else { 1 } });
+            joined(&mut download).await
+        });
+        let ended = reading.join_next().await.unwrap();
+        assert!(ended.is_err_and(|failed| failed.is_panic()));
+        let mut aborted = JoinSet::new();
+        aborted.spawn(std::future::pending::<()>());
+        aborted.abort_all();
+        assert!(matches!(joined(&mut aborted).await, Err(Stop::Unheard)));
     }
 }

@@ -44,6 +44,9 @@ pub struct SourceConfig {
     /// After so many downloads in a row that came damaged a part of an archive is given up, and so is one that is
     /// planned so often and isn't there; at least 1, default 5.
     pub archive_attempts: u32,
+    /// A download of an archive that brings fewer bytes a second, while we wait for it, is cut after `liveness_ms` and
+    /// goes on over another connection; default 1,024, 0 takes any.
+    pub archive_least_rate: u32,
     /// A file is replayed at this many lines a second; default 0: as fast as it can be applied.
     pub file_rate: f64,
     /// A file is replayed at the pace of its events' times; default false. Not together with `file_rate`.
@@ -68,6 +71,7 @@ impl Default for SourceConfig {
             archive_downloads: 4,
             archive_block_bytes: 64 << 20,
             archive_attempts: 5,
+            archive_least_rate: 1_024,
             file_rate: 0.0,
             file_realtime: false,
         }

@@ -145,11 +145,9 @@ pub fn parse_archive(url: &str, items_since_us: i64) -> Result<(SourceKind, Sour
         Some(rest) => parse(&format!("ws{}{PATH_V2}", rest.trim_end_matches('/')))?,
         None => parse(url)?,
     };
-    match &live {
-        SourceKind::Stream(stream) if stream.protocol == Protocol::V2 => {
-            Ok((SourceKind::Archive(Archive { stream: stream.clone(), items_since_us }), live))
-        }
-        _ => Err(wrong("it has no archive; http(s)://HOST of a Jetstream v2 has one")),
+    match live.archive(items_since_us) {
+        Some(archive) => Ok((archive, live)),
+        None => Err(wrong("it has no archive; http(s)://HOST of a Jetstream v2 has one")),
     }
 }
 
@@ -160,6 +158,16 @@ impl SourceKind {
         match self {
             Self::Stream(Stream { protocol: Protocol::Firehose, .. }) => AcrossAccounts::Upstream,
             _ => AcrossAccounts::Slips,
+        }
+    }
+
+    /// What a stream of Jetstream v2 has sealed; posts and reposts from this time on, microseconds since 1970.
+    pub(crate) fn archive(&self, items_since_us: i64) -> Option<Self> {
+        match self {
+            Self::Stream(stream) if stream.protocol == Protocol::V2 => {
+                Some(Self::Archive(Archive { stream: stream.clone(), items_since_us }))
+            }
+            _ => None,
         }
     }
 

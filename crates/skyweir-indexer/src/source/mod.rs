@@ -82,6 +82,8 @@ pub enum Ended {
     Stopped,
     /// The file, or archive, has been read to its end.
     EndOfFile,
+    /// The stream no longer has our place: its archive may, see [`Source::with_archive`].
+    PlaceGone,
 }
 
 /// A source that can't work as it is configured. Whatever may pass by itself is tried again instead.
@@ -125,6 +127,14 @@ pub struct Source {
     kind: SourceKind,
     config: SourceConfig,
     clock: Clock,
+    archive: Option<Behind>,
+}
+
+/// Whoever runs a source reads its archive when the place is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behind {
+    /// Behind this place the archive has nothing.
+    exhausted: Option<u64>,
 }
 
 impl Source {
@@ -134,13 +144,25 @@ impl Source {
     /// [`Error::Setting`] when a setting can't work.
     pub fn new(kind: SourceKind, config: SourceConfig, clock: Clock) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { kind, config, clock })
+        Ok(Self { kind, config, clock, archive: None })
+    }
+
+    /// Ends with [`Ended::PlaceGone`] when the stream no longer has our place, instead of losing events: its archive
+    /// has them, but for those behind an `exhausted` place. Of no effect on a source without an archive.
+    #[must_use]
+    pub fn with_archive(self, exhausted: Option<u64>) -> Self {
+        let archive = self.kind.archive(i64::MIN).map(|_| Behind { exhausted });
+        Self { archive, ..self }
     }
 
     /// The name under which its cursor is saved: the URL without query.
     #[must_use]
     pub fn id(&self) -> String {
         self.kind.id()
+    }
+
+    pub(crate) fn kind(&self) -> &SourceKind {
+        &self.kind
     }
 
     /// Which order across accounts it keeps.
@@ -167,7 +189,8 @@ impl Source {
                     file::run(path, &self.config, &self.clock, start, &out, &status).await
                 }
                 SourceKind::Stream(stream) => {
-                    socket::run(stream, &self.config, &self.clock, start, &out, &status).await
+                    let archive = self.archive;
+                    socket::run(stream, archive, &self.config, &self.clock, start, &out, &status).await
                 }
                 SourceKind::Archive(from) => {
                     archive::run(from, &self.config, &self.clock, start, &out, &status).await

@@ -10,6 +10,8 @@ const TIME_CURSOR: u64 = 1_000_000_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fallback {
     None,
+    /// Behind the last applied one, without the overlap.
+    Exact,
     /// The time of the last applied event.
     Time,
     /// The first that the server has.
@@ -46,6 +48,8 @@ impl Place {
         match (self.fallback, self.last) {
             (Fallback::Live, _) => None,
             (Fallback::Oldest, _) => Some(0),
+            // further where that can't be read
+            (Fallback::Exact, Some(last)) => Some(last.position.saturating_add(self.step().max(1))),
             (Fallback::Time, Some(last)) => Some(
                 u64::try_from(last.time_us).unwrap_or(0).saturating_sub(self.overlap_us).max(TIME_CURSOR),
             ),
@@ -75,9 +79,8 @@ impl Place {
     pub(super) fn moved(&mut self, position: u64, time_us: i64) {
         let further = self.last.is_none_or(|last| position > last.position);
         // behind a gap the sequence may begin anew
-        if further || self.fallback != Fallback::None {
-            let before =
-                self.last.filter(|_| self.fallback == Fallback::None).map_or(i64::MIN, |last| last.time_us);
+        if further || self.is_lost() {
+            let before = self.last.filter(|_| !self.is_lost()).map_or(i64::MIN, |last| last.time_us);
             self.last = Some(SavedPosition { position, time_us: before.max(time_us) });
             self.stuck = 0;
         }
@@ -87,7 +90,7 @@ impl Place {
     /// Whether a connection that was asked for this cursor and begins here begins too early: the sequence is another
     /// one, as that of a server set up anew or of its neighbour. Some servers don't say so and send what is new.
     pub(super) fn is_another_sequence(&self, asked: Option<u64>, position: u64) -> bool {
-        let is_sequence = self.protocol != Protocol::V1 && self.fallback == Fallback::None && self.stuck == 0;
+        let is_sequence = self.protocol != Protocol::V1 && !self.is_lost() && self.stuck == 0;
         is_sequence && asked.is_some_and(|asked| asked < TIME_CURSOR && position < asked)
     }
 
@@ -101,20 +104,34 @@ impl Place {
         self.stuck += 1;
     }
 
+    /// Goes without the overlap, if that was asked for: the server may no longer have it, but all that follows.
+    pub(super) fn goes_exactly(&mut self) -> bool {
+        let may = self.protocol == Protocol::V2 && self.last.is_some() && self.fallback == Fallback::None;
+        if may {
+            self.fallback = Fallback::Exact;
+        }
+        may
+    }
+
+    /// The last position applied; none while nothing is known of it.
+    pub(super) fn position(&self) -> Option<u64> {
+        self.last.map(|last| last.position)
+    }
+
     /// The server no longer has the place (or, on the firehose, not yet): take the next best.
     pub(super) fn lost(&mut self) {
         let time =
             self.last.is_some_and(|last| u64::try_from(last.time_us).is_ok_and(|time| time >= TIME_CURSOR));
         self.fallback = match (self.protocol, self.fallback) {
-            (Protocol::V2, Fallback::None) if time => Fallback::Time,
-            (Protocol::V2, Fallback::None | Fallback::Time) => Fallback::Oldest,
+            (Protocol::V2, Fallback::None | Fallback::Exact) if time => Fallback::Time,
+            (Protocol::V2, Fallback::None | Fallback::Exact | Fallback::Time) => Fallback::Oldest,
             _ => Fallback::Live,
         };
     }
 
     /// Whether the place was lost and no frame has come since.
     pub(super) fn is_lost(&self) -> bool {
-        self.fallback != Fallback::None
+        !matches!(self.fallback, Fallback::None | Fallback::Exact)
     }
 }
 
@@ -152,6 +169,16 @@ mod tests {
         // numbers may be smaller behind the gap
         lost.moved(20, 1_783_175_889_000_000);
         assert_eq!(lost.cursor(), Some(10));
+        let mut exact = place(Protocol::V2, StartAt::Resume(saved));
+        assert!(exact.goes_exactly() && !exact.is_lost());
+        assert_eq!((exact.cursor(), exact.position()), (Some(78), Some(77)));
+        assert!(!exact.goes_exactly(), "once");
+        exact.unreadable();
+        exact.unreadable();
+        assert_eq!(exact.cursor(), Some(79), "it isn't stuck there");
+        exact.moved(79, 1_783_175_889_000_000);
+        assert_eq!(exact.cursor(), Some(69));
+        assert!(!place(Protocol::V2, StartAt::From(7)).goes_exactly(), "it was asked for so");
         let mut future = place(Protocol::Firehose, StartAt::Resume(saved));
         future.lost();
         assert_eq!(future.cursor(), None);

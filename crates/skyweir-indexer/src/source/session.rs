@@ -116,16 +116,20 @@ impl Session<'_> {
 
     async fn hand_on(&mut self, decoded: Decoded) -> Option<Over> {
         let Decoded { position, time_us, events, skipped, notice: _ } = decoded;
+        if let Some(position) = position
+            && self.frames == 0
+            && self.place.is_another_sequence(self.asked, position)
+        {
+            // counted before the frame is there: its commit has to know
+            let message = format!("asked for {}, got {position}", self.asked.unwrap_or_default());
+            self.status.gap("AnotherSequence", &message);
+            tracing::warn!(reason = "AnotherSequence", %message, "events may be lost upstream");
+            self.place.begin_anew();
+        }
         if self.out.send(Frame { position, time_us, events, skipped }).await.is_err() {
             return Some(Over::Nobody);
         }
         if let Some(position) = position {
-            if self.frames == 0 && self.place.is_another_sequence(self.asked, position) {
-                let message = format!("asked for {}, got {position}", self.asked.unwrap_or_default());
-                self.status.gap("AnotherSequence", &message);
-                tracing::warn!(reason = "AnotherSequence", %message, "events may be lost upstream");
-                self.place.begin_anew();
-            }
             self.place.moved(position, time_us);
             self.frames += 1;
         }

@@ -16,7 +16,7 @@ use super::kind::{Protocol, Stream};
 use super::place::Place;
 use super::session::{Over, Session};
 use super::wire::Reader;
-use super::{Ended, Error, FrameSender, SourceConfig, SourceStatus, StartAt};
+use super::{Behind, Ended, Error, FrameSender, SourceConfig, SourceStatus, StartAt};
 
 /// What an attempt came to.
 enum Attempt {
@@ -24,9 +24,19 @@ enum Attempt {
     Refused(Answer),
 }
 
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    AtOnce,
+    Pause,
+    /// The place is gone, and the archive may have what is behind it.
+    Leave,
+}
+
 /// The state that outlives a connection.
 struct Client<'a> {
     stream: &'a Stream,
+    archive: Option<Behind>,
     config: &'a SourceConfig,
     clock: &'a Clock,
     out: &'a FrameSender,
@@ -39,6 +49,7 @@ struct Client<'a> {
 
 pub(super) async fn run(
     stream: &Stream,
+    archive: Option<Behind>,
     config: &SourceConfig,
     clock: &Clock,
     start: StartAt,
@@ -47,6 +58,7 @@ pub(super) async fn run(
 ) -> Result<Ended, Error> {
     let mut client = Client {
         stream,
+        archive,
         config,
         clock,
         out,
@@ -59,13 +71,15 @@ pub(super) async fn run(
     loop {
         let attempt = client.attempt().await;
         client.status.disconnected();
-        let at_once = match attempt {
+        let next = match attempt {
             Attempt::Over(Over::Nobody) => return Ok(Ended::Stopped),
             Attempt::Over(over) => client.over(&over),
             Attempt::Refused(answer) => client.refused(&answer),
         };
-        if !at_once {
-            sleep(client.backoff.pause()).await;
+        match next {
+            Next::AtOnce => {}
+            Next::Pause => sleep(client.backoff.pause()).await,
+            Next::Leave => return Ok(Ended::PlaceGone),
         }
         if out.is_closed() {
             return Ok(Ended::Stopped);
@@ -145,14 +159,18 @@ impl Client<'_> {
         }
     }
 
-    /// Takes note of how a connection ended; whether to connect again at once.
-    fn over(&mut self, over: &Over) -> bool {
+    /// Takes note of how a connection ended.
+    fn over(&mut self, over: &Over) -> Next {
         match over {
-            Over::Nobody => true,
-            Over::Broken(why) => self.failed(why),
+            Over::Nobody => Next::AtOnce,
+            Over::Broken(why) => {
+                self.failed(why);
+                Next::Pause
+            }
             Over::Unreadable(why) => {
                 self.place.unreadable();
-                self.failed(why)
+                self.failed(why);
+                Next::Pause
             }
             Over::Error(notice) => {
                 let why = format!("{} {}", notice.name, notice.message);
@@ -162,7 +180,7 @@ impl Client<'_> {
         }
     }
 
-    fn refused(&mut self, answer: &Answer) -> bool {
+    fn refused(&mut self, answer: &Answer) -> Next {
         #[derive(serde::Deserialize, Default)]
         struct Body {
             #[serde(default)]
@@ -174,34 +192,44 @@ impl Client<'_> {
         let (error, message) = (crate::decode::cut(&body.error, 64), crate::decode::cut(&body.message, 256));
         self.failed(&format!("refused with status {} {error} {message}", answer.status));
         if answer.status == 400 && error == "UnknownZstdDictionary" {
-            return self.dictionaries.refused();
+            return if self.dictionaries.refused() { Next::AtOnce } else { Next::Pause };
         }
         if answer.status == 400 && self.stream.protocol == Protocol::V1 {
             // its refusals have no names; it may be one without zstd
             self.dictionaries.refused();
         }
-        answer.status == 400 && self.lost_by(&error, &message)
+        if answer.status == 400 { self.lost_by(&error, &message) } else { Next::Pause }
     }
 
-    /// The server no longer has our place, or not yet: an event may be lost. Whether this is such an error.
-    fn lost_by(&mut self, error: &str, message: &str) -> bool {
+    /// Perhaps the server no longer has our place, or not yet: then an event may be lost.
+    fn lost_by(&mut self, error: &str, message: &str) -> Next {
         if !matches!(error, "CursorTooOld" | "FutureCursor" | "OutdatedCursor")
             || self.place.cursor().is_none()
         {
-            return false;
+            return Next::Pause;
+        }
+        if error == "CursorTooOld" {
+            if self.place.goes_exactly() {
+                return Next::AtOnce;
+            }
+            if let (Some(Behind { exhausted }), Some(position)) = (self.archive, self.place.position())
+                && !self.place.is_lost()
+                && exhausted != Some(position)
+            {
+                return Next::Leave;
+            }
         }
         if !self.place.is_lost() {
             self.status.gap(error, message);
             warn!(reason = %error, %message, "events may be lost upstream");
         }
         self.place.lost();
-        true
+        Next::AtOnce
     }
 
-    fn failed(&self, why: &str) -> bool {
+    fn failed(&self, why: &str) {
         warn!(reason = %why, "upstream disconnected");
         self.status.failed(why);
-        false
     }
 }
 

@@ -3,6 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use skyweir_store::{Complete, Completeness};
+
+use crate::metrics;
+
 /// The state of a source, shared between it and whoever shows it.
 #[derive(Debug, Default)]
 pub struct SourceStatus {
@@ -14,6 +18,7 @@ pub struct SourceStatus {
     /// 0: none yet.
     last_frame_us: AtomicI64,
     archive: Mutex<Option<ArchiveProgress>>,
+    whole: AtomicBool,
 }
 
 /// How far an archive is read.
@@ -25,6 +30,25 @@ pub struct ArchiveProgress {
     pub tip: u64,
     /// Events that it had for us so far.
     pub events: u64,
+}
+
+impl ArchiveProgress {
+    /// The share of it that is read, from 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        if self.tip == 0 { 0.0 } else { (self.reached as f64 / self.tip as f64).min(1.0) }
+    }
+}
+
+impl Complete for SourceStatus {
+    fn completeness(&self) -> Completeness {
+        let archive = *self.archive.lock().unwrap_or_else(PoisonError::into_inner);
+        match archive {
+            Some(progress) => Completeness::Loading(progress.share()),
+            None if self.whole.load(Relaxed) => Completeness::Whole,
+            None => Completeness::Partial,
+        }
+    }
 }
 
 /// Events may have been lost upstream.
@@ -84,6 +108,16 @@ impl SourceStatus {
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
+    /// Gaps so far. Whoever has a frame from behind a gap sees it counted.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.gaps.load(Relaxed)
+    }
+
+    pub(crate) fn whole(&self, whole: bool) {
+        self.whole.store(whole, Relaxed);
+        metrics::whole(whole);
+    }
+
     pub(super) fn gap(&self, reason: &str, message: &str) {
         self.gaps.fetch_add(1, Relaxed);
         let gap = Gap { reason: reason.to_owned(), message: message.to_owned() };
@@ -92,6 +126,11 @@ impl SourceStatus {
 
     pub(crate) fn archive(&self, progress: ArchiveProgress) {
         *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// No archive is read any more.
+    pub(crate) fn archive_ended(&self) {
+        *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn frame(&self, now_us: i64) {

@@ -88,3 +88,32 @@ pub(super) async fn the_cursor_is_the_last_one(subject: &dyn Subject) {
         assert_eq!(store.view().await.unwrap().cursor().await.unwrap(), Some(cursor));
     }
 }
+
+pub(super) async fn wholeness_goes_with_its_transaction(subject: &dyn Subject) {
+    let mut store = subject.open(Shape::default()).await.store;
+    let whole = async |store: &dyn Store| store.view().await.unwrap().is_whole().await.unwrap();
+    assert!(!whole(&*store).await, "nobody has said so");
+    for (position, is_whole) in [(1, true), (2, false), (3, true), (4, true), (5, false)] {
+        let cursor = SavedCursor { source: "file:x".into(), position, time_us: 1 };
+        let (known, before) = (whole(&*store).await, store.view().await.unwrap());
+        let mut dropped = store.begin().await.unwrap();
+        dropped.set_whole(is_whole).await.unwrap();
+        drop(dropped);
+        assert_eq!(whole(&*store).await, known);
+        let mut txn = store.begin().await.unwrap();
+        txn.set_whole(!is_whole).await.unwrap();
+        txn.set_whole(is_whole).await.unwrap();
+        txn.set_cursor(cursor.clone()).await.unwrap();
+        txn.commit().await.unwrap();
+        assert_eq!(before.is_whole().await.unwrap(), known, "a view keeps its moment");
+        // a transaction that doesn't speak of it leaves it as it is
+        append(&*store, position..position + 1).await;
+        drop((before, store));
+        store = subject.open(Shape::default()).await.store;
+        let after = store.view().await.unwrap();
+        assert_eq!(
+            (after.is_whole().await.unwrap(), after.cursor().await.unwrap()),
+            (is_whole, Some(cursor))
+        );
+    }
+}

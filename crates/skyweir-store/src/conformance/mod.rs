@@ -62,7 +62,7 @@ macro_rules! conformance_cases {
             edges::an_account_may_follow_itself, edges::high_follows_are_those_above_the_limit,
             edges::the_record_of_an_edge_is_the_oldest_that_lives,
             log::tasks_are_numbered_in_order, log::the_log_is_cut, log::a_cut_during_a_transaction_holds,
-            log::the_cursor_is_the_last_one,
+            log::the_cursor_is_the_last_one, log::wholeness_goes_with_its_transaction,
             snapshots::a_view_keeps_its_moment, snapshots::an_old_view_still_sees_what_it_saw,
             snapshots::a_transaction_sees_its_own_writes,
             snapshots::a_dropped_transaction_leaves_nothing, snapshots::one_transaction_at_a_time,

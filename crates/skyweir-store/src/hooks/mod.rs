@@ -80,6 +80,7 @@ pub enum Ask {
     Tasks,
     NextTask,
     Cursor,
+    IsWhole,
     SyncMarks,
 }
 

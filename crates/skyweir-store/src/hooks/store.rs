@@ -130,6 +130,10 @@ impl View for HookedView {
         self.ask(Ask::Cursor, self.inner.cursor()).await
     }
 
+    async fn is_whole(&self) -> Result<bool> {
+        self.ask(Ask::IsWhole, self.inner.is_whole()).await
+    }
+
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         self.ask(Ask::SyncMarks, self.inner.sync_marks(n)).await
     }
@@ -226,6 +230,10 @@ impl Txn for HookedTxn {
 
     async fn set_cursor(&mut self, cursor: SavedCursor) -> Result<()> {
         self.inner.set_cursor(cursor).await
+    }
+
+    async fn set_whole(&mut self, whole: bool) -> Result<()> {
+        self.inner.set_whole(whole).await
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

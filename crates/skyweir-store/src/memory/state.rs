@@ -55,6 +55,7 @@ pub(super) struct State {
     pub(super) tasks: Arc<BTreeMap<TaskId, Task>>,
     pub(super) next_task: TaskId,
     pub(super) cursor: Option<SavedCursor>,
+    pub(super) whole: bool,
 }
 
 impl Default for State {
@@ -73,6 +74,7 @@ impl Default for State {
             tasks: Arc::default(),
             next_task: TaskId(1),
             cursor: None,
+            whole: false,
         }
     }
 }

@@ -200,6 +200,11 @@ impl Txn for MemoryTxn {
         Ok(())
     }
 
+    async fn set_whole(&mut self, whole: bool) -> Result<()> {
+        self.state.whole = whole;
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
         let Self { inner, next_item, state, appended } = *self;
         inner.replace(state, appended);

@@ -83,6 +83,10 @@ impl View for MemoryView {
         Ok(self.0.cursor.clone())
     }
 
+    async fn is_whole(&self) -> Result<bool> {
+        Ok(self.0.whole)
+    }
+
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         let marks = self.0.heads.iter().filter_map(|(actor, head)| Some((*actor, head.row.sync?)));
         Ok(marks.take(n).collect())

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use skyweir_api::Api;
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
 use skyweir_graph::Graph;
+use skyweir_indexer::source::SourceStatus;
 use skyweir_proto::bsky::service_client::ServiceClient;
 use skyweir_proto::bsky::{GetTimelineRequest, GetTimelineResponse};
 use skyweir_store::{Store as _, Timelines};
@@ -14,7 +15,6 @@ use skyweir_types::{Clock, DrawKey, Event, Tid};
 use skyweir_writer::{Deps, Handle, Writer};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -213,8 +213,8 @@ pub(crate) async fn compose(
         timelines,
         enrol: Arc::new(handle.clone()),
         deliveries: Arc::new(handle.clone()),
+        complete: Arc::new(SourceStatus::default()),
         draw: DrawKey::default(),
-        complete: watch::channel(true).1,
     };
     let api = Api::new(skyweir_api::Config { cap, ..skyweir_api::Config::default() }, deps);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

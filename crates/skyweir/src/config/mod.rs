@@ -13,7 +13,7 @@ use serde::Deserialize;
 use skyweir_indexer::CursorChoice;
 use skyweir_types::DrawKey;
 
-use crate::cli::ServeOptions;
+use crate::cli::{Age, ServeOptions};
 use crate::telemetry::LogFormat;
 use file::Places;
 
@@ -29,7 +29,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Upstream; default the public Jetstream v2.
     pub(crate) source: String,
-    /// Where to begin upstream: `"live"`, `"auto"` (the default) or a number.
+    /// Where to begin upstream: `"live"`, `"auto"` (the default: the saved cursor, else a backfill where the source has
+    /// an archive, else live) or a number.
     #[serde(deserialize_with = "values::cursor")]
     pub(crate) cursor: CursorChoice,
     /// Address of the gRPC port; default `127.0.0.1:7700`. Port 0 takes a free one.
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// `text` (the default) or `json`.
     pub(crate) log_format: LogFormat,
+    /// What a data directory begins with.
+    pub(crate) backfill: Backfill,
     /// Threads.
     pub(crate) runtime: Runtime,
     /// What a timeline is.
@@ -59,6 +62,18 @@ pub(crate) struct Config {
     pub(crate) writer: skyweir_writer::Config,
     /// Timelines out.
     pub(crate) api: skyweir_api::Config,
+}
+
+/// What a data directory begins with: `[backfill]` in `skyweir.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Backfill {
+    /// Whether `serve` begins an empty data directory with a backfill, where the source is a Jetstream v2 and the
+    /// cursor `"auto"`; default true. One that was cut off goes on in any case.
+    pub(crate) at_start: bool,
+    /// How old posts and reposts of a backfill may be: a number of days or hours, as in `"7d"` (the default) or
+    /// `"36h"`, or `"all"`.
+    pub(crate) items_since: Age,
 }
 
 /// Threads: `[runtime]` in `skyweir.toml`.
@@ -100,6 +115,7 @@ impl Default for Config {
             shutdown_grace_seconds: 25,
             log: "info,fjall=warn,lsm_tree=warn".into(),
             log_format: LogFormat::default(),
+            backfill: Backfill::default(),
             runtime: Runtime::default(),
             timeline: Timeline::default(),
             store: skyweir_embedded::Config::default(),
@@ -109,6 +125,12 @@ impl Default for Config {
             writer: skyweir_writer::Config::default(),
             api: skyweir_api::Config::default(),
         }
+    }
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self { at_start: true, items_since: Age::Hours(7 * 24) }
     }
 }
 
@@ -152,6 +174,9 @@ impl Config {
         take("data_dir", "--data-dir", put(&mut self.data_dir, options.data_dir.clone()));
         take("source", "--source", put(&mut self.source, options.source.clone()));
         take("cursor", "--cursor", put(&mut self.cursor, options.cursor));
+        let Backfill { at_start, items_since } = &mut self.backfill;
+        take("backfill.at_start", "--backfill", put(at_start, options.backfill));
+        take("backfill.items_since", "--items-since", put(items_since, options.items_since));
         take("grpc", "--grpc", put(&mut self.grpc, options.grpc));
         take("admin", "--admin", put(&mut self.admin, options.admin));
         take("log", "--log", put(&mut self.log, options.log.clone()));

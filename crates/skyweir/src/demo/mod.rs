@@ -33,7 +33,7 @@ const HISTORY_US: i64 = 3_600_000_000;
 
 /// Runs it.
 pub(crate) fn command(options: &DemoOptions) -> Result<ExitCode> {
-    telemetry::logs(LogFormat::Text, &options.log)?;
+    telemetry::logs(LogFormat::Text, &options.log, None)?;
     let recorder = telemetry::metrics()?;
     let threads = Config::default().runtime;
     let io = io_runtime(threads.io_threads)?;
@@ -137,8 +137,10 @@ fn next_steps(stage: &Stage, network: &Network, grpc: SocketAddr, keep: bool) ->
     stage.say(running)?;
     stage.say(format_args!("  {skyweir} timeline {did} --grpc {grpc}"))?;
     stage.say(format_args!("  grpcurl -plaintext {call}"))?;
-    stage.say("The real network, from now on, into ./.skyweir:")?;
-    stage.say(format_args!("  {skyweir} serve"))?;
+    stage.say(
+        "The real network, from now on, into ./.skyweir (without the flag all of it, which takes long):",
+    )?;
+    stage.say(format_args!("  {skyweir} serve --backfill false"))?;
     stage.say(
         "An AppView reads timelines from it once a proxy sends /bsky.Service/GetTimeline to 127.0.0.1:7700:",
     )?;

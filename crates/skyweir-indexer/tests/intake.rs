@@ -1,0 +1,321 @@
+//! An archive first, its stream then, and the archive again when the stream has lost our place: killed at any step,
+//! nothing is lost, and what is lost upstream is known. `SKYWEIR_ARCHIVE_SEEDS=100` tries more.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod killed;
+mod network;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use killed::Killer;
+use network::{START, config, contents, did, events, saved, small, some};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use skyweir_indexer::source::{SourceStatus, parse};
+use skyweir_indexer::{Begin, CursorChoice, Error, Intake};
+use skyweir_loadtest::{ArchiveFaults, Body, Event, Upstream, UpstreamConfig};
+use skyweir_store::{Complete, Completeness, MemoryStore, SavedCursor, Store};
+use skyweir_types::{Clock, TaskId};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const AUTO: Begin =
+    Begin { cursor: CursorChoice::Auto, backfill: true, items_since_us: i64::MIN, has_timelines: false };
+/// So long may anything take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running intake.
+struct Running {
+    task: JoinSet<Result<(), Error>>,
+    status: Arc<SourceStatus>,
+    loaded: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(url: &str, begin: Begin, store: Arc<dyn Store>) -> Result<Self, Error> {
+        let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
+        let kind = parse(url).unwrap();
+        let intake = Intake::begin(config(), store, kind, begin, Clock::system(), status.clone()).await?;
+        let (loaded, mut task) = (intake.loaded(), JoinSet::new());
+        task.spawn(intake.run(stop.clone()));
+        Ok(Self { task, status, loaded, stop })
+    }
+
+    /// Waits until something holds, as long as it runs.
+    async fn until(&mut self, what: &str, holds: impl AsyncFn() -> bool) {
+        let there = async {
+            while !holds().await {
+                if let Some(ended) = self.task.try_join_next() {
+                    panic!("it ended, and not {what}: {ended:?}");
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("not {what} in time"));
+    }
+
+    /// Waits until the stream's place is this one, or a later one.
+    async fn streams(&mut self, store: &MemoryStore, url: &str, position: u64) {
+        self.until(&format!("at {position}"), async || stands(store, url, position).await).await;
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        self.task.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    async fn ended(mut self) -> Error {
+        let ended = tokio::time::timeout(PATIENCE, self.task.join_next()).await.expect("it doesn't end");
+        ended.unwrap().unwrap().unwrap_err()
+    }
+}
+
+/// Whether the stream's place is this one, or a later one.
+async fn stands(store: &MemoryStore, url: &str, position: u64) -> bool {
+    saved(store).await.is_some_and(|saved| saved.source == url && saved.position >= position)
+}
+
+async fn is_whole(store: &dyn Store) -> bool {
+    store.view().await.unwrap().is_whole().await.unwrap()
+}
+
+/// Leaves a place in a store.
+async fn stand(store: &dyn Store, source: &str, position: u64, whole: bool) {
+    let mut txn = store.begin().await.unwrap();
+    let time_us = START as i64;
+    txn.set_cursor(SavedCursor { source: source.to_owned(), position, time_us }).await.unwrap();
+    txn.set_whole(whole).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+/// Runs it with kills until the stream's place is this one. Returns how often it was killed.
+async fn killed(
+    rng: &mut SmallRng,
+    upstream: &Upstream,
+    begin: Begin,
+    store: &MemoryStore,
+    position: u64,
+) -> u32 {
+    let mut kills = 0;
+    loop {
+        // the first one comes before it can be done
+        let most = if kills == 0 { 30 } else { 150 };
+        let (killer, killed) = Killer::after(rng.random_range(1..most), rng.random());
+        let url = upstream.url_v2();
+        let (wrapped, kind) = (killer.wrap(store.clone()), parse(&url).unwrap());
+        let status = Arc::new(SourceStatus::default());
+        // dropped where it stands, as a kill leaves it
+        let work = async {
+            let intake = Intake::begin(config(), wrapped, kind, begin, Clock::system(), status).await;
+            intake.unwrap().run(CancellationToken::new()).await
+        };
+        let there = async {
+            while !stands(store, &url, position).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = work => panic!("it ended: {ended:?}"),
+            () = killed => kills += 1,
+            there = tokio::time::timeout(PATIENCE, there) => {
+                there.expect("it doesn't get on");
+                return kills;
+            }
+        }
+        assert_eq!(is_whole(store).await, saved(store).await.is_some(), "all up to the place is known");
+    }
+}
+
+/// One network, one archive, kills and faults by the seed.
+async fn survives(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let upstream = Upstream::start(small()).await.unwrap();
+    let mut living = BTreeSet::new();
+    let mut next = |rng: &mut SmallRng, from, count| events(rng, &mut living, from, count);
+    let (first, second) = (next(&mut rng, 0, 150), next(&mut rng, 150, 20));
+    let (third, fourth) = (next(&mut rng, 170, 200), next(&mut rng, 370, 30));
+    let store = MemoryStore::new();
+
+    upstream.push_many(first.clone());
+    upstream.seal();
+    upstream.archive_faults(Some(ArchiveFaults { seed, faults: 10 }));
+    let last = upstream.push_many(second.clone()).unwrap();
+    let kills = killed(&mut rng, &upstream, AUTO, &store, last).await;
+
+    // it was away for longer than the stream looks back
+    upstream.push_many(third.clone());
+    let sealed = upstream.seal();
+    upstream.set_floor(sealed - rng.random_range(0..20));
+    upstream.archive_faults(Some(ArchiveFaults { seed, faults: 10 }));
+    let last = upstream.push_many(fourth.clone()).unwrap();
+    let kept = Begin { has_timelines: true, ..AUTO };
+    let before = store.view().await.unwrap().next_task().await.unwrap();
+    let more = killed(&mut rng, &upstream, kept, &store, last).await;
+    assert!(kills > 0 && more > 0, "seed {seed}: {kills} kills, then {more}");
+    assert!(is_whole(&store).await, "seed {seed}");
+    let after = store.view().await.unwrap().next_task().await.unwrap();
+    assert!(after > before, "seed {seed}: timelines need what was missed");
+
+    let is_deletion = |event: &&Event| match &event.body {
+        Body::Account { status, .. } => status.as_deref() == Some("deleted"),
+        _ => false,
+    };
+    let all: Vec<Event> = first.into_iter().chain(second).chain(third).chain(fourth).collect();
+    let deleted: BTreeSet<_> = all.iter().filter(is_deletion).map(|event| event.did.clone()).collect();
+    let other = Upstream::start(UpstreamConfig::default()).await.unwrap();
+    let last = other.push_many(all).unwrap();
+    let expected = MemoryStore::new();
+    let begin = Begin { cursor: CursorChoice::At(1), ..AUTO };
+    let mut live = Running::start(&other.url_v2(), begin, Arc::new(expected.clone())).await.unwrap();
+    live.streams(&expected, &other.url_v2(), last).await;
+    live.stop().await;
+    let (mut found, mut expected) = (contents(&store).await, contents(&expected).await);
+    // that a post was replaced, and its reposts went, is compacted away when its account is deleted later
+    for contents in [&mut found, &mut expected] {
+        contents.retain(|line| !deleted.iter().any(|did| line.contains(&format!("at://{did}/"))));
+    }
+    let (missing, wrong): (Vec<_>, Vec<_>) =
+        (expected.difference(&found).collect(), found.difference(&expected).collect());
+    assert!(missing.is_empty() && wrong.is_empty(), "seed {seed}: missing {missing:#?}, wrong {wrong:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_place_is_found_in_the_archive_and_kills_lose_nothing() {
+    let seeds =
+        std::env::var("SKYWEIR_ARCHIVE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    for seed in 0..seeds {
+        survives(seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_may_keep_a_timeline_before_all_is_loaded() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    upstream.push_many(some(1, 0, 50));
+    upstream.seal();
+    upstream.refuse(Some(503));
+    let store = MemoryStore::new();
+    let shared = Arc::new(store.clone());
+    let mut running = Running::start(&upstream.url_v2(), AUTO, shared).await.unwrap();
+    tokio::time::timeout(PATIENCE, upstream.refused(2)).await.unwrap();
+    assert!(!running.loaded.is_cancelled());
+    assert_eq!(running.status.completeness(), Completeness::Loading(0.0));
+    upstream.refuse(None);
+    tokio::time::timeout(PATIENCE, running.loaded.cancelled()).await.expect("it doesn't load");
+    let view = store.view().await.unwrap();
+    assert_eq!(view.next_task().await.unwrap(), TaskId(1), "it leaves no tasks");
+    running.streams(&store, &upstream.url_v2(), 50).await;
+    let status = running.status.clone();
+    running.until("whole", async || status.completeness() == Completeness::Whole).await;
+    let last = upstream.push_many(some(2, 50, 60)).unwrap();
+    running.streams(&store, &upstream.url_v2(), last).await;
+    assert!(store.view().await.unwrap().next_task().await.unwrap() > TaskId(1), "the stream does");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_begins_without_an_archive() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    upstream.push_many(some(1, 0, 50));
+    upstream.seal();
+    let live = Begin { cursor: CursorChoice::Live, ..AUTO };
+    let without = Begin { backfill: false, ..AUTO };
+    let (v2, v1) = (upstream.url_v2(), upstream.url_v1());
+    for (n, (begin, url)) in (1..).zip([(live, &v2), (without, &v2), (AUTO, &v1)]) {
+        let store = MemoryStore::new();
+        let running = Running::start(url, begin, Arc::new(store.clone())).await.unwrap();
+        assert!(running.loaded.is_cancelled());
+        assert_eq!(running.status.completeness(), Completeness::Partial);
+        tokio::time::timeout(PATIENCE, upstream.accepted(n)).await.expect("nobody comes");
+        let query = &upstream.subscribers().recent.last().unwrap().query.clone();
+        assert!(!query.contains("cursor="), "live: {query}");
+        running.stop().await;
+    }
+    // one that can't be had is no reason to begin without it
+    upstream.refuse(Some(404));
+    let running = Running::start(&v2, AUTO, Arc::new(MemoryStore::new())).await.unwrap();
+    let text = running.ended().await.to_string();
+    assert!(text.contains("planSnapshot: status 404") && text.contains("--cursor live"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_neither_has_is_a_gap_and_the_store_knows() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    let url = upstream.url_v2();
+    upstream.push_many(some(1, 0, 40));
+    // the archive ends below our place
+    upstream.seal();
+    upstream.push_many(some(2, 40, 20));
+    let store = MemoryStore::new();
+    stand(&store, &url, 45, true).await;
+    upstream.set_floor(50);
+    let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
+    assert_eq!(running.status.completeness(), Completeness::Whole, "as far as anybody knows");
+    running.streams(&store, &url, 60).await;
+    assert!(!is_whole(&store).await);
+    assert_eq!(running.status.completeness(), Completeness::Partial);
+    let gap = running.status.snapshot().last_gap.unwrap();
+    assert_eq!(gap.reason, "CursorTooOld");
+    running.stop().await;
+
+    // exactly what follows is there: no gap, though the overlap is gone
+    let store = MemoryStore::new();
+    stand(&store, &url, 49, true).await;
+    let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
+    running.streams(&store, &url, 60).await;
+    assert!(is_whole(&store).await);
+    assert_eq!(running.status.snapshot().gaps, 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_fails_does_not_stop_a_service() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    let url = upstream.url_v2();
+    upstream.push_many(some(1, 0, 40));
+    upstream.seal();
+    // set up anew since
+    let store = MemoryStore::new();
+    stand(&store, &format!("archive of {url}"), 1_000, true).await;
+    let begin = Begin { has_timelines: true, ..AUTO };
+    let mut running = Running::start(&url, begin, Arc::new(store.clone())).await.unwrap();
+    assert!(running.loaded.is_cancelled());
+    assert_eq!(running.status.completeness(), Completeness::Loading(0.0));
+    tokio::time::timeout(PATIENCE, upstream.accepted(1)).await.expect("nobody comes");
+    let last = upstream.push_many(some(2, 40, 20)).unwrap();
+    running.streams(&store, &url, 1).await;
+    let there = async || saved(&store).await.is_some_and(|saved| saved.position == last);
+    running.until("at the end", there).await;
+    assert!(!is_whole(&store).await);
+    assert_eq!(running.status.snapshot().last_gap.unwrap().reason, "AnotherSequence");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_on_a_firehose_is_known_as_well() {
+    let upstream = Upstream::start(UpstreamConfig::default()).await.unwrap();
+    let url = upstream.url_firehose();
+    let store = MemoryStore::new();
+    let begin = Begin { cursor: CursorChoice::At(0), ..AUTO };
+    let mut running = Running::start(&url, begin, Arc::new(store.clone())).await.unwrap();
+    assert_eq!(running.status.completeness(), Completeness::Whole);
+    assert!(!is_whole(&store).await, "no place is saved yet");
+    let event = |n: u64| Event::account(&did(1), START + n, true, None);
+    let last = upstream.push_many((0..10).map(event)).unwrap();
+    running.streams(&store, &url, last).await;
+    assert!(is_whole(&store).await);
+    running.stop().await;
+    // of the future: it goes on live
+    stand(&store, &url, 1_000, true).await;
+    let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
+    tokio::time::timeout(PATIENCE, upstream.accepted(3)).await.expect("nobody comes");
+    let last = upstream.push(event(11));
+    let there = async || saved(&store).await.is_some_and(|saved| saved.position == last);
+    running.until("behind the gap", there).await;
+    assert!(!is_whole(&store).await);
+    assert_eq!(running.status.completeness(), Completeness::Partial);
+    running.stop().await;
+}
