@@ -30,6 +30,9 @@ pub struct Config {
     pub remembered_accounts: usize,
     /// Threads that flush and compact, at least 1. Default 2.
     pub worker_threads: usize,
+    /// Memory for rows that wait to be sorted while a whole network is loaded, MiB, 1 to 65,536; while tables are
+    /// written it is twice as much. DIDs and what changes about accounts come on top, for each account. Default 512.
+    pub load_mb: usize,
 }
 
 impl Default for Config {
@@ -44,6 +47,7 @@ impl Default for Config {
             memtable_mb: 32,
             remembered_accounts: 131_072,
             worker_threads: 2,
+            load_mb: 512,
         }
     }
 }

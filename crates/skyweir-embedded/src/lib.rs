@@ -26,7 +26,7 @@ mod table;
 mod txn;
 mod view;
 
-pub use bulk::{Bulk, BulkConfig, BulkProgress};
+pub use bulk::{Bulk, BulkProgress, Written};
 pub use check::{Finding, Holdings, Report, check};
 pub use config::{Config, RingsConfig};
 pub use rings::Rings;

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, watch};
 use crate::Config;
 use crate::accounts::Accounts;
 use crate::blocking::blocking;
+use crate::bulk::refuse_unfinished;
 use crate::cache::Caches;
 use crate::db::{Db, Read};
 use crate::lock::DirLock;
@@ -63,8 +64,8 @@ impl EmbeddedStore {
     /// what it holds contradicts itself.
     pub fn open(config: Config) -> Result<Self> {
         let lock = DirLock::take(&config.data_dir)?;
+        refuse_unfinished(&config.data_dir)?;
         let db = Db::open(&config)?;
-        meta::refuse_unfinished_load(&db.snapshot(), &config.data_dir)?;
         Self::assemble(config, lock, db)
     }
 

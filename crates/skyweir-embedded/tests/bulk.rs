@@ -1,12 +1,12 @@
 //! A loaded network is the same as one that came event by event.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use proptest::prelude::*;
-use skyweir_embedded::{Bulk, BulkConfig, Config, EmbeddedStore, check};
-use skyweir_store::{RecordBody, RecordRow, Store};
-use skyweir_types::{ActorId, Collection, Did, RecordKey, RecordRef, Tid};
+use skyweir_embedded::{Bulk, Config, EmbeddedStore, check};
+use skyweir_store::{AccountRow, Load, LoadStep, RecordBody, RecordRow, Store, SyncMark};
+use skyweir_types::{AccountStatus, ActorId, Collection, Did, RecordKey, RecordRef, Tid};
 
 fn did(n: u32) -> Did {
     Did::parse(&format!(
@@ -16,8 +16,8 @@ fn did(n: u32) -> Did {
     .unwrap()
 }
 
-/// Follower, key, subject, rev.
-type Follow = (u32, u16, u32, u64);
+/// Follower, key, subject or none, rev.
+type Step = (u32, u16, Option<u32>, u64);
 
 fn rkey(n: u16) -> RecordKey {
     let text = if n.is_multiple_of(7) {
@@ -29,27 +29,66 @@ fn rkey(n: u16) -> RecordKey {
 }
 
 fn config(dir: &tempfile::TempDir) -> Config {
-    Config { data_dir: dir.path().join("data"), ..Config::default() }
+    Config { data_dir: dir.path().join("data"), load_mb: 1, ..Config::default() }
 }
 
-async fn one_by_one(config: Config, follows: &[Follow]) -> EmbeddedStore {
+fn place(follower: u32, key: u16) -> RecordRef {
+    RecordRef { actor: ActorId(follower), collection: Collection::Follow, rkey: rkey(key) }
+}
+
+/// When a deletion with this rev was, milliseconds.
+fn at_ms(rev: u64) -> i64 {
+    rev as i64 * 1_000
+}
+
+/// What account 9 is: a load keeps it, resyncs under way as well.
+fn row() -> AccountRow {
+    let sync = Some(SyncMark { rev: Tid(5), since_ms: -7 });
+    AccountRow { status: AccountStatus::Hidden, status_us: 77, gone: Tid(4), sync }
+}
+
+async fn one_by_one(config: Config, steps: &[Step]) -> EmbeddedStore {
     let store = EmbeddedStore::open(config).unwrap();
     let mut txn = store.begin().await.unwrap();
     for n in 0..10 {
         txn.intern(&did(n)).await.unwrap();
     }
-    for (follower, key, subject, rev) in follows {
-        let key = RecordRef { actor: ActorId(*follower), collection: Collection::Follow, rkey: rkey(*key) };
-        let row = RecordRow {
-            rev: Tid(*rev),
-            wiped: Tid::ZERO,
-            body: RecordBody::Follow { subject: ActorId(*subject) },
+    txn.set_account(ActorId(9), row()).await.unwrap();
+    let mut known: HashMap<RecordRef, RecordRow> = HashMap::new();
+    for (follower, key, subject, rev) in steps {
+        let key = place(*follower, *key);
+        let stored = known.get(&key);
+        if stored.is_some_and(|stored| Tid(*rev) <= stored.rev) {
+            continue;
+        }
+        let body = match subject {
+            Some(subject) => RecordBody::Follow { subject: ActorId(*subject) },
+            None => RecordBody::Tombstone { at_ms: at_ms(*rev) },
         };
-        txn.put_record(&key, row).await.unwrap();
-        txn.add_follow(ActorId(*follower), ActorId(*subject), &key.rkey).await.unwrap();
+        let row = RecordRow { rev: Tid(*rev), wiped: Tid::ZERO, body };
+        let before = stored.map(|stored| stored.body.clone());
+        if before.as_ref() != Some(&row.body) {
+            if let Some(RecordBody::Follow { subject }) = before {
+                txn.remove_follow(key.actor, subject, &key.rkey).await.unwrap();
+            }
+            if let RecordBody::Follow { subject } = row.body {
+                txn.add_follow(key.actor, subject, &key.rkey).await.unwrap();
+            }
+        }
+        txn.put_record(&key, row.clone()).await.unwrap();
+        known.insert(key, row);
     }
     txn.commit().await.unwrap();
     store
+}
+
+fn take(bulk: &mut Bulk, (follower, key, subject, rev): &Step) {
+    let (rkey, rev, goes_on) = (&rkey(*key), Tid(*rev), false);
+    let step = match subject {
+        Some(subject) => LoadStep::Put { rkey, rev, subject: ActorId(*subject), goes_on },
+        None => LoadStep::Delete { rkey, rev, at_ms: at_ms(rev.0), goes_on },
+    };
+    bulk.step(ActorId(*follower), step).unwrap();
 }
 
 /// All that a store says of ten accounts.
@@ -72,33 +111,56 @@ async fn all(store: &EmbeddedStore, keys: &[RecordRef]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn loaded_is_as_if_it_had_come_by_events(rows in prop::collection::vec((0..10u32, 0..40u16, 0..10u32, 1..9u64), 0..120)) {
+    fn loaded_is_as_if_it_had_come_by_events(
+        steps in prop::collection::vec((0..10u32, 0..40u16, prop::option::weighted(0.8, 0..10u32), 1..9u64), 0..150),
+        cuts in prop::collection::vec((0..150usize, 0..20usize), 0..4),
+    ) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-            // of each record the last version by rev; of equal ones that with the greatest subject
-            let mut last = BTreeMap::new();
-            for (follower, key, subject, rev) in &rows {
-                let kept = last.entry((*follower, *key)).or_insert((*rev, *subject));
-                *kept = (*kept).max((*rev, *subject));
-            }
-            let tid = |key: u16| !key.is_multiple_of(7);
-            let loads: Vec<Follow> = rows.iter().filter(|(_, key, ..)| tid(*key)).copied()
-                .chain(last.iter().filter(|((_, key), _)| !tid(*key)).map(|((f, k), (rev, s))| (*f, *k, *s, *rev))).collect();
-            // the oldest record of an edge is that with the lowest TID, which comes before any other key
-            let mut events: Vec<Follow> = last.into_iter().map(|((f, k), (rev, s))| (f, k, s, rev)).collect();
-            events.sort_by_key(|(_, key, ..)| (!tid(*key), *key));
-            let keys: Vec<_> = events.iter().map(|(f, k, ..)| RecordRef { actor: ActorId(*f), collection: Collection::Follow, rkey: rkey(*k) }).collect();
+            let keys: Vec<_> = steps.iter().map(|(follower, key, ..)| place(*follower, *key)).collect();
             let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            let wanted = one_by_one(config(&other), &events).await;
-            let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
+            let wanted = one_by_one(config(&other), &steps).await;
+            let mut bulk = Bulk::begin(config(&dir)).unwrap();
             for n in 0..10 {
                 assert_eq!(bulk.actor(&did(n)).unwrap(), ActorId(n));
             }
-            for (follower, key, subject, rev) in &loads {
-                bulk.follow(ActorId(*follower), ActorId(*subject), &rkey(*key), Tid(*rev)).unwrap();
+            bulk.set_account(ActorId(9), row()).unwrap();
+            bulk.reached(b"0").unwrap();
+            let mut greatest = [Tid::ZERO; 10];
+            for (at, step) in steps.iter().enumerate() {
+                // some more come, but nobody says that they are complete
+                for (_, lost) in cuts.iter().filter(|(cut, _)| *cut == at) {
+                    bulk.sync().unwrap();
+                    steps.iter().take(*lost).for_each(|step| take(&mut bulk, step));
+                    bulk.note(b"lost").unwrap();
+                    bulk.actor(&Did::parse("did:web:lost").unwrap()).unwrap();
+                    drop(bulk);
+                    bulk = Bulk::begin(config(&dir)).unwrap();
+                    assert_eq!(bulk.place(), at.to_string().as_bytes());
+                }
+                take(&mut bulk, step);
+                let of = &mut greatest[step.0 as usize];
+                *of = Tid(step.3).max(*of);
+                bulk.note(&[at as u8]).unwrap();
+                bulk.reached((at + 1).to_string().as_bytes()).unwrap();
             }
-            let store = bulk.finish(&mut |_| {}).await.unwrap();
+            bulk.sync().unwrap();
+            drop(bulk);
+            let bulk = Bulk::begin(config(&dir)).unwrap();
+            assert_eq!((0..10).map(|n| bulk.greatest_rev(ActorId(n))).collect::<Vec<_>>(), greatest);
+            assert_eq!((bulk.account(ActorId(9)), bulk.sync_marks().len()), (row(), 1));
+            drop(bulk.write(0, &mut |_| {}).await.unwrap());
+            // it is all there but for its notes
+            let bulk = Bulk::begin(config(&dir)).unwrap();
+            assert!(bulk.is_written());
+            let mut written = bulk.write(0, &mut |_| {}).await.unwrap();
+            let mut notes = written.notes(0).unwrap();
+            for at in 0..steps.len() {
+                assert_eq!(notes.next().unwrap(), Some((vec![at as u8], at as u64 * 5 + 5)));
+            }
+            assert_eq!(notes.next().unwrap(), None);
+            let store = written.finish().unwrap();
             assert_eq!(all(&store, &keys).await, all(&wanted, &keys).await);
             drop(store);
             let report = check(&config(&dir).data_dir).unwrap();
@@ -112,7 +174,7 @@ proptest! {
 #[tokio::test]
 async fn many_followers_are_in_blocks_that_grow_further() {
     let dir = tempfile::tempdir().unwrap();
-    let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
     for n in 0..5_000 {
         bulk.actor(&Did::parse(&format!("did:web:a{n}.example.com")).unwrap()).unwrap();
     }
@@ -145,18 +207,24 @@ async fn many_followers_are_in_blocks_that_grow_further() {
 #[tokio::test]
 async fn what_was_cut_off_or_is_not_empty_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let mut bulk = Bulk::begin(config(&dir), BulkConfig::default()).unwrap();
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
     bulk.actor(&did(1)).unwrap();
     assert!(bulk.follow(ActorId(0), ActorId(1), &rkey(1), Tid(1)).is_err(), "account 1 has no number");
     drop(bulk);
     let refused = EmbeddedStore::open(config(&dir)).map(drop).unwrap_err().to_string();
     assert!(refused.contains("cut off"), "{refused}");
-    let refused = Bulk::begin(config(&dir), BulkConfig::default()).map(drop).unwrap_err().to_string();
-    assert!(refused.contains("cut off"), "{refused}");
+    let refused = check(&config(&dir).data_dir).unwrap_err().to_string();
+    assert!(refused.contains("no data directory"), "{refused}");
+    // nothing of it was said to be complete: it begins again, and a directory without a database is an empty one
+    let bulk = Bulk::begin(config(&dir)).unwrap();
+    assert_eq!(bulk.place(), b"");
+    drop(bulk.finish(&mut |_| {}).await.unwrap());
+    drop(EmbeddedStore::open(config(&dir)).unwrap());
+    assert!(check(&config(&dir).data_dir).unwrap().is_sound());
 
     let dir = tempfile::tempdir().unwrap();
     drop(one_by_one(config(&dir), &[]).await);
-    let refused = Bulk::begin(config(&dir), BulkConfig::default()).map(drop).unwrap_err().to_string();
+    let refused = Bulk::begin(config(&dir)).map(drop).unwrap_err().to_string();
     assert!(refused.contains("holds accounts already"), "{refused}");
 }
 
@@ -172,7 +240,7 @@ async fn many_follows_are_in_blocks_that_change_further() {
     };
     let further = RecordKey::parse(&Tid::from_parts(1_800_000_000_000_000, 0).to_string()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let mut bulk = Bulk::begin(config(&dir), BulkConfig { memory_mb: 1 }).unwrap();
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
     for n in 0..SUBJECTS {
         bulk.actor(&Did::parse(&format!("did:web:a{n}.example.com")).unwrap()).unwrap();
     }

@@ -15,36 +15,48 @@ const BAR_PACE: Duration = Duration::from_secs(1);
 /// The bar's steps.
 const STEPS: u64 = 10_000;
 
-/// Does some work, and tells meanwhile how far an archive is read, as long as one is.
+/// How far something is.
+pub(crate) struct Said {
+    /// From 0 to 1.
+    pub(crate) share: f64,
+    pub(crate) line: String,
+}
+
+/// Does some work, and tells meanwhile what `say` does, if anything.
 pub(crate) async fn beside<T>(
-    status: &SourceStatus,
     bar: Option<&ProgressBar>,
+    mut say: impl FnMut() -> Option<Said>,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = std::pin::pin!(work);
     let every = if bar.is_some() { BAR_PACE } else { PACE };
-    let mut pace = Pace { since: Instant::now(), before: ArchiveProgress::default() };
-    let mut due = pace.since + every;
-    let done = loop {
+    let mut due = Instant::now() + every;
+    loop {
         tokio::select! {
-            done = &mut work => break done,
+            done = &mut work => return done,
             () = tokio::time::sleep_until(due) => {
                 due = Instant::now() + every;
-                let progress = status.snapshot().archive;
-                match (pace.line(progress), bar) {
-                    (Some(line), Some(bar)) => {
-                        let share = progress.unwrap_or_default().share();
+                match (say(), bar) {
+                    (Some(Said { share, line }), Some(bar)) => {
                         bar.set_position((share * STEPS as f64) as u64);
                         bar.set_message(line);
                     }
-                    (Some(line), None) => info!("{line}"),
+                    (Some(Said { line, .. }), None) => info!("{line}"),
                     (None, _) => {}
                 }
             }
         }
-    };
-    bar.into_iter().for_each(ProgressBar::finish_and_clear);
-    done
+    }
+}
+
+/// How far an archive is read, as long as one is: for [`beside`].
+pub(crate) fn of_archive(status: &SourceStatus) -> impl FnMut() -> Option<Said> {
+    let mut pace = Pace { since: Instant::now(), before: ArchiveProgress::default() };
+    move || {
+        let progress = status.snapshot().archive;
+        let line = pace.line(progress)?;
+        Some(Said { share: progress.unwrap_or_default().share(), line })
+    }
 }
 
 /// A bar for [`beside`], on standard error.

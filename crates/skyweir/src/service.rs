@@ -111,11 +111,9 @@ impl Service {
         let (grpc_at, admin_at) = (grpc.local_addr()?, admin.local_addr()?);
         let here = Handle::current();
         let mut parts = Parts::default();
-        parts.start(
-            INDEXER,
-            &here,
-            |stop| async move { pace::beside(&status, None, intake.run(stop)).await },
-        );
+        parts.start(INDEXER, &here, |stop| async move {
+            pace::beside(None, pace::of_archive(&status), intake.run(stop)).await
+        });
         parts.start("api", &here, |stop| api.serve(grpc, stop));
         parts.start("writer", fan_out, |stop| async move {
             // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge

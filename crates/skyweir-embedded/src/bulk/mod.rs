@@ -1,46 +1,45 @@
 //! A whole network's accounts and follows into an empty data directory, past the per-event path: sorted runs, then each
 //! table written once, in order.
 //!
-//! What comes out is what single events in the order of their record keys would have left, but for the order among
-//! further records of an edge. As long as a load isn't finished a mark in `meta` says so, and the directory is refused.
+//! What comes out is what the same operations one by one would have left, but for which rows are folded into blocks,
+//! and for the numbers of further records of an edge. The folder `loading` has all that was taken so far, up to a
+//! durable place; the database is made of it, and made again if that is cut off. As long as a load isn't finished the
+//! directory is refused.
 
+mod columns;
+mod fold;
+mod keys;
+mod manifest;
+mod names;
+mod others;
+mod rows;
 mod sorter;
 mod tables;
+mod tail;
+mod written;
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use skyweir_store::{Error, RecordBody, RecordRow, Result, Store as _};
-use skyweir_types::{ActorId, Collection, Did, RecordKey, RecordRef, Tid};
+use skyweir_store::{AccountRow, Error, Load, LoadStep, Result, SyncMark};
+use skyweir_types::{ActorId, Did, RecordKey, Tid};
 
-use self::sorter::{Row, Sorter};
-use crate::codec::{Reader, push_rkey, rkey_tid};
+use self::columns::Columns;
+use self::manifest::Manifest;
+use self::names::Names;
+use self::rows::{Kind, Step};
+use self::sorter::Sorter;
+use self::tail::Tail;
+use crate::codec::rkey_tid;
 use crate::db::{Db, Read as _};
-use crate::error::io;
+use crate::error::{corrupt, io, sync_folder};
 use crate::lock::DirLock;
 use crate::table::{Table, meta};
 use crate::{Config, EmbeddedStore};
 
-/// How many follows that need the per-event path make a transaction.
-const GROUP: usize = 500;
+pub(crate) use manifest::refuse_unfinished;
+pub use written::Written;
 
-/// How much a load may use.
-#[derive(Clone, Copy, Debug)]
-pub struct BulkConfig {
-    /// Memory for rows that wait to be sorted, MiB, at least 1. Default 512. While records are written and followers
-    /// wait it is half as much again. DIDs and counts come on top: some 130 bytes an account.
-    pub memory_mb: usize,
-}
-
-impl Default for BulkConfig {
-    fn default() -> Self {
-        Self { memory_mb: 512 }
-    }
-}
-
-/// How far [`Bulk::finish`] is.
+/// How far [`Bulk::write`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkProgress {
     /// What is being written.
@@ -51,217 +50,251 @@ pub struct BulkProgress {
     pub of: u64,
 }
 
-/// A follow record as it waits to be sorted; one whose key is a TID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct FollowRow {
-    follower: u32,
-    rkey: u64,
-    rev: u64,
-    subject: u32,
-}
-
-impl Row for FollowRow {
-    const BYTES: usize = 24;
-
-    fn write(&self, out: &mut [u8]) {
-        out[..4].copy_from_slice(&self.follower.to_le_bytes());
-        out[4..12].copy_from_slice(&self.rkey.to_le_bytes());
-        out[12..20].copy_from_slice(&self.rev.to_le_bytes());
-        out[20..].copy_from_slice(&self.subject.to_le_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Self {
-        let u32 = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u64 = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Self { follower: u32(0), rkey: u64(4), rev: u64(12), subject: u32(20) }
-    }
-}
-
 /// Loads accounts and follows into an empty data directory. See the module.
 pub struct Bulk {
     config: Config,
-    memory: usize,
-    db: Db,
-    lock: DirLock,
     folder: PathBuf,
-    numbers: HashMap<Did, ActorId>,
-    dids: Vec<Did>,
-    follows: Sorter<FollowRow>,
-    others: Others,
+    memory: usize,
+    /// What is durable, or about to be.
+    manifest: Manifest,
+    place: Vec<u8>,
+    steps: Sorter<Step>,
+    names: Names,
+    columns: Columns,
+    keys: Tail,
+    notes: Tail,
+    /// The last: a run that is being written ends before another may begin.
+    lock: DirLock,
 }
 
 impl Bulk {
-    /// Begins a load into an empty data directory; makes it if it isn't there.
+    /// Begins a load into an empty data directory, which is made if it isn't there, or goes on with one that was cut
+    /// off. `None` when the directory holds something else.
     ///
     /// # Errors
-    /// `Unavailable` when the directory holds accounts already, when a former load into it was cut off, when another
-    /// process has it or the disk refuses.
-    pub fn begin(config: Config, bulk: BulkConfig) -> Result<Self> {
+    /// `Unavailable` when another process has the directory or the disk refuses, `Corrupt` when what a load has left
+    /// contradicts itself.
+    pub fn open(config: Config) -> Result<Option<Self>> {
         let lock = DirLock::take(&config.data_dir)?;
-        let db = Db::open(&config)?;
-        meta::refuse_unfinished_load(&db.snapshot(), &config.data_dir)?;
-        if db.snapshot().get(Table::Meta, meta::KEY_ACTORS)?.is_some() {
-            return Err(Error::Unavailable(format!(
-                "{} holds accounts already: a whole network can only be loaded into an empty directory",
-                config.data_dir.display()
-            )));
-        }
-        let mut mark = db.synced_batch(1);
-        mark.put(Table::Meta, meta::KEY_LOADING, []);
-        mark.commit()?;
-        let folder = config.data_dir.join("loading");
-        std::fs::create_dir_all(&folder).map_err(|e| io("cannot make", &folder, &e))?;
-        let memory = bulk.memory_mb.max(1) << 20;
-        let follows = Sorter::new(&folder, "follows", memory);
-        let others = Others::begin(folder.join("others"))?;
-        Ok(Self {
-            config,
+        let folder = manifest::folder(&config.data_dir);
+        let manifest = match Manifest::read(&folder)? {
+            Some(manifest) if !manifest.place.is_empty() => manifest,
+            None if !is_empty(&config)? => {
+                // a load that has ended may have left files
+                manifest::remove(&config.data_dir)?;
+                return Ok(None);
+            }
+            _ => begin(&config.data_dir, &folder)?,
+        };
+        let memory = config.load_mb.max(1) << 20;
+        let [names, accounts, keys, notes] = manifest.lengths;
+        let names = Names::open(&folder, names)?;
+        let mut bulk = Self {
             memory,
-            db,
+            place: manifest.place.clone(),
+            steps: Sorter::new(&folder, "steps", memory).behind(manifest.runs, manifest.steps),
+            columns: Columns::open(&folder, names.len(), accounts)?,
+            keys: Tail::open(&folder, "keys", keys)?,
+            notes: Tail::open(&folder, "notes", notes)?,
+            config,
             lock,
             folder,
-            numbers: HashMap::new(),
-            dids: Vec::new(),
-            follows,
-            others,
+            manifest,
+            names,
+        };
+        if !bulk.is_written() {
+            bulk.read_revs()?;
+        }
+        Ok(Some(bulk))
+    }
+
+    /// Begins a load as [`Bulk::open`].
+    ///
+    /// # Errors
+    /// As [`Bulk::open`], and `Unavailable` when the directory holds something else.
+    pub fn begin(config: Config) -> Result<Self> {
+        let data_dir = config.data_dir.clone();
+        Self::open(config)?.ok_or_else(|| {
+            Error::Unavailable(format!(
+                "{} holds accounts already: a whole network can only be loaded into an empty directory",
+                data_dir.display()
+            ))
         })
     }
 
-    /// The number of an account, a new one if need be.
+    /// Whether the tables are written, so that no step may come any more.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.manifest.is_written
+    }
+
+    /// Adds a follow record, in a commit of its own: [`Load::step`] for whoever has no place to go on from.
     ///
     /// # Errors
-    /// `Limit` beyond 2^32 accounts.
-    pub fn actor(&mut self, did: &Did) -> Result<ActorId> {
-        if let Some(actor) = self.numbers.get(did) {
-            return Ok(*actor);
+    /// As [`Load::step`].
+    pub fn follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey, rev: Tid) -> Result<()> {
+        self.step(follower, LoadStep::Put { rkey, rev, subject, goes_on: false })?;
+        self.make_room()
+    }
+
+    /// Writes all tables and finishes: [`Bulk::write`] for whoever has noted nothing.
+    ///
+    /// # Errors
+    /// As [`Bulk::write`].
+    pub async fn finish(self, progress: &mut (dyn FnMut(BulkProgress) + Send)) -> Result<EmbeddedStore> {
+        self.write(i64::MIN, progress).await?.finish()
+    }
+
+    /// The greatest revs are in the runs.
+    fn read_revs(&mut self) -> Result<()> {
+        for run in 0..self.steps.runs() {
+            let mut run = self.steps.run(run)?;
+            while let Some(step) = run.next()? {
+                if step.actor as usize >= self.columns.len() {
+                    return Err(corrupt("a load has a step of an account without a name"));
+                }
+                if let Kind::Put | Kind::Delete | Kind::Other = step.kind {
+                    self.columns.saw(ActorId(step.actor), Tid(step.rev));
+                }
+            }
         }
-        let number = u32::try_from(self.dids.len()).ok().filter(|n| *n < u32::MAX);
-        let actor = ActorId(number.ok_or_else(|| Error::Limit("2^32 accounts".into()))?);
-        self.dids.push(did.clone());
-        self.numbers.insert(did.clone(), actor);
+        Ok(())
+    }
+
+    fn lengths(&mut self) -> [u64; 4] {
+        [self.names.file().len(), self.columns.file().len(), self.keys.len(), self.notes.len()]
+    }
+
+    /// Makes all that has come durable when there is much of it.
+    fn make_room(&mut self) -> Result<()> {
+        let sum = |lengths: [u64; 4]| lengths.iter().sum::<u64>();
+        let grown = sum(self.lengths()) - sum(self.manifest.lengths);
+        if self.steps.is_full() || grown > self.memory as u64 { self.save() } else { Ok(()) }
+    }
+
+    /// Has all that has come made durable by another thread.
+    fn save(&mut self) -> Result<()> {
+        let lengths = self.lengths();
+        let files = [self.names.file(), self.columns.file(), &mut self.keys, &mut self.notes];
+        let files = files.into_iter().map(Tail::handle).collect::<Result<Vec<_>>>()?;
+        let (runs, steps, place) = (self.steps.runs() + 1, self.steps.pushed(), self.place.clone());
+        let (manifest, folder) =
+            (Manifest { is_written: false, runs, steps, lengths, place }, self.folder.clone());
+        self.manifest = manifest.clone();
+        self.steps.spill(move || {
+            let synced = files.iter().try_for_each(std::fs::File::sync_data);
+            synced.map_err(|e| io("cannot sync", &folder, &e))?;
+            manifest.write(&folder)
+        })
+    }
+}
+
+/// Whether a directory has no database, or one that knows nothing.
+fn is_empty(config: &Config) -> Result<bool> {
+    if !config.data_dir.join("db").exists() {
+        return Ok(true);
+    }
+    let moment = Db::open(config)?.snapshot();
+    let is_there = |key: &[u8]| -> Result<bool> { Ok(moment.get(Table::Meta, key)?.is_some()) };
+    Ok(!is_there(meta::KEY_ACTORS)? && !is_there(meta::KEY_CURSOR)?)
+}
+
+/// Marks a load, of which nothing is there.
+fn begin(data_dir: &Path, folder: &Path) -> Result<Manifest> {
+    manifest::remove(data_dir)?;
+    std::fs::create_dir_all(folder).map_err(|e| io("cannot make", folder, &e))?;
+    let manifest = Manifest::default();
+    manifest.write(folder)?;
+    sync_folder(data_dir)?;
+    Ok(manifest)
+}
+
+impl Load for Bulk {
+    fn place(&self) -> &[u8] {
+        &self.manifest.place
+    }
+
+    fn actor(&mut self, did: &Did) -> Result<ActorId> {
+        let (actor, is_new) = self.names.number(did)?;
+        if is_new {
+            self.columns.grow(self.names.len());
+        }
         Ok(actor)
     }
 
-    /// Adds a follow record. One that comes twice counts once, with its greatest rev.
-    ///
-    /// # Errors
-    /// `Corrupt` for numbers that [`Bulk::actor`] didn't give out, `Unavailable` when the disk refuses.
-    pub fn follow(&mut self, follower: ActorId, subject: ActorId, rkey: &RecordKey, rev: Tid) -> Result<()> {
-        if follower.0.max(subject.0) as usize >= self.dids.len() {
-            return Err(Error::Corrupt("a follow of an account without a number".into()));
-        }
-        match rkey_tid(rkey) {
-            Some(tid) => {
-                let row = FollowRow { follower: follower.0, rkey: tid.0, rev: rev.0, subject: subject.0 };
-                self.follows.push(row)
-            }
-            None => self.others.push(&Other { follower, subject, rkey: rkey.clone(), rev }),
-        }
+    fn account(&self, actor: ActorId) -> AccountRow {
+        self.columns.row(actor)
     }
 
-    /// Writes all tables; the store is open and complete then.
-    ///
-    /// # Errors
-    /// `Unavailable` when the disk refuses: the directory is of no use then.
-    pub async fn finish(self, progress: &mut (dyn FnMut(BulkProgress) + Send)) -> Result<EmbeddedStore> {
-        let Self { config, memory, db, lock, folder, numbers, dids, follows, mut others } = self;
-        drop(numbers);
-        let counts = tables::write(&db, &folder, memory, follows, dids.len(), &mut others, progress)?;
-        tables::accounts(&db, dids, &counts, progress)?;
-        drop(counts);
-        let store = EmbeddedStore::assemble(config, lock, db)?;
-        let of = others.count;
-        let mut left = others.read()?;
-        let mut done = 0;
-        loop {
-            let mut txn = store.begin().await?;
-            let before = done;
-            while done < of && done - before < GROUP as u64 {
-                let Other { follower, subject, rkey, rev } = left.next()?;
-                done += 1;
-                let key = RecordRef { actor: follower, collection: Collection::Follow, rkey };
-                let known = txn.record(&key).await?;
-                if known.as_ref().is_some_and(|known| known.rev >= rev) {
-                    continue;
+    fn set_account(&mut self, actor: ActorId, row: AccountRow) -> Result<()> {
+        self.columns.set(actor, row)
+    }
+
+    fn sync_marks(&self) -> Vec<(ActorId, SyncMark)> {
+        self.columns.syncs().collect()
+    }
+
+    fn greatest_rev(&self, actor: ActorId) -> Tid {
+        self.columns.rev(actor)
+    }
+
+    fn step(&mut self, actor: ActorId, step: LoadStep<'_>) -> Result<()> {
+        let subject = if let LoadStep::Put { subject, .. } = step { subject } else { actor };
+        if actor.0.max(subject.0) as usize >= self.columns.len() {
+            return Err(corrupt("a follow of an account without a number"));
+        }
+        let mut row = Step { actor: actor.0, ..Step::default() };
+        let (rkey, rev) = match step {
+            LoadStep::Put { rkey, rev, subject, goes_on } => {
+                (row.goes_on, row.value) = (goes_on, subject.0.into());
+                (Some(rkey), rev)
+            }
+            LoadStep::Delete { rkey, rev, at_ms, goes_on } => {
+                (row.kind, row.goes_on, row.value) = (Kind::Delete, goes_on, at_ms as u64);
+                (Some(rkey), rev)
+            }
+            LoadStep::Other { rev } => {
+                row.kind = Kind::Other;
+                (None, rev)
+            }
+            LoadStep::Wipe => {
+                row.kind = Kind::Wipe;
+                (None, Tid::ZERO)
+            }
+            LoadStep::Sweep(mark) => {
+                (row.kind, row.value) = (Kind::Sweep, mark.since_ms as u64);
+                (None, mark.rev)
+            }
+        };
+        if !matches!(row.kind, Kind::Wipe | Kind::Sweep) {
+            self.columns.saw(actor, rev);
+        }
+        row.rev = rev.0;
+        if let Some(rkey) = rkey {
+            row.rkey = match rkey_tid(rkey) {
+                Some(tid) => tid.0,
+                None => {
+                    row.is_text = true;
+                    keys::push(&mut self.keys, rkey)?
                 }
-                let row = RecordRow { rev, wiped: Tid::ZERO, body: RecordBody::Follow { subject } };
-                if let Some(RecordRow { body: RecordBody::Follow { subject }, .. }) = known {
-                    txn.remove_follow(follower, subject, &key.rkey).await?;
-                }
-                txn.put_record(&key, row).await?;
-                txn.add_follow(follower, subject, &key.rkey).await?;
-            }
-            txn.commit().await?;
-            progress(BulkProgress { stage: "other records", done, of });
-            if done == of {
-                break;
-            }
+            };
         }
-        drop(left);
-        std::fs::remove_dir_all(&folder).map_err(|e| io("cannot remove", &folder, &e))?;
-        let mut mark = store.inner.db.synced_batch(1);
-        mark.remove(Table::Meta, meta::KEY_LOADING);
-        mark.commit()?;
-        Ok(store)
-    }
-}
-
-/// A follow record that takes the per-event path: its key is no TID, or its edge has another record.
-struct Other {
-    follower: ActorId,
-    subject: ActorId,
-    rkey: RecordKey,
-    rev: Tid,
-}
-
-/// Such records in a file, in the order of their coming.
-struct Others {
-    path: PathBuf,
-    file: BufWriter<File>,
-    count: u64,
-}
-
-impl Others {
-    fn begin(path: PathBuf) -> Result<Self> {
-        let file = File::create(&path).map_err(|e| io("cannot make", &path, &e))?;
-        Ok(Self { path, file: BufWriter::new(file), count: 0 })
+        self.steps.push(row);
+        Ok(())
     }
 
-    fn push(&mut self, other: &Other) -> Result<()> {
-        let mut bytes = vec![0; 4];
-        bytes.extend_from_slice(&other.follower.0.to_be_bytes());
-        bytes.extend_from_slice(&other.subject.0.to_be_bytes());
-        bytes.extend_from_slice(&other.rev.0.to_be_bytes());
-        push_rkey(&mut bytes, &other.rkey);
-        let len = bytes.len() as u32 - 4;
-        bytes[..4].copy_from_slice(&len.to_be_bytes());
-        self.count += 1;
-        self.file.write_all(&bytes).map_err(|e| io("cannot write", &self.path, &e))
+    fn note(&mut self, note: &[u8]) -> Result<()> {
+        written::note(&mut self.notes, note)
     }
 
-    fn read(self) -> Result<OthersReader> {
-        let Self { path, file, .. } = self;
-        file.into_inner().map_err(|e| io("cannot write", &path, e.error()))?;
-        let file = File::open(&path).map_err(|e| io("cannot open", &path, &e))?;
-        Ok(OthersReader { path, file: BufReader::new(file) })
+    fn reached(&mut self, place: &[u8]) -> Result<()> {
+        self.place.clear();
+        self.place.extend_from_slice(place);
+        self.make_room()
     }
-}
 
-struct OthersReader {
-    path: PathBuf,
-    file: BufReader<File>,
-}
-
-impl OthersReader {
-    fn next(&mut self) -> Result<Other> {
-        let mut len = [0; 4];
-        let failed = |e| io("cannot read", &self.path, &e);
-        self.file.read_exact(&mut len).map_err(failed)?;
-        let mut bytes = vec![0; u32::from_be_bytes(len) as usize];
-        self.file.read_exact(&mut bytes).map_err(failed)?;
-        let mut reader = Reader::new("loading", &bytes);
-        let (follower, subject) = (ActorId(reader.u32()?), ActorId(reader.u32()?));
-        let (rev, rkey) = (Tid(reader.u64()?), reader.rkey()?);
-        Ok(Other { follower, subject, rkey, rev })
+    fn sync(&mut self) -> Result<()> {
+        self.save()?;
+        self.steps.wait()
     }
 }

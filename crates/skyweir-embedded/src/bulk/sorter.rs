@@ -3,73 +3,89 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use skyweir_store::Result;
 
-use crate::error::io;
+use crate::codec::Reader;
+use crate::error::{corrupt, io};
 
+/// So many rows are written and read together.
+const CHUNK: usize = 4_096;
 /// Bytes that are read or written at a time.
 const BUFFER: usize = 1 << 18;
 
-/// A row of a fixed size; its order is that of its fields.
-pub(super) trait Row: Copy + Ord + Send + 'static {
-    /// How many bytes it takes in a run.
-    const BYTES: usize;
-    fn write(&self, out: &mut [u8]);
-    fn read(bytes: &[u8]) -> Self;
+/// What is sorted. Rows with the same key come together.
+pub(super) trait Row: Copy + Default + Send + 'static {
+    /// What they are sorted by.
+    type Key: Ord + Copy;
+    fn key(&self) -> Self::Key;
+    /// Sorts a run; uses up to half of its memory.
+    fn sort(rows: &mut [Self]);
+    /// Appends its bytes, behind those of the row before it.
+    fn push(&self, before: &Self, out: &mut Vec<u8>);
+    /// Back from [`Row::push`].
+    fn read(before: &Self, reader: &mut Reader<'_>) -> Result<Self>;
 }
 
-/// Takes rows in any order. Rows in memory: twice the buffer while a run is being written.
+/// Takes rows in any order.
 pub(super) struct Sorter<R> {
     folder: PathBuf,
     name: &'static str,
     rows: Vec<R>,
     /// How many rows make a run.
     size: usize,
-    runs: Vec<PathBuf>,
+    runs: u64,
     writing: Option<JoinHandle<Result<()>>>,
     pushed: u64,
 }
 
 impl<R: Row> Sorter<R> {
-    /// Keeps its runs in `folder`, as files called after `name`; uses up to `memory` bytes.
+    /// Keeps its runs in `folder`, as files called after `name`; uses up to `memory` bytes: for the rows that come, for
+    /// as many that are sorted meanwhile, and half as many for sorting.
     pub(super) fn new(folder: &Path, name: &'static str, memory: usize) -> Self {
-        let size = (memory / 2 / size_of::<R>()).max(1);
-        Self {
-            folder: folder.to_owned(),
-            name,
-            rows: Vec::new(),
-            size,
-            runs: Vec::new(),
-            writing: None,
-            pushed: 0,
-        }
+        let size = (memory * 2 / 5 / size_of::<R>()).max(1);
+        Self { folder: folder.to_owned(), name, rows: Vec::new(), size, runs: 0, writing: None, pushed: 0 }
+    }
+
+    /// Goes on behind so many runs, which hold so many rows.
+    pub(super) fn behind(mut self, runs: u64, rows: u64) -> Self {
+        (self.runs, self.pushed) = (runs, rows);
+        self
     }
 
     pub(super) fn pushed(&self) -> u64 {
         self.pushed
     }
 
-    pub(super) fn push(&mut self, row: R) -> Result<()> {
-        self.rows.push(row);
-        self.pushed += 1;
-        if self.rows.len() >= self.size { self.spill() } else { Ok(()) }
+    pub(super) fn runs(&self) -> u64 {
+        self.runs
     }
 
-    /// Has the buffer sorted and written by another thread.
-    fn spill(&mut self) -> Result<()> {
-        self.written()?;
-        let path = self.folder.join(format!("{}-{}.run", self.name, self.runs.len()));
-        self.runs.push(path.clone());
+    pub(super) fn push(&mut self, row: R) {
+        self.rows.push(row);
+        self.pushed += 1;
+    }
+
+    /// Whether it is time for a run. Some more rows have room: they can't be parted everywhere.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.size - self.size / 8
+    }
+
+    /// Has the rows in memory sorted and written by another thread, which then does what else is to be done.
+    pub(super) fn spill(&mut self, then: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+        self.wait()?;
+        let path = self.path(self.runs);
+        self.runs += 1;
         let rows = std::mem::replace(&mut self.rows, Vec::with_capacity(self.size));
-        self.writing = Some(std::thread::spawn(move || write_run(&path, rows)));
+        self.writing = Some(std::thread::spawn(move || write_run(&path, rows).and_then(|()| then())));
         Ok(())
     }
 
-    fn written(&mut self) -> Result<()> {
+    /// Waits until the last run is written.
+    pub(super) fn wait(&mut self) -> Result<()> {
         match self.writing.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(done)) => done,
@@ -77,107 +93,217 @@ impl<R: Row> Sorter<R> {
         }
     }
 
-    /// All rows in order; equal ones come as often as they were pushed.
-    pub(super) fn sorted(mut self) -> Result<Sorted<R>> {
-        self.written()?;
-        self.rows.sort_unstable();
-        let mut sorted = Sorted {
-            heads: BinaryHeap::new(),
-            sources: vec![Source::Memory(std::mem::take(&mut self.rows).into_iter())],
-        };
-        for path in &self.runs {
-            let file = File::open(path).map_err(|e| io("cannot open", path, &e))?;
-            // the name goes now, the room when the reader does
-            std::fs::remove_file(path).map_err(|e| io("cannot remove", path, &e))?;
-            sorted.sources.push(Source::Run(path.clone(), BufReader::with_capacity(BUFFER, file)));
+    fn path(&self, run: u64) -> PathBuf {
+        self.folder.join(format!("{}-{run}.run", self.name))
+    }
+
+    /// The rows of a run.
+    pub(super) fn run(&self, run: u64) -> Result<Source<R>> {
+        Source::open(self.path(run))
+    }
+
+    /// All rows, by key; those of the same key in the order of their runs. `kept`: the runs stay.
+    pub(super) fn sorted(mut self, kept: bool) -> Result<Sorted<R>> {
+        self.wait()?;
+        let mut sorted = Sorted { heads: BinaryHeap::new(), sources: Vec::new() };
+        for run in 0..self.runs {
+            sorted.sources.push(self.run(run)?);
+            if !kept {
+                // the name goes now, the room when the reader does
+                let path = self.path(run);
+                std::fs::remove_file(&path).map_err(|e| io("cannot remove", &path, &e))?;
+            }
         }
-        for at in 0..sorted.sources.len() {
-            sorted.advance(at)?;
+        R::sort(&mut self.rows);
+        sorted.sources.push(Source { rows: std::mem::take(&mut self.rows), at: 0, file: None });
+        for (at, source) in sorted.sources.iter_mut().enumerate() {
+            let head = source.peek()?;
+            sorted.heads.extend(head.map(|row| Reverse((row.key(), at))));
         }
         Ok(sorted)
     }
 }
 
-fn write_run<R: Row>(path: &Path, mut rows: Vec<R>) -> Result<()> {
-    let failed = |e: std::io::Error| io("cannot write", path, &e);
-    rows.sort_unstable();
-    let mut file = BufWriter::with_capacity(BUFFER, File::create(path).map_err(failed)?);
-    let mut bytes = vec![0; R::BYTES];
-    for row in rows {
-        row.write(&mut bytes);
-        file.write_all(&bytes).map_err(failed)?;
+impl<R> Drop for Sorter<R> {
+    /// Nobody else may write to the folder before the thread has ended; what it says has no use any more.
+    fn drop(&mut self) {
+        self.writing.take().map(JoinHandle::join);
     }
-    file.flush().map_err(failed)
 }
 
-enum Source<R> {
-    Memory(std::vec::IntoIter<R>),
-    Run(PathBuf, BufReader<File>),
+/// A run: chunks of u32 rows, u32 bytes, and these. It is on disk when this returns.
+fn write_run<R: Row>(path: &Path, mut rows: Vec<R>) -> Result<()> {
+    let failed = |e: std::io::Error| io("cannot write", path, &e);
+    R::sort(&mut rows);
+    let mut file = BufWriter::with_capacity(BUFFER, File::create(path).map_err(failed)?);
+    let mut bytes = Vec::new();
+    for chunk in rows.chunks(CHUNK) {
+        bytes.clear();
+        let mut before = R::default();
+        for row in chunk {
+            row.push(&before, &mut bytes);
+            before = *row;
+        }
+        for number in [chunk.len(), bytes.len()] {
+            file.write_all(&(number as u32).to_be_bytes()).map_err(failed)?;
+        }
+        file.write_all(&bytes).map_err(failed)?;
+    }
+    let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+    file.sync_data().map_err(failed)
+}
+
+/// A run as it is read, or the rows that are in memory.
+pub(super) struct Source<R> {
+    rows: Vec<R>,
+    at: usize,
+    file: Option<(PathBuf, BufReader<File>)>,
+}
+
+impl<R: Row> Source<R> {
+    fn open(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(|e| io("cannot open", &path, &e))?;
+        Ok(Self { rows: Vec::new(), at: 0, file: Some((path, BufReader::with_capacity(BUFFER, file))) })
+    }
+
+    /// Its next row; `None` at its end.
+    fn peek(&mut self) -> Result<Option<R>> {
+        if self.at == self.rows.len() {
+            self.chunk()?;
+        }
+        Ok(self.rows.get(self.at).copied())
+    }
+
+    /// The next row, which is taken.
+    pub(super) fn next(&mut self) -> Result<Option<R>> {
+        let row = self.peek()?;
+        self.at += usize::from(row.is_some());
+        Ok(row)
+    }
+
+    /// Appends the rows with this key that come next.
+    fn take(&mut self, key: R::Key, into: &mut Vec<R>) -> Result<()> {
+        while self.peek()?.is_some_and(|row| row.key() == key) {
+            let rest = &self.rows[self.at..];
+            let here = rest.iter().take_while(|row| row.key() == key).count();
+            into.extend_from_slice(&rest[..here]);
+            self.at += here;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self) -> Result<()> {
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let failed = |e| io("cannot read", path, &e);
+        self.at = 0;
+        self.rows.clear();
+        if file.fill_buf().map_err(failed)?.is_empty() {
+            return Ok(());
+        }
+        let mut head = [0; 8];
+        file.read_exact(&mut head).map_err(failed)?;
+        let mut reader = Reader::new("loading", &head);
+        let (count, len) = (reader.u32()? as usize, reader.u32()? as usize);
+        if count > CHUNK || len > CHUNK * size_of::<R>() * 2 {
+            return Err(corrupt(format_args!("{} is no run of rows", path.display())));
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact(&mut bytes).map_err(failed)?;
+        let mut reader = Reader::new("loading", &bytes);
+        let mut before = R::default();
+        for _ in 0..count {
+            before = R::read(&before, &mut reader)?;
+            self.rows.push(before);
+        }
+        reader.end()
+    }
 }
 
 /// The rows of a [`Sorter`], merged.
-pub(super) struct Sorted<R> {
-    heads: BinaryHeap<Reverse<(R, usize)>>,
+pub(super) struct Sorted<R: Row> {
+    heads: BinaryHeap<Reverse<(R::Key, usize)>>,
     sources: Vec<Source<R>>,
 }
 
 impl<R: Row> Sorted<R> {
-    /// The next row; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<R>> {
-        let Some(Reverse((row, at))) = self.heads.pop() else { return Ok(None) };
-        self.advance(at)?;
-        Ok(Some(row))
-    }
-
-    fn advance(&mut self, at: usize) -> Result<()> {
-        let row = match &mut self.sources[at] {
-            Source::Memory(rows) => rows.next(),
-            Source::Run(path, file) => {
-                let mut bytes = [0; 64];
-                let bytes = &mut bytes[..R::BYTES];
-                let failed = |e| io("cannot read", path, &e);
-                if file.fill_buf().map_err(failed)?.is_empty() {
-                    None
-                } else {
-                    file.read_exact(bytes).map_err(failed)?;
-                    Some(R::read(bytes))
+    /// The next key; appends all its rows. `None` at the end.
+    pub(super) fn next(&mut self, into: &mut Vec<R>) -> Result<Option<R::Key>> {
+        let Some(Reverse((key, _))) = self.heads.peek() else { return Ok(None) };
+        let key = *key;
+        while let Some(mut head) = self.heads.peek_mut().filter(|head| head.0.0 == key) {
+            let at = head.0.1;
+            self.sources[at].take(key, into)?;
+            match self.sources[at].peek()? {
+                Some(row) => head.0.0 = row.key(),
+                None => {
+                    std::collections::binary_heap::PeekMut::pop(head);
                 }
             }
-        };
-        self.heads.extend(row.map(|row| Reverse((row, at))));
-        Ok(())
+        }
+        Ok(Some(key))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::push_varint;
     use proptest::prelude::*;
 
-    impl Row for u64 {
-        const BYTES: usize = 8;
-        fn write(&self, out: &mut [u8]) {
-            out.copy_from_slice(&self.to_be_bytes());
+    /// Key, and number of its coming.
+    type Pair = (u32, u32);
+
+    impl Row for Pair {
+        type Key = u32;
+
+        fn key(&self) -> u32 {
+            self.0
         }
-        fn read(bytes: &[u8]) -> Self {
-            u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+
+        fn sort(rows: &mut [Self]) {
+            rows.sort_by_key(|row| row.0);
+        }
+
+        fn push(&self, before: &Self, out: &mut Vec<u8>) {
+            push_varint(out, u64::from(self.0 - before.0));
+            push_varint(out, self.1.into());
+        }
+
+        fn read(before: &Self, reader: &mut Reader<'_>) -> Result<Self> {
+            Ok((before.0 + reader.small()?, reader.small()?))
         }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn rows_come_back_in_order(mut rows in prop::collection::vec(0..500u64, 0..300), memory in 1..2_000usize) {
+        fn rows_come_back_by_key_in_the_order_of_their_coming(
+            keys in prop::collection::vec(0..90u32, 0..300), memory in 1..6_000usize, cut in 0..300usize,
+        ) {
             let dir = tempfile::tempdir().unwrap();
-            let mut sorter = Sorter::new(dir.path(), "test", memory);
-            rows.iter().try_for_each(|row| sorter.push(*row)).unwrap();
-            prop_assert_eq!(sorter.pushed(), rows.len() as u64);
-            let mut sorted = sorter.sorted().unwrap();
-            rows.sort_unstable();
-            for row in rows {
-                prop_assert_eq!(sorted.next().unwrap(), Some(row));
+            let mut rows: Vec<Pair> = keys.into_iter().zip(0..).collect();
+            let mut sorter = Sorter::<Pair>::new(dir.path(), "test", memory);
+            for row in &rows {
+                sorter.push(*row);
+                if sorter.is_full() {
+                    sorter.spill(|| Ok(())).unwrap();
+                }
+                if row.1 as usize == cut {
+                    // the process ends, and another one goes on
+                    sorter.spill(|| Ok(())).unwrap();
+                    sorter.wait().unwrap();
+                    let (runs, pushed) = (sorter.runs(), sorter.pushed());
+                    sorter = Sorter::new(dir.path(), "test", memory).behind(runs, pushed);
+                }
             }
-            prop_assert_eq!(sorted.next().unwrap(), None);
+            prop_assert_eq!(sorter.pushed(), rows.len() as u64);
+            let mut sorted = sorter.sorted(false).unwrap();
+            rows.sort_by_key(|row| row.0);
+            let mut found = Vec::new();
+            while let Some(key) = sorted.next(&mut found).unwrap() {
+                prop_assert_eq!(found.last().unwrap().0, key);
+            }
+            prop_assert_eq!(found, rows);
             prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "runs are left");
         }
     }

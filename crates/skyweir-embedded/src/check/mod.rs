@@ -7,6 +7,7 @@ use std::path::Path;
 
 use skyweir_store::Result;
 
+use crate::bulk::refuse_unfinished;
 use crate::config::Config;
 use crate::db::{Db, must_exist};
 use crate::lock::DirLock;
@@ -24,6 +25,7 @@ pub use report::{Finding, Holdings, Report};
 pub fn check(dir: &Path) -> Result<Report> {
     must_exist(dir)?;
     let _lock = DirLock::take(dir)?;
+    refuse_unfinished(dir)?;
     let db = Db::open(&Config { data_dir: dir.to_owned(), ..Config::default() })?;
     let moment = db.snapshot();
     let mut report = Report::default();

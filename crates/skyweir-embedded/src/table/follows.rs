@@ -46,7 +46,12 @@ pub(crate) enum Hint {
 impl Hint {
     /// The hint at a record of an account that follows so many; `None`: its key has to be kept whole.
     pub(crate) fn at(rkey: &RecordKey, follows: u32) -> Option<Self> {
-        let since = since(rkey)?;
+        Self::at_tid(rkey_tid(rkey)?, follows)
+    }
+
+    /// As [`Hint::at`], of a record whose key is a TID.
+    pub(crate) fn at_tid(tid: Tid, follows: u32) -> Option<Self> {
+        let since = since(tid)?;
         match follows {
             0..FEW => Some(Self::Coarse((since >> COARSE) as u8)),
             FEW..MANY => Some(Self::Fine((since >> FINE) as u32)),
@@ -73,7 +78,7 @@ impl Hint {
 
     /// Whether it may be this record that is hinted at.
     pub(crate) fn fits(self, rkey: &RecordKey) -> bool {
-        since(rkey).is_some_and(|since| match self {
+        rkey_tid(rkey).and_then(since).is_some_and(|since| match self {
             Self::Coarse(hint) => (since >> COARSE) as u8 == hint,
             Self::Fine(hint) => since >> FINE == u64::from(hint),
         })
@@ -91,8 +96,8 @@ impl Hint {
     }
 }
 
-fn since(rkey: &RecordKey) -> Option<u64> {
-    let since = rkey_tid(rkey)?.micros().checked_sub(FROM_US)?;
+fn since(tid: Tid) -> Option<u64> {
+    let since = tid.micros().checked_sub(FROM_US)?;
     (since >> SPAN == 0).then_some(since)
 }
 

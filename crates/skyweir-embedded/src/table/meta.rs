@@ -3,10 +3,7 @@
 //! Table `meta`, keys as text: `format` u32 BE; `actors`, `items`, `tasks`: the next numbers, u64 BE; `cursor`:
 //! position and time as u64 BE, then the source as text; `rings`: the manifest of the last complete checkpoint
 //! (number, kept, draw fingerprint as u64 BE, slices u32 BE, then for each slice the number of the checkpoint that
-//! wrote its file, u64 BE, zero for none); `whole`, empty: all follows up to the cursor's place are known; `loading`,
-//! empty: a load of a whole network isn't finished.
-
-use std::path::Path;
+//! wrote its file, u64 BE, zero for none); `whole`, empty: all follows up to the cursor's place are known.
 
 use skyweir_store::{Error, Result, SavedCursor};
 use skyweir_types::TaskId;
@@ -28,18 +25,6 @@ pub(crate) const KEY_TASKS: &[u8] = b"tasks";
 pub(crate) const KEY_CURSOR: &[u8] = b"cursor";
 pub(crate) const KEY_RINGS: &[u8] = b"rings";
 pub(crate) const KEY_WHOLE: &[u8] = b"whole";
-pub(crate) const KEY_LOADING: &[u8] = b"loading";
-
-/// Refuses a directory whose load was cut off: its tables don't fit together.
-pub(crate) fn refuse_unfinished_load(read: &impl Read, dir: &Path) -> Result<()> {
-    match read.get(Table::Meta, KEY_LOADING)? {
-        None => Ok(()),
-        Some(_) => Err(Error::Unavailable(format!(
-            "the load of a network into {} was cut off; remove the directory and load again",
-            dir.display()
-        ))),
-    }
-}
 
 /// Refuses a format that isn't ours, nor one that we read as it is.
 pub(crate) fn check_format(bytes: &[u8]) -> Result<()> {

@@ -86,6 +86,15 @@ fn base(rkey: &RecordKey) -> u64 {
 
 /// The value of a record under this key.
 pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
+    encode_from(base(rkey), row)
+}
+
+/// The value of a row under a key that [`follow_key`] gave.
+pub(crate) fn encode_follow(tid: Tid, row: &RecordRow) -> Vec<u8> {
+    encode_from(tid.0 >> CLOCK_BITS, row)
+}
+
+fn encode_from(base: u64, row: &RecordRow) -> Vec<u8> {
     let mut tag = match &row.body {
         RecordBody::Post { .. } => 0,
         RecordBody::Repost { item, subject, .. } => {
@@ -102,7 +111,7 @@ pub(crate) fn encode(rkey: &RecordKey, row: &RecordRow) -> Vec<u8> {
     let mut out = Vec::with_capacity(48);
     out.push(tag | ((clock >> 8) as u8) << 6);
     out.push(clock as u8);
-    push_signed(&mut out, time.wrapping_sub(base(rkey)) as i64);
+    push_signed(&mut out, time.wrapping_sub(base) as i64);
     if tag & WIPED != 0 {
         out.extend_from_slice(&row.wiped.0.to_be_bytes());
     }

@@ -1,9 +1,17 @@
 //! Account events: hiding is a flag that answers look at, deletion takes the account's own records for good.
 
-use skyweir_store::{Result, Txn};
-use skyweir_types::{AccountStatus, ActorId, Event, Tid};
+use skyweir_store::{AccountRow, RecordRow, Result, Txn};
+use skyweir_types::{AccountStatus, ActorId, Collection, Event, RecordKey, RecordRef, Tid};
 
 use super::{Applier, Outcome, PAGE};
+
+/// Whether a state at this time is no replay of what an account's row knows.
+pub(crate) fn is_news(row: &AccountRow, status: AccountStatus, time_us: i64) -> bool {
+    // the same deletion again is a replay: what a later one finds came after the first, and goes as well
+    let is_known_deletion =
+        row.status == AccountStatus::Deleted && status == AccountStatus::Deleted && time_us == row.status_us;
+    time_us >= row.status_us && !is_known_deletion
+}
 
 impl Applier {
     pub(super) async fn account(
@@ -14,11 +22,7 @@ impl Applier {
     ) -> Result<Outcome> {
         let actor = txn.intern(&event.did).await?;
         let mut row = txn.account(actor).await?;
-        // the same deletion again is a replay: what a later one finds came after the first, and goes as well
-        let is_known_deletion = row.status == AccountStatus::Deleted
-            && status == AccountStatus::Deleted
-            && event.time_us == row.status_us;
-        if event.time_us < row.status_us || is_known_deletion {
+        if !is_news(&row, status, event.time_us) {
             return Ok(Outcome::Stale);
         }
         let before = row.status;
@@ -34,18 +38,37 @@ impl Applier {
 
     /// Removes all records of an account; returns the greatest rev among them. Reposts of its posts by others stay
     /// items, as reposts of unknown posts are.
-    async fn delete_records(&self, txn: &mut dyn Txn, actor: ActorId) -> Result<Tid> {
+    pub(super) async fn delete_records(&self, txn: &mut dyn Txn, actor: ActorId) -> Result<Tid> {
         let mut greatest = Tid::ZERO;
         loop {
-            let page = txn.records_of(actor, None, PAGE).await?;
+            let (page, is_last) = self.page_of(txn, actor, None).await?;
             for (key, row) in &page {
                 greatest = greatest.max(row.rev);
                 self.undo(txn, key, &row.body).await?;
                 txn.remove_record(key).await?;
             }
-            if page.len() < PAGE {
+            if is_last {
                 return Ok(greatest);
             }
         }
+    }
+
+    /// Some records of an account after a place, of those that are ours to change, and whether they are the last.
+    pub(super) async fn page_of(
+        &self,
+        txn: &mut dyn Txn,
+        actor: ActorId,
+        after: Option<(Collection, RecordKey)>,
+    ) -> Result<(Vec<(RecordRef, RecordRow)>, bool)> {
+        let mut page = txn.records_of(actor, after, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        if self.are_follows_loaded {
+            // they come behind all others
+            let ours = page.partition_point(|(key, _)| key.collection != Collection::Follow);
+            let are_more = !is_last && ours == page.len();
+            page.truncate(ours);
+            return Ok((page, !are_more));
+        }
+        Ok((page, is_last))
     }
 }

@@ -1,6 +1,7 @@
 //! Applying events to the records: contract, rules 1–9. Every step may come again and changes nothing then.
 
 mod account;
+mod left;
 mod record;
 mod sync;
 
@@ -9,12 +10,16 @@ use std::collections::{HashMap, HashSet};
 use skyweir_store::{Result, SyncMark, Task, Txn, View};
 use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
+pub(crate) use account::is_news;
+pub(crate) use left::Left;
+pub(crate) use sync::begins;
+
 /// How many rows a step reads at a time.
 const PAGE: usize = 1_000;
 /// No commit has more operations.
-const COMMIT_MOST: usize = 200;
+pub(crate) const COMMIT_MOST: usize = 200;
 /// How many resyncs may be under way; beyond, the oldest end early.
-const SYNCS_MOST: usize = 100_000;
+pub(crate) const SYNCS_MOST: usize = 100_000;
 
 /// How long things are remembered, in stream time.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +60,8 @@ pub struct Applier {
     written: HashSet<RecordRef>,
     /// Whether tasks are left for the writer.
     tasks: bool,
+    /// Follows, and what happens to accounts, are loaded past this: only posts and reposts are ours.
+    are_follows_loaded: bool,
 }
 
 impl Applier {
@@ -65,7 +72,9 @@ impl Applier {
     pub async fn load(view: &dyn View, across: AcrossAccounts, horizons: Horizons) -> Result<Self> {
         let stream_us = view.cursor().await?.map_or(i64::MIN, |cursor| cursor.time_us);
         let syncs = view.sync_marks(SYNCS_MOST).await?.into_iter().collect();
-        Ok(Self { across, horizons, stream_us, syncs, commit: None, written: HashSet::new(), tasks: true })
+        let (commit, written) = (None, HashSet::new());
+        let (tasks, are_follows_loaded) = (true, false);
+        Ok(Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded })
     }
 
     /// Leaves no tasks from now on: for stores of which nobody keeps a timeline yet.

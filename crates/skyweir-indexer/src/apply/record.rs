@@ -23,6 +23,17 @@ impl Applier {
         if let Some(mark) = account.sync.filter(|mark| op.rev > mark.rev) {
             self.end_sync(txn, actor, mark).await?;
         }
+        self.operate(txn, actor, event, op).await
+    }
+
+    /// Applies an operation that nothing about its account hinders.
+    pub(super) async fn operate(
+        &mut self,
+        txn: &mut dyn Txn,
+        actor: ActorId,
+        event: &Event,
+        op: &RecordOp,
+    ) -> Result<Outcome> {
         let key = RecordRef { actor, collection: op.collection, rkey: op.rkey.clone() };
         let stored = txn.record(&key).await?;
         // a resync brings a whole repository under one rev, in which no key comes twice

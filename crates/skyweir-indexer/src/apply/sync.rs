@@ -1,10 +1,15 @@
 //! Resyncs (`#sync` of Jetstream v2): the account's records come again under the new rev, and their end is not marked.
 //! What still carries an older rev at the account's next rev, or after a grace of stream time, is swept.
 
-use skyweir_store::{RecordBody, RecordRow, Result, SyncMark, Txn};
+use skyweir_store::{AccountRow, RecordBody, RecordRow, Result, SyncMark, Txn};
 use skyweir_types::{ActorId, Collection, Event, Tid};
 
 use super::{Applier, Outcome, PAGE, SYNCS_MOST};
+
+/// Whether a resync is no replay of what an account's row knows.
+pub(crate) fn begins(row: &AccountRow, rev: Tid) -> bool {
+    rev > row.gone && row.sync.is_none_or(|mark| rev > mark.rev)
+}
 
 impl Applier {
     pub(super) async fn sync(
@@ -19,7 +24,7 @@ impl Applier {
         }
         let actor = txn.intern(&event.did).await?;
         let mut row = txn.account(actor).await?;
-        if rev <= row.gone || row.sync.is_some_and(|mark| rev <= mark.rev) {
+        if !begins(&row, rev) {
             return Ok(Outcome::Stale);
         }
         if let Some(mark) = row.sync {
@@ -42,11 +47,20 @@ impl Applier {
     /// Ends a resync: sweeps what did not come again. The tombstones keep the old revs, so that a replacement row
     /// that comes after all brings its record back.
     pub(super) async fn end_sync(&mut self, txn: &mut dyn Txn, actor: ActorId, mark: SyncMark) -> Result<()> {
+        self.sweep(txn, actor, mark).await?;
+        let mut row = txn.account(actor).await?;
+        row.sync = None;
+        txn.set_account(actor, row).await?;
+        self.syncs.remove(&actor);
+        Ok(())
+    }
+
+    /// Deletes what did not come again.
+    pub(super) async fn sweep(&self, txn: &mut dyn Txn, actor: ActorId, mark: SyncMark) -> Result<()> {
         let mut after = None;
         loop {
-            let page = txn.records_of(actor, after, PAGE).await?;
+            let (page, is_last) = self.page_of(txn, actor, after).await?;
             let last = page.last().map(|(key, _)| (key.collection, key.rkey.clone()));
-            let full = page.len() == PAGE;
             for (key, row) in page {
                 if row.rev >= mark.rev || matches!(row.body, RecordBody::Tombstone { .. }) {
                     continue;
@@ -60,16 +74,11 @@ impl Applier {
                 let body = RecordBody::Tombstone { at_ms: mark.since_ms };
                 txn.put_record(&key, RecordRow { rev: row.rev, wiped, body }).await?;
             }
-            if !full {
-                break;
+            if is_last {
+                return Ok(());
             }
             after = last;
         }
-        let mut row = txn.account(actor).await?;
-        row.sync = None;
-        txn.set_account(actor, row).await?;
-        self.syncs.remove(&actor);
-        Ok(())
     }
 
     pub(super) async fn end_quiet_syncs(&mut self, txn: &mut dyn Txn, stream_ms: i64) -> Result<()> {

@@ -39,11 +39,25 @@ fn ticks(line: &str, fields: std::ops::Range<usize>) -> f64 {
     numbers.filter_map(|number| number.parse::<f64>().ok()).sum()
 }
 
+/// The most bytes of memory that another process has held.
+pub(crate) fn peak_of(pid: u32) -> Result<usize> {
+    Ok(field(&format!("/proc/{pid}/status"), "VmHWM:")? << 10)
+}
+
+/// CPU seconds of all threads of another process.
+pub(crate) fn cpu_of(pid: u32) -> Result<f64> {
+    cpu(&format!("/proc/{pid}/stat"))
+}
+
 /// CPU seconds of all threads of this process.
 fn own_cpu() -> Result<f64> {
-    let text = fs::read_to_string("/proc/self/stat")?;
+    cpu("/proc/self/stat")
+}
+
+fn cpu(file: &str) -> Result<f64> {
+    let text = fs::read_to_string(file)?;
     // the name before it may hold anything
-    let (_, rest) = text.rsplit_once(')').context("/proc/self/stat")?;
+    let (_, rest) = text.rsplit_once(')').context("a process's stat in /proc")?;
     Ok(ticks(rest, 11..13) / TICKS)
 }
 

@@ -5,6 +5,7 @@
 //! those about memory come first, so that no freed heap blurs them. To join: a module, and a line in [`BENCHES`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
+mod archive;
 mod bare;
 mod celebrity;
 mod claim;
@@ -74,6 +75,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("hibernating", InTheCrowd(|report, served, _| hibernating::run(report, served))),
     ("pages", AfterTheCrowd(pages::of_the_crowd)),
     ("tenth", Study(|report, options, dir| tenth::run(report, dir, options.scale))),
+    ("archive", Study(|report, options, dir| archive::run(report, dir, options.scale))),
     ("growth", Study(|report, options, dir| growth::run(report, dir, options.scale))),
     (
         "stages",

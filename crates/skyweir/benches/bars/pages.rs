@@ -116,6 +116,16 @@ const SIXTY: OnDisk = OnDisk {
     ],
 };
 
+/// A network that was loaded from an archive.
+const ARCHIVE: OnDisk = OnDisk {
+    conditions: "edges loaded from an archive, sixty follows an account in the mean, most accounts with fewer",
+    sets: [
+        Set { what: "bytes on disk an edge, loaded, the follows' set", tables: FOLLOWS, most: Ok(8.0) },
+        Set { what: "bytes on disk an edge, loaded, the followers' set", tables: FOLLOWERS, most: Ok(8.0) },
+        Set { what: "bytes on disk an edge, loaded, the record index", tables: RECORDS, most: Ok(16.0) },
+    ],
+};
+
 /// Measures the edges of accounts like those of the real network, each follow an event of its own.
 pub(crate) fn like_the_network(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let accounts = ((20_000.0 * scale) as u32).max(1_000);
@@ -148,6 +158,11 @@ pub(crate) fn like_the_network(report: &mut Report, dir: &Path, scale: f64) -> R
     })?;
     drop(store);
     on_disk(report, dir, count, &SIXTY)
+}
+
+/// Measures the edges of a network that was loaded.
+pub(crate) fn of_the_archive(report: &mut Report, dir: &Path, edges: usize) -> Result<()> {
+    on_disk(report, dir, edges, &ARCHIVE)
 }
 
 /// Measures the crowd's edges.

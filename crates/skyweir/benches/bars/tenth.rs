@@ -6,8 +6,9 @@ use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use skyweir_embedded::{Bulk, BulkConfig, Config, EmbeddedStore};
+use skyweir_embedded::{Bulk, Config, EmbeddedStore};
 use skyweir_loadtest::{Network, NetworkSpec, RunOptions};
+use skyweir_store::Load as _;
 use skyweir_types::{ActorId, Did, Tid};
 
 use crate::events::rkey;
@@ -40,7 +41,7 @@ pub(crate) fn spec(scale: f64) -> NetworkSpec {
 pub(crate) fn load(report: &mut Report, dir: &Path, network: &Network) -> Result<()> {
     let watch = Watch::start()?;
     let config = Config { data_dir: dir.to_owned(), ..Config::default() };
-    let mut bulk = Bulk::begin(config, BulkConfig::default())?;
+    let mut bulk = Bulk::begin(config)?;
     for actor in 0..network.actors() {
         bulk.actor(&Did::parse(&network.did(actor))?)?;
     }

@@ -74,6 +74,7 @@ impl Backend {
                     journal_mb: 64,
                     memtable_mb: 4,
                     remembered_accounts: 6,
+                    load_mb: 1,
                     worker_threads: 1,
                 };
                 let store = EmbeddedStore::open(small)?;

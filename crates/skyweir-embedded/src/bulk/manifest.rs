@@ -1,0 +1,140 @@
+//! What of a load is durable: a file that is replaced as a whole. As long as it is there the load isn't finished.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use skyweir_store::{Error, Result};
+
+use crate::codec::{Reader, push_varint};
+use crate::error::{io, sync_folder};
+
+/// Folder of a load in its data directory.
+const FOLDER: &str = "loading";
+const NAME: &str = "manifest";
+const FORMAT: u8 = 1;
+
+/// How far a load is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// The tables are written, and only what was noted has to be applied.
+    pub(super) is_written: bool,
+    /// How many runs of steps there are.
+    pub(super) runs: u64,
+    /// How many steps they hold.
+    pub(super) steps: u64,
+    /// Bytes of the other files.
+    pub(super) lengths: [u64; 4],
+    /// What it is that was read so far; empty: nothing.
+    pub(super) place: Vec<u8>,
+}
+
+impl Manifest {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT, u8::from(self.is_written)];
+        for number in [self.runs, self.steps].iter().chain(&self.lengths) {
+            push_varint(&mut out, *number);
+        }
+        push_varint(&mut out, self.place.len() as u64);
+        out.extend_from_slice(&self.place);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new("loading", bytes);
+        if reader.u8()? != FORMAT {
+            return Err(Error::Unavailable(
+                "the load of a network was begun by another version of this program: go on with that one, or remove \
+                 the data directory and load again"
+                    .into(),
+            ));
+        }
+        let is_written = reader.u8()? == 1;
+        let (runs, steps) = (reader.varint()?, reader.varint()?);
+        let mut lengths = [0; 4];
+        for length in &mut lengths {
+            *length = reader.varint()?;
+        }
+        let place = reader.varint()? as usize;
+        let place = reader.take(place)?.to_vec();
+        let body = bytes.len().saturating_sub(4);
+        if reader.u32()? != crc32fast::hash(&bytes[..body]) {
+            return Err(reader.bad());
+        }
+        reader.end()?;
+        Ok(Self { is_written, runs, steps, lengths, place })
+    }
+
+    /// Reads it; `None` when there is none.
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => Self::decode(&bytes).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io("cannot read", &path, &error)),
+        }
+    }
+
+    /// Replaces the one of before.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let (new, path) = (folder.join("manifest.new"), folder.join(NAME));
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(&self.encode())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        });
+        written.map_err(|e| io("cannot write", &path, &e))?;
+        sync_folder(folder)
+    }
+}
+
+/// Where a load into this directory keeps its files.
+pub(super) fn folder(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join(FOLDER)
+}
+
+/// Ends a load: the directory is whole without its files.
+pub(super) fn remove(data_dir: &Path) -> Result<()> {
+    let (folder, manifest) = (folder(data_dir), folder(data_dir).join(NAME));
+    if manifest.exists() {
+        std::fs::remove_file(&manifest).map_err(|e| io("cannot remove", &manifest, &e))?;
+        sync_folder(&folder)?;
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("cannot remove", &folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a directory whose load was cut off: its tables don't fit together yet.
+pub(crate) fn refuse_unfinished(data_dir: &Path) -> Result<()> {
+    if !folder(data_dir).join(NAME).exists() {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "the load of a network into {} was cut off; go on with it (`skyweir backfill` with the same --from and \
+         --data-dir), or remove the directory and load again",
+        data_dir.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trip(
+            is_written: bool, runs: u64, steps: u64, lengths: [u64; 4],
+            place in prop::collection::vec(any::<u8>(), 0..30), cut in 0..20usize,
+        ) {
+            let manifest = Manifest { is_written, runs, steps, lengths, place };
+            let bytes = manifest.encode();
+            prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+            prop_assert!(Manifest::decode(&bytes[..bytes.len() - 1 - cut.min(bytes.len() - 1)]).is_err());
+        }
+    }
+}
