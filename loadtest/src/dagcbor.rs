@@ -43,13 +43,13 @@ pub(crate) fn parse_cid(text: &str) -> Option<[u8; 36]> {
     BASE32_NOPAD.decode(upper.as_bytes()).ok()?.try_into().ok()
 }
 
-/// A CARv1 archive of these blocks; the first is its root.
-pub(crate) fn car(blocks: &[([u8; 36], &[u8])]) -> Vec<u8> {
+/// A CARv1 archive of these blocks.
+pub(crate) fn car(root: Option<&[u8; 36]>, blocks: &[([u8; 36], &[u8])]) -> Vec<u8> {
     let mut header = Vec::new();
     write_head(&mut header, 5, 2);
     write_text(&mut header, "roots");
-    write_head(&mut header, 4, blocks.len().min(1) as u64);
-    if let Some((root, _)) = blocks.first() {
+    write_head(&mut header, 4, u64::from(root.is_some()));
+    if let Some(root) = root {
         write_link(&mut header, root);
     }
     write_text(&mut header, "version");

@@ -25,7 +25,7 @@ impl Event {
                 if operation.as_str() != "create" {
                     op["prev"] = link(&made_up_cid(&["prev", did, &path]));
                 }
-                let body = json!({"blobs": [], "blocks": {"$bytes": base64(&car(&blocks))},
+                let body = json!({"blobs": [], "blocks": {"$bytes": base64(&car(Some(&commit_cid), &blocks))},
                     "commit": link(&cid_text(&commit_cid)), "ops": [op],
                     "prevData": link(&made_up_cid(&["prevData", did, rev])), "rebase": false, "repo": did, "rev": rev,
                     "seq": seq, "since": null, "time": time, "tooBig": false});
@@ -70,7 +70,7 @@ pub fn firehose_error(error: &str, message: &str) -> Vec<u8> {
 /// The archive of a `#sync`: the commit block alone.
 pub(crate) fn sync_blocks_base64(did: &str, rev: &str) -> String {
     let (cid, commit) = commit_block(did, rev);
-    base64(&car(&[(cid, &commit)]))
+    base64(&car(Some(&cid), &[(cid, &commit)]))
 }
 
 fn frame(kind: &str, body: &Value) -> Vec<u8> {

@@ -7,6 +7,7 @@ mod firehose;
 mod harness;
 mod network;
 mod prng;
+mod repository;
 mod segment;
 mod time;
 mod upstream;
@@ -16,8 +17,10 @@ pub use event::{Body, Event, Operation};
 pub use firehose::{firehose_error, firehose_info};
 pub use harness::{GenerateOptions, NetworkOptions, RunOptions, generate, run};
 pub use network::{Network, NetworkEvents, NetworkSpec};
+pub use repository::{Block, Repository};
 pub use segment::{ArchiveBlock, ArchiveRow, ArchiveSegment};
 pub use time::{rfc3339_micros, rfc3339_millis, tid};
 pub use upstream::{
-    ArchiveCounts, ArchiveFaults, Dictionary, SubscriberInfo, Subscribers, Upstream, UpstreamConfig,
+    ArchiveCounts, ArchiveFaults, Dictionary, RepositoryCounts, RepositoryFaults, SubscriberInfo,
+    Subscribers, Upstream, UpstreamConfig,
 };

@@ -6,6 +6,7 @@ mod http;
 mod log;
 mod plan;
 mod query;
+mod repos;
 mod serve;
 mod state;
 mod stream;
@@ -16,6 +17,7 @@ use anyhow::Context;
 use chaos::Chaos;
 pub use chaos::{ArchiveCounts, ArchiveFaults};
 use log::{Item, Live};
+pub use repos::{RepositoryCounts, RepositoryFaults};
 use serde::{Deserialize, Serialize};
 use state::{Shared, State};
 pub use state::{SubscriberInfo, Subscribers};
@@ -47,6 +49,13 @@ pub struct UpstreamConfig {
     pub block_rows: usize,
     /// How many blocks a segment of the archive has at most; default 700, about what makes 256 MB.
     pub segment_blocks: usize,
+    /// Whether it is a relay or PDS: it has repositories (`listRepos`, `getRepo`) instead of an archive; default false.
+    pub repositories: bool,
+    /// How many accounts it lists at a time; default 1,000, the most that can be asked for.
+    pub listed: usize,
+    /// The base URL of the host that has the repositories, as with a relay that sends those who ask on to it; default
+    /// none: it has them itself.
+    pub repositories_at: Option<String>,
 }
 
 impl Default for UpstreamConfig {
@@ -61,6 +70,9 @@ impl Default for UpstreamConfig {
             v1_seq: true,
             block_rows: 4_096,
             segment_blocks: 700,
+            repositories: false,
+            listed: 1_000,
+            repositories_at: None,
         }
     }
 }
@@ -193,6 +205,16 @@ impl Upstream {
     /// Waits until the archive's counts are as told.
     pub async fn archived(&self, holds: impl Fn(&ArchiveCounts) -> bool) {
         self.shared.until(|state| holds(&state.archived)).await;
+    }
+
+    /// From now on the repositories misbehave; `None` ends it.
+    pub fn repository_faults(&self, faults: Option<RepositoryFaults>) {
+        self.change(|state| state.repos.misbehave(faults));
+    }
+
+    /// What was asked for of the repositories, and what went wrong.
+    pub fn repository_counts(&self) -> RepositoryCounts {
+        self.shared.lock().repos.counts
     }
 
     /// Closes all sockets at once, without a close frame. What was written before is delivered.

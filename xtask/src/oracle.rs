@@ -114,7 +114,18 @@ fn judge(dir: &Path, binary: &Path, temp: &Path, mode: &str, rows: &mut Vec<Row>
     rows.push(network.script(&alone, &work, &format!("{mode}: appview, us alone"))?);
     still_serving(&mut serve)?;
     let (_, admin) = serve.addrs(PATIENCE)?;
-    passed(&get(&admin, "/metrics")?.1)
+    passed(&get(&admin, "/metrics")?.1)?;
+    serve.kill();
+    // by now an account was deleted, and what it did before has left the firehose
+    (spec.data_dir, spec.more) = (work.join("data-backfilled"), Vec::new());
+    spec.log = work.join("serve-backfilled.log");
+    backfill(&spec, &work.join("backfill.log"))?;
+    let (mut serve, target) = serving(&spec)?;
+    let compare = ["compare.mjs", "--target", &target, "--settle", "30"];
+    rows.push(network.script(&compare, &work, &format!("{mode}: compare after a backfill"))?);
+    still_serving(&mut serve)?;
+    serve.kill();
+    Ok(())
 }
 
 /// A service that has caught up, and the URL of its gRPC port.
@@ -148,6 +159,17 @@ fn passed(metrics: &str) -> Result<()> {
         let lost = ended(outcome).unwrap_or(0.0);
         ensure!(lost == 0.0, "{lost} calls that were passed on ended as {outcome}");
     }
+    Ok(())
+}
+
+/// Fills the service's data directory from the repositories of its source's host.
+fn backfill(spec: &ServeSpec, log: &Path) -> Result<()> {
+    let host = spec.source.split("/xrpc/").next().unwrap_or(&spec.source).replacen("ws", "http", 1);
+    let mut command = Command::new(&spec.binary);
+    command.args(["backfill", "--from", &host, "--items-since", "all", "--data-dir"]).arg(&spec.data_dir);
+    let file = File::create(log)?;
+    let status = Group::spawn(&command, file.try_clone()?.into(), file.into())?.wait(PATIENCE)?;
+    ensure!(status.success(), "the backfill failed ({status}):\n{}", fs::read_to_string(log)?);
     Ok(())
 }
 

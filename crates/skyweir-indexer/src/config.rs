@@ -49,6 +49,7 @@ impl Config {
         Horizons {
             tombstones_ms: i64::from(self.tombstone_hours) * 3_600_000,
             sync_grace_ms: i64::from(self.sync_grace_seconds) * 1_000,
+            ..Horizons::default()
         }
     }
 

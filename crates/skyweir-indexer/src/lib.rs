@@ -13,6 +13,7 @@ pub use run::{Error, Indexer};
 
 pub mod archive;
 pub mod decode;
+pub mod repos;
 mod skip;
 pub mod source;
 mod unzip;

@@ -48,7 +48,11 @@ pub fn describe() {
         "Share of the archive that is read and handed on, from 0 to 1; as it was once that is over"
     );
     describe_counter!(ARCHIVE_EVENTS, Unit::Count, "Events that an archive had for us");
-    describe_counter!(ARCHIVE_BYTES, Unit::Bytes, "Bytes that came of an archive, before they are unpacked");
+    describe_counter!(
+        ARCHIVE_BYTES,
+        Unit::Bytes,
+        "Bytes that came of an archive or of repositories, before they are unpacked"
+    );
 }
 
 pub(crate) fn applied(body: &Body, outcome: Outcome) {
@@ -59,7 +63,7 @@ pub(crate) fn applied(body: &Body, outcome: Outcome) {
             skyweir_types::Collection::Follow => "follow",
         },
         Body::Account(_) => "account",
-        Body::Sync { .. } => "sync",
+        Body::Sync { .. } | Body::SyncEnd { .. } => "sync",
     };
     let outcome = match outcome {
         Outcome::Applied => "applied",

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::apply::{Applier, Outcome};
+use crate::apply::{Applier, Horizons, Outcome};
 use crate::source::{
-    self, ARCHIVE_OF, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt,
+    self, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt, unfinished,
 };
 use crate::{Config, CursorChoice};
 use crate::{metrics, whole};
@@ -26,11 +26,10 @@ pub enum Error {
     /// The source can't be used as it is configured.
     #[error(transparent)]
     Source(#[from] source::Error),
-    /// The store holds a part of an archive.
+    /// The store holds a part of an archive, or of a host's repositories.
     #[error(
-        "a backfill from {0} was cut off: `skyweir backfill` with the same --from and --data-dir goes on where it was, \
-         and so does `skyweir serve` with that --source; or start once with --cursor live, without the follows that it \
-         hasn't brought"
+        "a backfill from {0} was cut off: `skyweir backfill` with the same --from and --data-dir goes on where it was; \
+         or start once with --cursor live, without the follows that it hasn't brought"
     )]
     Unfinished(String),
     /// The archive with which an empty store begins can't be read.
@@ -60,6 +59,7 @@ pub struct Indexer {
     cursor: CursorChoice,
     status: Arc<SourceStatus>,
     tasks: bool,
+    items_since_us: i64,
 }
 
 /// Messages that make up one commit.
@@ -86,7 +86,13 @@ impl Indexer {
         cursor: CursorChoice,
         status: Arc<SourceStatus>,
     ) -> Self {
-        Self { config, store, source, cursor, status, tasks: true }
+        Self { config, store, source, cursor, status, tasks: true, items_since_us: i64::MIN }
+    }
+
+    /// Leaves out posts and reposts from before this time, microseconds since 1970, unless they are stored already.
+    #[must_use]
+    pub fn items_since(self, items_since_us: i64) -> Self {
+        Self { items_since_us, ..self }
     }
 
     /// Leaves no tasks for the writer: nobody has a timeline yet that they would change.
@@ -107,7 +113,8 @@ impl Indexer {
         let across = self.source.across_accounts();
         let known = whole::at_start(self.cursor, saved.as_ref(), self.source.kind());
         self.status.whole(known.unwrap_or(view.is_whole().await?));
-        let mut applier = Applier::load(view.as_ref(), across, self.config.horizons()).await?;
+        let horizons = Horizons { items_since_us: self.items_since_us, ..self.config.horizons() };
+        let mut applier = Applier::load(view.as_ref(), across, horizons).await?;
         if !self.tasks {
             applier = applier.without_tasks();
         }
@@ -152,12 +159,10 @@ pub(crate) fn start_at(
         (CursorChoice::Auto, Some(saved)) if saved.source == id => {
             Ok(StartAt::Resume(SavedPosition { position: saved.position, time_us: saved.time_us }))
         }
-        (CursorChoice::Auto, Some(saved)) if saved.source.starts_with(ARCHIVE_OF) => {
-            Err(Error::Unfinished(saved.source[ARCHIVE_OF.len()..].to_owned()))
-        }
-        (CursorChoice::Auto, Some(saved)) => {
-            Err(Error::OtherSource { saved: saved.source.clone(), asked: id.to_owned() })
-        }
+        (CursorChoice::Auto, Some(saved)) => Err(match unfinished(&saved.source) {
+            Some(live) => Error::Unfinished(live.to_owned()),
+            None => Error::OtherSource { saved: saved.source.clone(), asked: id.to_owned() },
+        }),
     }
 }
 

@@ -78,6 +78,14 @@ skips! {
     BadSubject => "bad_subject",
     /// The subject's authority is a handle: it can't be keyed.
     SubjectHandleAuthority => "subject_handle_authority",
+    /// A repository whose host couldn't be reached, or didn't send it; a backfill lacks what is in it.
+    RepoUnreachable => "repo_unreachable",
+    /// A repository that its host says it hasn't got, though it lists it.
+    RepoNotFound => "repo_not_found",
+    /// A repository that came damaged each time; what was read of it counts.
+    RepoDamaged => "repo_damaged",
+    /// A repository that is longer, or more out of order, than it may be.
+    RepoTooLarge => "repo_too_large",
     /// Any other offence against the lexicon.
     Lexicon => "lexicon",
 }

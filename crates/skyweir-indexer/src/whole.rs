@@ -17,6 +17,8 @@ pub(crate) fn at_start(
     let is_file = match source {
         // whoever begins with its stream is refused before
         SourceKind::Archive(_) => return saved.is_none().then_some(true),
+        // says so itself, at its end
+        SourceKind::Repositories(_) => return None,
         SourceKind::File(_) => true,
         SourceKind::Stream(_) => false,
     };

@@ -221,6 +221,28 @@ async fn a_sync_of_the_firehose_sweeps_nothing() {
 }
 
 #[tokio::test]
+async fn a_resync_that_has_an_end_ends_there() {
+    let mut world = World::new(Slips).await;
+    let end = |is_whole| event("a", 100, Body::SyncEnd { rev: rev(100), is_whole });
+    let again = at_rev(post("a", 90, "q", "y"), 100);
+    world.apply(&[post("a", 1, "p", "x"), post("a", 2, "q", "y")]).await;
+    assert_eq!(world.apply(&[end(true)]).await, [Stale], "nothing has begun");
+    assert_eq!(
+        world.apply(&[sync("a", 100), again.clone(), end(false)]).await,
+        [Applied, Unchanged, Applied]
+    );
+    assert_eq!(world.keys("a").await, ["q", "p"], "it wasn't whole: nothing is known of the others");
+    assert_eq!(world.account("a").await.sync, None);
+    let told = world.apply(&[sync("a", 100), again.clone(), end(true), end(true)]).await;
+    assert_eq!(told, [Applied, Unchanged, Applied, Stale]);
+    assert_eq!(world.keys("a").await, ["q"]);
+    // what comes again of before was in it, if it is there at all
+    assert_eq!(world.apply(&[post("a", 50, "r", "z"), sync("a", 100), again]).await, [Stale; 3]);
+    assert_eq!(world.apply(&[post("a", 101, "s", "w")]).await, [Applied]);
+    assert_eq!(world.keys("a").await, ["s", "q"]);
+}
+
+#[tokio::test]
 async fn more_records_than_a_step_reads_at_a_time() {
     let mut world = World::new(Slips).await;
     let posts: Vec<_> = (0..2_300).map(|n| post("a", 1, &format!("k{n}"), &n.to_string())).collect();

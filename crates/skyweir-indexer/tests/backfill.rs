@@ -244,7 +244,7 @@ async fn what_cannot_be_backfilled_says_why() {
     let (text, host) = (said(empty()).await, upstream.address());
     assert!(text.starts_with(&format!("the archive of {host}: planSnapshot: status 404 ")), "{text}");
     assert!(
-        text.ends_with("it has to be the host of a Jetstream v2, which lets us in: see --from"),
+        text.ends_with("it has to be a Jetstream v2, a relay or a PDS, which lets us in: see --from"),
         "{text}"
     );
     upstream.refuse(Some(501));

@@ -115,7 +115,7 @@ fn one_event_of_each_shape() {
                     Action::Put { record, .. } => format!("{record:?}").split(' ').next().unwrap().to_owned(),
                     Action::Delete => "Delete".to_owned(),
                 },
-                Body::Sync { .. } => "Sync".to_owned(),
+                Body::Sync { .. } | Body::SyncEnd { .. } => "Sync".to_owned(),
             };
             *kinds.entry(kind).or_insert(0) += 1;
         }

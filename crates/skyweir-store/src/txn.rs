@@ -58,7 +58,8 @@ pub struct AccountRow {
     pub status: AccountStatus,
     /// Time of the account event that set it, microseconds since 1970: older ones are replays.
     pub status_us: i64,
-    /// Records at or below this rev are gone for good with a deletion; zero: never deleted.
+    /// What has a rev at or below this one is settled: gone for good with a deletion, or as the whole repository had
+    /// it; zero: nothing is.
     pub gone: Tid,
     /// A resync under way.
     pub sync: Option<SyncMark>,

@@ -27,6 +27,15 @@ pub enum Body {
         /// Whether the source sends the records again after this (Jetstream v2 does, the firehose doesn't).
         records_follow: bool,
     },
+    /// No more comes of what a `Sync` announced. Sources that know say so; with others the account's next
+    /// rev or the stream's clock ends it.
+    SyncEnd {
+        /// Its rev; of no account if it isn't whole.
+        rev: Tid,
+        /// Whether all of the repository came: what didn't is gone, and what has an older rev is a replay. Else nothing
+        /// is taken away, whichever was under way.
+        is_whole: bool,
+    },
 }
 
 /// One operation on one record.

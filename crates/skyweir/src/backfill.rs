@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use skyweir_embedded::{Bulk, EmbeddedStore, Rings};
-use skyweir_indexer::archive::{Backfill, Loader};
-use skyweir_indexer::source::{SourceStatus, parse_archive};
+use skyweir_indexer::archive::{Backfill, Loader, check_url, has_archive};
+use skyweir_indexer::source::SourceStatus;
+use skyweir_store::Load as _;
 use skyweir_types::Clock;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ pub(crate) fn command(options: &BackfillOptions) -> Result<ExitCode> {
     install_tls()?;
     let from = options.from.clone().unwrap_or_else(|| config.source.clone());
     // before a data directory is made for it
-    parse_archive(&from, i64::MIN)?;
+    check_url(&from)?;
     let io = io_runtime(config.runtime.io_threads)?;
     let ended = io.block_on(run(config, &from, bar.as_ref()));
     io.shutdown_background();
@@ -48,28 +49,9 @@ pub(crate) fn command(options: &BackfillOptions) -> Result<ExitCode> {
 }
 
 async fn run(config: Config, from: &str, bar: Option<&ProgressBar>) -> Result<ExitCode> {
-    let (clock, status) = (Clock::system(), Arc::new(SourceStatus::default()));
     let mut work = Attended { signals: Signals::new()?, stop: CancellationToken::new(), bar };
-    let since = config.backfill.items_since.before(clock.now_micros());
-    let loader = Loader::new(config.indexer.clone(), from, since, clock.clone(), status.clone())?;
     info!(from, data.dir = %config.data_dir.display(), "backfill begins");
-    let settings = config.store.clone();
-    let empty =
-        spawn_blocking(move || Bulk::open(settings)).await.context("opening the data directory")??;
-    let settings = config.store.clone();
-    let store = match empty {
-        Some(bulk) => load::run(&loader, bulk, &status, &mut work).await?,
-        None => Some(
-            spawn_blocking(move || EmbeddedStore::open(settings))
-                .await
-                .context("opening the data directory")??,
-        ),
-    };
-    let reached = match store {
-        Some(store) => apply(config, store, from, since, clock, status, &mut work).await?,
-        None => None,
-    };
-    let Some((reached, live)) = reached else {
+    let Some((reached, live)) = backfill(config, from, &mut work).await? else {
         info!("stopped before the end: the same command goes on where it was");
         return Ok(ExitCode::FAILURE);
     };
@@ -77,24 +59,51 @@ async fn run(config: Config, from: &str, bar: Option<&ProgressBar>) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Applies what the store doesn't have, event by event; tells where the live stream goes on, and its name.
-async fn apply(
-    config: Config,
-    store: EmbeddedStore,
-    from: &str,
-    since: i64,
-    clock: Clock,
-    status: Arc<SourceStatus>,
-    work: &mut Attended<'_>,
-) -> Result<Option<(u64, String)>> {
+/// Tells where the live stream goes on, and its name; `None` when it was stopped before the end.
+async fn backfill(config: Config, from: &str, work: &mut Attended<'_>) -> Result<Option<(u64, String)>> {
+    let (clock, status) = (Clock::system(), Arc::new(SourceStatus::default()));
+    let since = config.backfill.items_since.before(clock.now_micros());
+    let settings = config.store.clone();
+    let bulk = match opened(move || Bulk::open(settings)).await? {
+        Some(bulk) if bulk.place().is_empty() => {
+            let asked = has_archive(&config.indexer, from, clock.clone());
+            let Some(has_archive) = work.until_stopped(asked).await else { return Ok(None) };
+            if has_archive? {
+                Some(bulk)
+            } else {
+                bulk.discard()?;
+                None
+            }
+        }
+        bulk => bulk,
+    };
+    let settings = config.store.clone();
+    let store = match bulk {
+        Some(bulk) => {
+            let (settings, told) = (config.indexer.clone(), status.clone());
+            let loader = Loader::new(settings, from, since, clock.clone(), told)?;
+            load::run(&loader, bulk, &status, work).await?
+        }
+        None => Some(opened(move || EmbeddedStore::open(settings)).await?),
+    };
+    let Some(store) = store else { return Ok(None) };
+    // what the store doesn't have yet is applied event by event
     let shared = Arc::new(store.clone());
     coverage::adopt(&config.data_dir, shared.as_ref()).await?;
-    let backfill = Backfill::begin(config.indexer, shared, from, since, clock, status.clone()).await?;
+    let begun = Backfill::begin(config.indexer, shared, from, since, clock, status.clone());
+    let Some(backfill) = work.until_stopped(begun).await else { return Ok(None) };
+    let backfill = backfill?;
     // timelines of before would lack what is read now without tasks: they fill again
     spawn_blocking(move || Rings::forget(&store)).await??;
     let live = backfill.live();
     let reached = work.attend(backfill.run(work.stop.clone()), pace::of_archive(&status)).await?;
     Ok(reached.map(|reached| (reached, live)))
+}
+
+async fn opened<T: Send + 'static>(
+    open: impl FnOnce() -> skyweir_store::Result<T> + Send + 'static,
+) -> Result<T> {
+    Ok(spawn_blocking(open).await.context("opening the data directory")??)
 }
 
 /// Waits for what is at work, says how far it is, and hands on that it shall stop.
@@ -105,6 +114,12 @@ struct Attended<'a> {
 }
 
 impl Attended<'_> {
+    /// `None` when it was stopped before.
+    async fn until_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let stop = self.stop.clone();
+        self.attend(stop.run_until_cancelled(work), || None).await
+    }
+
     async fn attend<T>(&mut self, work: impl Future<Output = T>, say: impl FnMut() -> Option<Said>) -> T {
         let mut work = std::pin::pin!(pace::beside(self.bar, say, work));
         loop {

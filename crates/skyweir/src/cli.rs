@@ -26,7 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs the service: events in, timelines out.
     Serve(ServeOptions),
-    /// Starts with the whole network: reads the archive of a Jetstream v2 into a data directory, for `serve` to go on.
+    /// Starts with the whole network: reads the archive of a Jetstream v2, or the repositories of a relay or PDS, into
+    /// a data directory, for `serve` to go on.
     Backfill(BackfillOptions),
     /// Shows it all on a generated network, in a minute, with nothing to set up.
     Demo(DemoOptions),
@@ -121,7 +122,7 @@ pub(crate) struct BackfillOptions {
     /// Where everything is kept; empty, or from a backfill that was cut off. No service may be running on it.
     #[arg(long, env = "SKYWEIR_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A Jetstream v2: http(s)://HOST, or the URL of its stream. Without it the configured source.
+    /// A Jetstream v2, a relay or a PDS: http(s)://HOST, or the URL of its stream. Without it the configured source.
     #[arg(long, env = "SKYWEIR_BACKFILL_FROM", value_name = "URL")]
     pub(crate) from: Option<String>,
     /// How old posts and reposts may be: a number of days or hours, as in 7d (the default) or 36h, or all. Follows are

@@ -87,13 +87,21 @@ impl Pace {
 
 /// How far it is, how fast, and how long it will take at that.
 fn line(before: ArchiveProgress, now: ArchiveProgress, took: Duration) -> String {
-    if now.tip == 0 {
-        return "waiting for the archive's plan".to_owned();
-    }
-    let share = now.share() * 100.0;
     let seconds = took.as_secs_f64().max(0.001);
     // another archive, or another time, begins at 0
     let events = now.events.saturating_sub(before.events) as f64 / seconds;
+    if now.tip == 0 && now.reached > 0 {
+        // nobody says how many repositories there are
+        let (repositories, pace) = (now.reached, now.reached.saturating_sub(before.reached) as f64 / seconds);
+        return format!(
+            "{repositories} repositories, {pace:.1} a second, {} events so far, {events:.0} a second",
+            now.events
+        );
+    }
+    if now.tip == 0 {
+        return "waiting for the host".to_owned();
+    }
+    let share = now.share() * 100.0;
     // before the first plan nothing is known of where it began
     let rows =
         if before.tip == 0 { 0.0 } else { now.reached.saturating_sub(before.reached) as f64 / seconds };
@@ -115,7 +123,11 @@ mod tests {
     fn a_line_tells_share_pace_and_time_left() {
         let at = |reached, tip, events| ArchiveProgress { reached, tip, events };
         let ten = Duration::from_secs(10);
-        assert_eq!(line(at(0, 0, 0), at(0, 0, 0), ten), "waiting for the archive's plan");
+        assert_eq!(line(at(0, 0, 0), at(0, 0, 0), ten), "waiting for the host");
+        assert_eq!(
+            line(at(100, 0, 10), at(125, 0, 90), ten),
+            "125 repositories, 2.5 a second, 90 events so far, 8 a second"
+        );
         assert_eq!(
             line(at(0, 0, 0), at(500, 1_000, 90), ten),
             "50.0 % of the archive, 90 events so far, 9 a second"

@@ -4,7 +4,7 @@ use super::http::{Answer, Head};
 use super::query::{self, Filter, Request, TIME_CURSOR};
 use super::state::{Prepared, Shared, State};
 use super::stream::{self, Subscription, Wire};
-use super::xrpc;
+use super::{repos, xrpc};
 use crate::{encode, firehose};
 use ::http::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -82,9 +82,13 @@ async fn connection(socket: TcpStream, shared: &Arc<Shared>) -> anyhow::Result<(
     stream::run(socket, subscription, shared).await
 }
 
-/// The archive's answer, if the request is for it and not refused as all are.
+/// The answer of the archive or the repositories, if the request is for them and not refused as all are.
 fn archived(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
-    shared.change(|state| if state.refuse.is_none() { xrpc::answer(head, body, state) } else { None })
+    shared.change(|state| match state.refuse {
+        Some(_) => None,
+        None if shared.config.repositories => repos::answer(head, state, &shared.config),
+        None => xrpc::answer(head, body, state),
+    })
 }
 
 /// The head without its path and query: those are read already, and the handshake's parser takes no long ones.

@@ -3,6 +3,7 @@
 use super::archive::{Archive, Sizes};
 use super::chaos::{ArchiveCounts, Chaos};
 use super::log::{Item, Log};
+use super::repos::Repos;
 use super::{Dictionary, UpstreamConfig};
 use crate::event::Event;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +75,7 @@ pub(super) struct State {
     pub(super) chaos: Option<Chaos>,
     /// So many downloads are answered yet.
     pub(super) downloads: Option<u64>,
+    pub(super) repos: Repos,
     sizes: Sizes,
     recent: VecDeque<SubscriberInfo>,
     /// Cancelled by a cut; connections take the one of their time.
@@ -98,6 +100,7 @@ impl Shared {
             archived: ArchiveCounts::default(),
             chaos: None,
             downloads: None,
+            repos: Repos::default(),
             sizes: Sizes { rows: config.block_rows, blocks: config.segment_blocks },
             recent: VecDeque::new(),
             cut: CancellationToken::new(),

@@ -122,6 +122,14 @@ impl Bulk {
         })
     }
 
+    /// Takes back a load that has nothing yet: the directory is as empty as before.
+    ///
+    /// # Errors
+    /// `Unavailable` when the disk refuses.
+    pub fn discard(self) -> Result<()> {
+        manifest::remove(&self.config.data_dir)
+    }
+
     /// Whether the tables are written, so that no step may come any more.
     #[must_use]
     pub fn is_written(&self) -> bool {

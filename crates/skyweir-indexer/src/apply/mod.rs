@@ -28,11 +28,13 @@ pub struct Horizons {
     pub tombstones_ms: i64,
     /// A resync whose account stays quiet ends after this, milliseconds.
     pub sync_grace_ms: i64,
+    /// A post or repost from before this time, microseconds since 1970, is left out unless it is stored already.
+    pub items_since_us: i64,
 }
 
 impl Default for Horizons {
     fn default() -> Self {
-        Self { tombstones_ms: 7 * 24 * 3_600_000, sync_grace_ms: 600_000 }
+        Self { tombstones_ms: 7 * 24 * 3_600_000, sync_grace_ms: 600_000, items_since_us: i64::MIN }
     }
 }
 
@@ -43,7 +45,7 @@ pub enum Outcome {
     Applied,
     /// The record has this content already; its rev was lifted.
     Unchanged,
-    /// Its rev isn't above the stored one: a replay, or one that came late.
+    /// Its rev isn't above the stored one: a replay, or one that came late. Or it is older than what is wanted.
     Stale,
 }
 
@@ -118,6 +120,7 @@ impl Applier {
                 Body::Record(op) => self.record(txn, event, op).await?,
                 Body::Account(status) => self.account(txn, event, *status).await?,
                 Body::Sync { rev, records_follow } => self.sync(txn, event, *rev, *records_follow).await?,
+                Body::SyncEnd { rev, is_whole } => self.sync_end(txn, event, *rev, *is_whole).await?,
             };
             outcomes.push(outcome);
         }

@@ -58,8 +58,15 @@ impl Applier {
                 self.delete(txn, &key, stored, op.rev, event.time_us.div_euclid(1000)).await?;
                 Ok(Outcome::Applied)
             }
+            Action::Put { .. } if self.is_unwanted(event, op, stored.as_ref()) => Ok(Outcome::Stale),
             Action::Put { cid, record } => self.put(txn, event, &key, stored, op.rev, *cid, record).await,
         }
+    }
+
+    /// Whether this is a post or repost that is too old to begin with.
+    fn is_unwanted(&self, event: &Event, op: &RecordOp, stored: Option<&RecordRow>) -> bool {
+        let lives = stored.is_some_and(|row| !matches!(row.body, RecordBody::Tombstone { .. }));
+        op.collection != Collection::Follow && event.time_us < self.horizons.items_since_us && !lives
     }
 
     /// Takes a record away. A post's reposts go with it, also when the post itself was never seen.

@@ -1,5 +1,6 @@
 //! Resyncs (`#sync` of Jetstream v2): the account's records come again under the new rev, and their end is not marked.
-//! What still carries an older rev at the account's next rev, or after a grace of stream time, is swept.
+//! What still carries an older rev at the account's next rev, or after a grace of stream time, is swept. A repository
+//! that is fetched as a whole says itself where it ends.
 
 use skyweir_store::{AccountRow, RecordBody, RecordRow, Result, SyncMark, Txn};
 use skyweir_types::{ActorId, Collection, Event, Tid};
@@ -44,15 +45,35 @@ impl Applier {
         Ok(Outcome::Applied)
     }
 
+    /// The source says that nothing more comes of a resync.
+    pub(super) async fn sync_end(
+        &mut self,
+        txn: &mut dyn Txn,
+        event: &Event,
+        rev: Tid,
+        is_whole: bool,
+    ) -> Result<Outcome> {
+        let actor = txn.intern(&event.did).await?;
+        let Some(mark) = txn.account(actor).await?.sync.filter(|mark| mark.rev == rev || !is_whole) else {
+            return Ok(Outcome::Stale);
+        };
+        if is_whole {
+            self.end_sync(txn, actor, mark).await?;
+            // what the live stream tells again of before is in it, or isn't there any more
+            let mut row = txn.account(actor).await?;
+            row.gone = row.gone.max(rev);
+            txn.set_account(actor, row).await?;
+        } else {
+            self.forget_sync(txn, actor).await?;
+        }
+        Ok(Outcome::Applied)
+    }
+
     /// Ends a resync: sweeps what did not come again. The tombstones keep the old revs, so that a replacement row
     /// that comes after all brings its record back.
     pub(super) async fn end_sync(&mut self, txn: &mut dyn Txn, actor: ActorId, mark: SyncMark) -> Result<()> {
         self.sweep(txn, actor, mark).await?;
-        let mut row = txn.account(actor).await?;
-        row.sync = None;
-        txn.set_account(actor, row).await?;
-        self.syncs.remove(&actor);
-        Ok(())
+        self.forget_sync(txn, actor).await
     }
 
     /// Deletes what did not come again.
@@ -79,6 +100,14 @@ impl Applier {
             }
             after = last;
         }
+    }
+
+    async fn forget_sync(&mut self, txn: &mut dyn Txn, actor: ActorId) -> Result<()> {
+        let mut row = txn.account(actor).await?;
+        row.sync = None;
+        txn.set_account(actor, row).await?;
+        self.syncs.remove(&actor);
+        Ok(())
     }
 
     pub(super) async fn end_quiet_syncs(&mut self, txn: &mut dyn Txn, stream_ms: i64) -> Result<()> {

@@ -7,8 +7,10 @@ use skyweir_types::Clock;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::source::{self, Ended, Source, SourceKind, SourceStatus, parse_archive};
-use crate::{Config, CursorChoice, Indexer};
+use crate::source::{
+    self, Ended, Source, SourceKind, SourceStatus, Stream, parse_archive, parse_repositories, unfinished,
+};
+use crate::{Config, CursorChoice, Indexer, repos};
 
 /// Why a backfill ended against its will.
 #[derive(Debug, Error)]
@@ -45,26 +47,34 @@ impl From<source::Error> for BackfillError {
     }
 }
 
-/// Reads the archive of a Jetstream v2 into a store that nothing else writes to. It leaves no tasks: whoever keeps
-/// timelines of the store has to begin them anew.
+/// Reads the archive of a Jetstream v2, or the repositories of a relay or PDS, into a store that nothing else writes
+/// to. It leaves no tasks: whoever keeps timelines of the store has to begin them anew.
 pub struct Backfill {
     config: Config,
     store: Arc<dyn Store>,
-    archive: Source,
+    way: Way,
     live: SourceKind,
     start: CursorChoice,
     status: Arc<SourceStatus>,
     tasks: bool,
 }
 
+/// What a host offers.
+enum Way {
+    /// The archive of a Jetstream v2.
+    Archive(Box<Source>),
+    /// Repositories, for posts and reposts from this time on, microseconds since 1970.
+    Repositories(Stream, i64, Clock),
+}
+
 impl Backfill {
-    /// From the host of this URL (see [`parse_archive`]): all follows and account states, posts and reposts from a time
-    /// on. Of a whole store that the live stream has fed what it has missed since is read, if it is sealed already.
-    /// `status` is told how far it is. As soon as something is read, nothing but a backfill goes on from the store's
-    /// place.
+    /// From the host of this URL (see [`parse_archive`]), or from its repositories, if it has no archive: all follows
+    /// and account states, posts and reposts from a time on. Of a whole store that the live stream has fed what it has
+    /// missed since is read, if it is sealed already; repositories tell all in any case. `status` is told how far it
+    /// is. As soon as something is read, nothing but a backfill goes on from the store's place.
     ///
     /// # Errors
-    /// The URL names no Jetstream v2, a setting can't work, or the store holds something else.
+    /// The URL names neither, a setting can't work, or the store holds something else.
     pub async fn begin(
         config: Config,
         store: Arc<dyn Store>,
@@ -73,11 +83,17 @@ impl Backfill {
         clock: Clock,
         status: Arc<SourceStatus>,
     ) -> Result<Self, BackfillError> {
-        let (archive, live) = parse_archive(url, items_since_us)?;
-        let archive = Source::new(archive, config.source.clone(), clock)?;
         let view = store.view().await?;
-        let start = match view.cursor().await? {
-            Some(saved) if saved.source == archive.id() => CursorChoice::Auto,
+        let saved = view.cursor().await?;
+        let name = saved.as_ref().map_or("", |saved| saved.source.as_str());
+        let (way, live) = way(&config, url, items_since_us, name, clock).await?;
+        let is_ours = unfinished(name) == Some(live.id().as_str());
+        let start = match saved {
+            Some(_) if is_ours => CursorChoice::Auto,
+            // whatever is known, what isn't there any more goes
+            Some(saved) if saved.source == live.id() && matches!(way, Way::Repositories(..)) => {
+                CursorChoice::Auto
+            }
             // it stays the live stream's until something is read: all that is sealed may be known
             Some(saved) if saved.source == live.id() && view.is_whole().await? => {
                 CursorChoice::At(saved.position)
@@ -91,7 +107,7 @@ impl Backfill {
             }
             None => CursorChoice::Auto,
         };
-        Ok(Self::of(config, store, (archive, live), start, status))
+        Ok(Self { config, store, way, live, start, status, tasks: false })
     }
 
     /// Of an archive and its live stream, from a place of either on.
@@ -102,7 +118,7 @@ impl Backfill {
         start: CursorChoice,
         status: Arc<SourceStatus>,
     ) -> Self {
-        Self { config, store, archive, live, start, status, tasks: false }
+        Self { config, store, way: Way::Archive(Box::new(archive)), live, start, status, tasks: false }
     }
 
     /// Leaves tasks as a stream does: for a store of which timelines are kept.
@@ -110,7 +126,7 @@ impl Backfill {
         Self { tasks: true, ..self }
     }
 
-    /// The live stream that goes on behind the archive.
+    /// The live stream that goes on behind the archive, or beside the repositories.
     #[must_use]
     pub fn live(&self) -> String {
         self.live.id()
@@ -119,7 +135,7 @@ impl Backfill {
     /// Runs until all that is sealed is applied, or until stopped. Returns the place at which the live stream goes on,
     /// or `None` when it was stopped before: then the next run goes on where it was.
     ///
-    /// Each step saves its place with its effects, under the archive's name; the last one gives it to the live stream.
+    /// Each step saves its place with its effects, under a name of its own; the last one gives it to the live stream.
     ///
     /// # Errors
     /// [`BackfillError`].
@@ -129,25 +145,94 @@ impl Backfill {
 
     pub(crate) async fn read(self, stop: CancellationToken) -> Result<Option<u64>, crate::Error> {
         let (live, store, status) = (self.live(), self.store.clone(), self.status.clone());
-        let indexer = Indexer::new(self.config, self.store, self.archive, self.start, self.status);
-        let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
-        let ended = indexer.run(stop).await;
-        status.archive_ended();
-        if ended? == Ended::Stopped {
-            return Ok(None);
-        }
-        let saved = store.view().await?.cursor().await?;
-        let mut txn = store.begin().await?;
-        let (position, time_us) = match &saved {
-            Some(saved) => (saved.position, saved.time_us),
-            None => {
-                // nothing is sealed yet, so nothing is missing
-                txn.set_whole(true).await?;
-                (0, i64::MIN)
+        let (reached, tells_all) = match self.way {
+            Way::Archive(source) => {
+                let indexer = Indexer::new(self.config, self.store, *source, self.start, self.status);
+                let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
+                (archive(indexer, store.as_ref(), live, stop).await, false)
+            }
+            Way::Repositories(stream, since, clock) => {
+                let reading =
+                    repos::backfill(self.config, self.store, stream, since, clock, self.status, stop);
+                (reading.await, true)
             }
         };
-        txn.set_cursor(SavedCursor { source: live, position, time_us }).await?;
+        status.archive_ended();
+        let Some(reached) = reached? else { return Ok(None) };
+        let position = reached.position;
+        let mut txn = store.begin().await?;
+        // where nothing is sealed yet nothing is missing
+        if tells_all || position == 0 {
+            txn.set_whole(true).await?;
+        }
+        txn.set_cursor(reached).await?;
         txn.commit().await?;
         Ok(Some(position))
     }
+}
+
+/// Whether a backfill may be from a URL, as far as the URL tells.
+///
+/// # Errors
+/// It names neither a Jetstream v2 nor a relay or PDS.
+pub fn check_url(url: &str) -> Result<(), BackfillError> {
+    match (parse_archive(url, i64::MIN), parse_repositories(url)) {
+        (Err(error), Err(_)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the host of a URL has an archive, as a [`super::Loader`] needs.
+///
+/// # Errors
+/// The URL names neither, or a setting can't work.
+pub async fn has_archive(config: &Config, url: &str, clock: Clock) -> Result<bool, BackfillError> {
+    let (way, _) = way(config, url, i64::MIN, "", clock).await?;
+    Ok(matches!(way, Way::Archive(_)))
+}
+
+/// What the host of a URL offers, and its live stream. `saved` is the name of the saved place: what it is of isn't
+/// asked again.
+async fn way(
+    config: &Config,
+    url: &str,
+    items_since_us: i64,
+    saved: &str,
+    clock: Clock,
+) -> Result<(Way, SourceKind), BackfillError> {
+    let has_repositories = parse_repositories(url);
+    let (archive, live) = match (parse_archive(url, items_since_us), &has_repositories) {
+        (Ok(both), _) => both,
+        (Err(error), Err(_)) => return Err(error.into()),
+        (Err(_), Ok(stream)) => {
+            let live = SourceKind::Stream(stream.clone());
+            return Ok((Way::Repositories(stream.clone(), items_since_us, clock), live));
+        }
+    };
+    let is_saved = |live: &SourceKind| saved == live.id() || unfinished(saved) == Some(live.id().as_str());
+    if let Ok(stream) = has_repositories {
+        let firehose = SourceKind::Stream(stream.clone());
+        if is_saved(&firehose)
+            || (!is_saved(&live) && repos::serves(&live, &firehose, &config.source, &clock).await?)
+        {
+            return Ok((Way::Repositories(stream, items_since_us, clock), firehose));
+        }
+    }
+    let archive = Source::new(archive, config.source.clone(), clock)?;
+    Ok((Way::Archive(Box::new(archive)), live))
+}
+
+/// Reads an archive to its end; `None` when it was stopped before.
+async fn archive(
+    indexer: Indexer,
+    store: &dyn Store,
+    live: String,
+    stop: CancellationToken,
+) -> Result<Option<SavedCursor>, crate::Error> {
+    if indexer.run(stop).await? == Ended::Stopped {
+        return Ok(None);
+    }
+    let saved = store.view().await?.cursor().await?;
+    let (position, time_us) = saved.map_or((0, i64::MIN), |saved| (saved.position, saved.time_us));
+    Ok(Some(SavedCursor { source: live, position, time_us }))
 }

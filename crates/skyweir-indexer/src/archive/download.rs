@@ -92,10 +92,10 @@ impl Downloader {
             }
             Failure::Gone(why) => return Err(Stop::Gone(format!("{what}: {why}"))),
             Failure::Shorter(why) => warn!(reason = %why, archive.part = what, "asking for all of it"),
-            Failure::Refused(why) => {
+            Failure::Refused(why) | Failure::Elsewhere { why, .. } | Failure::NoRepository { why, .. } => {
                 return Err(Stop::Failed(format!(
-                    "{why}: asking again won't help; it has to be the host of a Jetstream v2, which lets us in: see \
-                     --from"
+                    "{why}: asking again won't help; it has to be a Jetstream v2, a relay or a PDS, which lets us in: \
+                     see --from"
                 )));
             }
             Failure::Unheard => return Err(Stop::Unheard),

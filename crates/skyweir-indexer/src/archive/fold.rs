@@ -112,6 +112,9 @@ impl<L: Load> Fold<L> {
                 Body::Account(status) => self.account(actor, event, *status)?,
                 Body::Sync { rev, records_follow: true } => self.sync(actor, event, *rev)?,
                 Body::Sync { .. } => {}
+                Body::SyncEnd { .. } => {
+                    return Err(Error::Corrupt("a repository's end, which no archive has".into()));
+                }
             }
         }
         self.end_quiet_syncs()?;

@@ -1,4 +1,4 @@
-//! Plain requests to the host of an archive, one after the other over a connection that is kept.
+//! Plain requests to the host of an archive or of repositories, one after the other over a connection that is kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,15 +21,17 @@ use crate::decode::cut;
 use crate::metrics;
 use crate::source::{Error, SourceConfig, Stream, connector, open};
 
+/// No host and query are longer.
+const MOST_LOCATION: usize = 4_096;
 /// No refusal says more.
 const MOST_REFUSAL: usize = 64 * 1_024;
 /// A server that asks for a longer pause is asked again all the same: limits of servers are of minutes, and one that
 /// asks for a day by mistake would cost that day.
-const MOST_WAIT: Duration = Duration::from_secs(600);
+pub(crate) const MOST_WAIT: Duration = Duration::from_secs(600);
 
 /// Why there is no good answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It may pass: the connection broke, or the server has no time. Not before the pause that it asks for.
     Passing(String, Option<Duration>),
     /// What was asked for ends before the part that was.
@@ -40,29 +42,51 @@ pub(super) enum Failure {
     Damaged(Damage),
     /// There will never be one.
     Refused(String),
+    /// Another host has it.
+    Elsewhere { why: String, to: String },
+    /// The host has no such repository, or doesn't show it: the protocol's own word for why.
+    NoRepository { error: String, why: String },
     /// Nobody takes it.
     Unheard,
 }
 
+impl Failure {
+    /// What went wrong, for who reads the log.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Passing(why, _) | Self::Shorter(why) | Self::Gone(why) | Self::Refused(why) => why,
+            Self::Elsewhere { why, .. } | Self::NoRepository { why, .. } => why,
+            Self::Damaged(damage) => damage.to_string(),
+            Self::Unheard => "nobody takes it".to_owned(),
+        }
+    }
+}
+
 /// One connection to a host, opened when it is needed.
-pub(super) struct Http {
+pub(crate) struct Http {
     stream: Stream,
     connector: Connector,
     config: SourceConfig,
     open: Option<SendRequest<Full<Bytes>>>,
+    /// Status and headers of the last answer; none when none came.
+    pub(crate) last: Option<(StatusCode, HeaderMap)>,
     /// What drives the connection.
     driving: JoinSet<()>,
 }
 
 impl Http {
-    pub(super) fn new(stream: &Stream, config: &SourceConfig) -> Result<Self, Error> {
+    pub(crate) fn new(stream: &Stream, config: &SourceConfig) -> Result<Self, Error> {
         let connector = connector(stream)?;
         let (stream, config) = (stream.clone(), config.clone());
-        Ok(Self { stream, connector, config, open: None, driving: JoinSet::new() })
+        Ok(Self { stream, connector, config, open: None, last: None, driving: JoinSet::new() })
     }
 
-    /// Asks for a method of the archive, with its query.
-    pub(super) async fn get(
+    pub(crate) fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+
+    /// Asks for a method, with its query.
+    pub(crate) async fn get(
         &mut self,
         call: &str,
         headers: impl FnOnce(Builder) -> Builder,
@@ -88,6 +112,7 @@ impl Http {
             .map_err(|error| Failure::Refused(error.to_string()))?;
         let passing = |why: String| Failure::Passing(format!("{}: {why}", name(call)), None);
         let silent = || passing("no answer in time".to_owned());
+        self.last = None;
         // one that is closed, or whose last answer wasn't read to its end, is of no use any more
         let mut kept = self.open.take();
         if let Some(connection) = &mut kept
@@ -107,6 +132,7 @@ impl Http {
         self.open = Some(connection);
         let (head, body) = answer.into_parts();
         let (status, headers) = (head.status, head.headers);
+        self.last = Some((status, headers.clone()));
         let pace = Pace::new(&self.config);
         let answer = Answer { status, headers, body, silence: self.config.liveness(), pace };
         if status.is_success() { Ok(answer) } else { Err(answer.refusal(call).await) }
@@ -127,7 +153,7 @@ impl Http {
 }
 
 /// An answer whose body is yet to come.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Incoming,
@@ -165,7 +191,7 @@ impl Pace {
 
 impl Answer {
     /// The next bytes of the body; `None` at its end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let passing = |why: String| Failure::Passing(why, None);
             let began = Instant::now();
@@ -189,7 +215,7 @@ impl Answer {
     }
 
     /// The whole body; `None` when it is longer than this.
-    pub(super) async fn whole(&mut self, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+    pub(crate) async fn whole(&mut self, most: usize) -> Result<Option<Vec<u8>>, Failure> {
         let mut whole = Vec::new();
         while let Some(bytes) = self.chunk().await? {
             if whole.len() + bytes.len() > most {
@@ -216,15 +242,24 @@ impl Answer {
         let body: Body = serde_json::from_slice(&body).unwrap_or_default();
         let (error, message) = (cut(&body.error, 64), cut(&body.message, 256));
         let mut why = format!("{}: status {} {error} {message}", name(call), self.status.as_u16());
-        if let Some(elsewhere) = self.header(LOCATION) {
-            why = format!("{why} (it points to {})", cut(elsewhere, 256));
+        let to = self.header(LOCATION).map(|to| cut(to, MOST_LOCATION));
+        if let Some(to) = &to {
+            why = format!("{why} (it points to {to})");
         }
         match self.status.as_u16() {
             416 => Failure::Shorter(why),
+            301..=308 if to.is_some() => Failure::Elsewhere { why, to: to.unwrap_or_default() },
             // who doesn't know a method, or our HTTP, won't learn it
             501 | 505 => Failure::Refused(why),
             408 | 425 | 429 | 500.. => Failure::Passing(why, self.wait()),
             _ if matches!(error.as_str(), "SegmentNotFound" | "BlockNotFound") => Failure::Gone(why),
+            _ if matches!(
+                error.as_str(),
+                "RepoNotFound" | "RepoTakendown" | "RepoSuspended" | "RepoDeactivated"
+            ) =>
+            {
+                Failure::NoRepository { error, why }
+            }
             _ => Failure::Refused(why),
         }
     }
@@ -243,15 +278,15 @@ fn name(call: &str) -> &str {
 
 /// Until when nobody asks: when a server asks one download to wait, it asks all of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gate(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Gate(Arc<Mutex<Option<Instant>>>);
 
 impl Gate {
-    pub(super) fn close(&self, wait: Duration) {
+    pub(crate) fn close(&self, wait: Duration) {
         let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *until = (*until).max(Some(Instant::now() + wait));
     }
 
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         loop {
             let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match until.filter(|until| *until > Instant::now()) {

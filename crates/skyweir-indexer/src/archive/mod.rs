@@ -19,7 +19,7 @@ mod block;
 mod damage;
 mod download;
 mod fold;
-mod http;
+pub(crate) mod http;
 mod loader;
 mod note;
 mod plan;
@@ -28,7 +28,7 @@ mod segment;
 mod source;
 mod wanted;
 
-pub use backfill::{Backfill, BackfillError};
+pub use backfill::{Backfill, BackfillError, check_url, has_archive};
 pub use block::{BlockReader, Rows};
 pub use damage::{BlockFault, Damage};
 pub use loader::Loader;

@@ -49,7 +49,7 @@ fn section(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
-fn cid_length(block: &[u8]) -> Option<usize> {
+pub(crate) fn cid_length(block: &[u8]) -> Option<usize> {
     if block.starts_with(&[0x12, 0x20]) {
         return Some(34);
     }
@@ -61,7 +61,7 @@ fn cid_length(block: &[u8]) -> Option<usize> {
     (block.len() - rest.len()).checked_add(usize::try_from(length).ok()?)
 }
 
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(crate) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (i, byte) in bytes.iter().enumerate().take(9) {
         value |= u64::from(byte & 0x7f) << (7 * i);

@@ -16,6 +16,7 @@ use skyweir_types::Event;
 
 use crate::Skip;
 
+pub(crate) use car::{cid_length, varint};
 pub use cbor::{first_value, whole_value};
 pub(crate) use firehose::{AHEAD_US, account_status, put};
 pub use firehose::{Message, Op, firehose_frame, firehose_message};

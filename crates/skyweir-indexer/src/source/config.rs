@@ -42,11 +42,22 @@ pub struct SourceConfig {
     /// holds up to four of them.
     pub archive_block_bytes: usize,
     /// After so many downloads in a row that came damaged a part of an archive is given up, and so is one that is
-    /// planned so often and isn't there; at least 1, default 5.
+    /// planned so often and isn't there; a repository is asked for so often, and as often again at the end of its page.
+    /// At least 1, default 5.
     pub archive_attempts: u32,
     /// A download of an archive that brings fewer bytes a second, while we wait for it, is cut after `liveness_ms` and
     /// goes on over another connection; default 1,024, 0 takes any.
     pub archive_least_rate: u32,
+    /// So many repositories are downloaded side by side, 1 to 64; default 8.
+    pub repo_downloads: usize,
+    /// About how many bytes of a repository may be held until its blocks are in order, from 65,536 on; default
+    /// 67,108,864. One that takes more is read twice, first its tree, and given up if that doesn't help.
+    pub repo_held_bytes: usize,
+    /// A longer repository is given up; from 65,536 bytes on, default 4,294,967,296.
+    pub repo_bytes: u64,
+    /// When a host's firehose says nothing for so many milliseconds, it counts as quiet, and a backfill notes the first
+    /// event that it has kept as the place to go on from; at least 1, default 15,000.
+    pub repo_quiet_ms: u64,
     /// A file is replayed at this many lines a second; default 0: as fast as it can be applied.
     pub file_rate: f64,
     /// A file is replayed at the pace of its events' times; default false. Not together with `file_rate`.
@@ -72,6 +83,10 @@ impl Default for SourceConfig {
             archive_block_bytes: 64 << 20,
             archive_attempts: 5,
             archive_least_rate: 1_024,
+            repo_downloads: 8,
+            repo_held_bytes: 64 << 20,
+            repo_bytes: 4 << 30,
+            repo_quiet_ms: 15_000,
             file_rate: 0.0,
             file_realtime: false,
         }
@@ -105,6 +120,15 @@ impl SourceConfig {
         if self.archive_attempts == 0 {
             return wrong("archive_attempts: has to be at least 1");
         }
+        if !(1..=64).contains(&self.repo_downloads) {
+            return wrong("repo_downloads: has to be from 1 to 64");
+        }
+        if self.repo_held_bytes < 65_536 || self.repo_bytes < 65_536 {
+            return wrong("repo_held_bytes, repo_bytes: have to be at least 65,536");
+        }
+        if self.repo_quiet_ms == 0 {
+            return wrong("repo_quiet_ms: has to be at least 1");
+        }
         if !self.file_rate.is_finite() || self.file_rate < 0.0 {
             return wrong("file_rate: has to be 0 or more");
         }
@@ -123,6 +147,10 @@ impl SourceConfig {
 
     pub(crate) fn liveness(&self) -> Duration {
         Duration::from_millis(self.liveness_ms)
+    }
+
+    pub(crate) fn repo_quiet(&self) -> Duration {
+        Duration::from_millis(self.repo_quiet_ms)
     }
 
     pub(crate) fn connect(&self) -> Duration {

@@ -7,13 +7,14 @@ use skyweir_types::AcrossAccounts;
 
 use super::Error;
 use crate::archive::Archive;
+use crate::repos::{Page, REPOSITORIES_OF};
 
 pub(super) const KNOWN: &str = "ws(s)://HOST/xrpc/network.bsky.jetstream.subscribeEvents (Jetstream v2), \
      ws(s)://HOST/subscribe (Jetstream v1), ws(s)://HOST/xrpc/com.atproto.sync.subscribeRepos (firehose), \
      file:PATH (Jetstream v1 lines, .zst too)";
 
 /// What the name of an archive begins with; the live stream's follows.
-pub(crate) const ARCHIVE_OF: &str = "archive of ";
+const ARCHIVE_OF: &str = "archive of ";
 
 const PATH_V2: &str = "/xrpc/network.bsky.jetstream.subscribeEvents";
 const PATH_V1: &str = "/subscribe";
@@ -28,6 +29,8 @@ pub enum SourceKind {
     File(PathBuf),
     /// What a Jetstream v2 has sealed.
     Archive(Archive),
+    /// Some repositories of a relay or PDS.
+    Repositories(Page),
 }
 
 /// A WebSocket and what it speaks.
@@ -57,7 +60,13 @@ impl Stream {
             let mark = if call.contains('?') { '&' } else { '?' };
             format!("{mark}{query}")
         });
-        self.path.replace("subscribeEvents", call) + &query.unwrap_or_default()
+        let methods = self.path.trim_end_matches(char::is_alphanumeric);
+        format!("{methods}{call}{}", query.unwrap_or_default())
+    }
+
+    /// Whether it is over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// Host and port.
@@ -140,15 +149,37 @@ pub fn parse(url: &str) -> Result<SourceKind, Error> {
 /// [`Error::Url`].
 pub fn parse_archive(url: &str, items_since_us: i64) -> Result<(SourceKind, SourceKind), Error> {
     let wrong = |why| Error::Url { url: url.to_owned(), why };
-    let host = url.strip_prefix("http").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
-    let live = match host {
-        Some(rest) => parse(&format!("ws{}{PATH_V2}", rest.trim_end_matches('/')))?,
-        None => parse(url)?,
-    };
+    let live = parse_live(url, PATH_V2)?;
     match live.archive(items_since_us) {
         Some(archive) => Ok((archive, live)),
         None => Err(wrong("it has no archive; http(s)://HOST of a Jetstream v2 has one")),
     }
+}
+
+/// Reads the URL of a relay or PDS: of its host, `http(s)://HOST`, or of its firehose. Returns the firehose.
+///
+/// # Errors
+/// [`Error::Url`].
+pub(crate) fn parse_repositories(url: &str) -> Result<Stream, Error> {
+    match parse_live(url, PATH_FIREHOSE)? {
+        SourceKind::Stream(stream) if stream.protocol == Protocol::Firehose => Ok(stream),
+        _ => Err(Error::Url { url: url.to_owned(), why: "it has no repositories; a relay or a PDS has" }),
+    }
+}
+
+/// The live stream of a host, or the one that is named.
+fn parse_live(url: &str, path: &str) -> Result<SourceKind, Error> {
+    let host = url.strip_prefix("http").filter(|rest| rest.starts_with("://") || rest.starts_with("s://"));
+    match host {
+        Some(rest) => parse(&format!("ws{}{path}", rest.trim_end_matches('/'))),
+        None => parse(url),
+    }
+}
+
+/// The live stream that a backfill is under way for, going by the name of its place.
+pub(crate) fn unfinished(saved: &str) -> Option<&str> {
+    let repositories = || saved.strip_prefix(REPOSITORIES_OF)?.split(' ').next();
+    saved.strip_prefix(ARCHIVE_OF).or_else(repositories)
 }
 
 impl SourceKind {
@@ -178,6 +209,7 @@ impl SourceKind {
             Self::File(path) => format!("file:{}", path.display()),
             Self::Stream(stream) => stream.id(),
             Self::Archive(archive) => format!("{ARCHIVE_OF}{}", archive.stream.id()),
+            Self::Repositories(page) => page.id(),
         }
     }
 }

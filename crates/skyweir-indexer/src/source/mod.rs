@@ -1,4 +1,5 @@
-//! Where events come from: Jetstream of both generations and the archive of one, the firehose, and files.
+//! Where events come from: Jetstream of both generations and the archive of one, the firehose and the repositories of
+//! its host, and files.
 
 mod backoff;
 mod config;
@@ -21,13 +22,13 @@ use skyweir_types::{AcrossAccounts, Clock, Event};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Skip, archive};
+use crate::{Skip, archive, repos};
 
 pub(crate) use backoff::Backoff;
 pub use config::SourceConfig;
 pub(crate) use handshake::{connector, open};
-pub(crate) use kind::ARCHIVE_OF;
 pub use kind::{SourceKind, Stream, parse, parse_archive};
+pub(crate) use kind::{parse_repositories, unfinished};
 pub use queue::{FrameReceiver, FrameSender, queue};
 pub use status::{ArchiveProgress, Gap, SourceStatus, StatusSnapshot};
 
@@ -80,7 +81,7 @@ impl StartAt {
 pub enum Ended {
     /// It was told to, or nobody takes its frames any more.
     Stopped,
-    /// The file, or archive, has been read to its end.
+    /// The file, archive or page of repositories has been read to its end.
     EndOfFile,
     /// The stream no longer has our place: its archive may, see [`Source::with_archive`].
     PlaceGone,
@@ -109,6 +110,14 @@ pub enum Error {
     #[error("the archive of {host}: {why}")]
     Archive {
         /// Whose archive.
+        host: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The repositories can't be read.
+    #[error("the repositories of {host}: {why}")]
+    Repositories {
+        /// Whose.
         host: String,
         /// What is wrong, and what to do.
         why: String,
@@ -194,6 +203,9 @@ impl Source {
                 }
                 SourceKind::Archive(from) => {
                     archive::run(from, &self.config, &self.clock, start, &out, &status).await
+                }
+                SourceKind::Repositories(page) => {
+                    repos::run(page, &self.config, &self.clock, start, &out, &status).await
                 }
             }
         };

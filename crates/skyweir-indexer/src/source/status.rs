@@ -21,12 +21,12 @@ pub struct SourceStatus {
     whole: AtomicBool,
 }
 
-/// How far an archive is read.
+/// How far an archive is read, or a host's repositories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveProgress {
-    /// Up to which sequence number.
+    /// Up to which sequence number; so many repositories.
     pub reached: u64,
-    /// The last one that there is.
+    /// The last one that there is; 0 when nobody knows, as with repositories.
     pub tip: u64,
     /// Events that it had for us so far.
     pub events: u64,
@@ -75,7 +75,7 @@ pub struct StatusSnapshot {
     pub last_failure: Option<String>,
     /// When the last frame came, by our clock, microseconds since 1970.
     pub last_frame_us: Option<i64>,
-    /// How far an archive is read, if it is one.
+    /// How far an archive or a host's repositories are read, if it is one.
     pub archive: Option<ArchiveProgress>,
 }
 

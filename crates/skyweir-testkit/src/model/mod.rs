@@ -66,7 +66,7 @@ impl Key {
 struct Account {
     status: AccountStatus,
     status_us: i64,
-    /// Records up to this rev went with the account.
+    /// What has a rev up to this one went with the account, or is as its whole repository had it.
     gone: Tid,
     /// A resync under way: its rev and when it began, milliseconds of stream time.
     sync: Option<(Tid, i64)>,
@@ -125,6 +125,7 @@ impl Model {
                 Body::Sync { rev, records_follow: true } => self.sync(&event.did, event.time_us, *rev),
                 // The firehose's resync brings no records, and takes none away.
                 Body::Sync { records_follow: false, .. } => {}
+                Body::SyncEnd { rev, is_whole } => self.sync_end(&event.did, *rev, *is_whole),
             }
         }
     }
@@ -178,6 +179,20 @@ impl Model {
             self.sweep(did, marked, since);
         }
         self.accounts.entry(did.clone()).or_default().sync = Some((rev, time_us.div_euclid(1000)));
+    }
+
+    /// Nothing more comes of a resync: if all came, what didn't is gone.
+    fn sync_end(&mut self, did: &Did, rev: Tid, is_whole: bool) {
+        let account = self.accounts.entry(did.clone()).or_default();
+        match account.sync.filter(|(marked, _)| *marked == rev || !is_whole) {
+            Some((_, since)) if is_whole => {
+                // whatever is told again of before is in it, or isn't there any more
+                account.gone = account.gone.max(rev);
+                self.sweep(did, rev, since);
+            }
+            Some(_) => account.sync = None,
+            None => {}
+        }
     }
 
     /// Ends a resync: records with an older rev did not come again. They keep their rev, so that one that comes after

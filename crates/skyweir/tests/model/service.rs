@@ -29,6 +29,7 @@ impl Service {
         let horizons = Horizons {
             tombstones_ms: settings.horizons.tombstones_ms,
             sync_grace_ms: settings.horizons.sync_grace_ms,
+            ..Horizons::default()
         };
         let applier = Applier::load(view.as_ref(), settings.across, horizons).await?;
         let messages = view.cursor().await?.map_or(0, |cursor| cursor.position);

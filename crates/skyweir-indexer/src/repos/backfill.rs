@@ -1,0 +1,162 @@
+//! The whole of a host's repositories into a store: page after page, each with a place of its own.
+
+use std::sync::Arc;
+
+use skyweir_store::{SavedCursor, Store};
+use skyweir_types::Clock;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Page;
+use super::hosts::{Gates, Host};
+use super::list;
+use super::place::Place;
+use crate::archive::http::Failure;
+use crate::decode::UNKNOWN_TIME;
+use crate::source::{self, Backoff, Ended, SavedPosition, Source, SourceKind, SourceStatus, StartAt, Stream};
+use crate::{Config, CursorChoice, Error, Indexer};
+
+/// What a backfill from repositories works on.
+struct Work {
+    config: Config,
+    store: Arc<dyn Store>,
+    stream: Stream,
+    items_since_us: i64,
+    clock: Clock,
+    status: Arc<SourceStatus>,
+}
+
+/// Reads all repositories of a firehose's host, from the saved place on, if it is one among them. Returns the place at
+/// which the firehose goes on, or `None` when it was stopped before.
+pub(crate) async fn run(
+    mut config: Config,
+    store: Arc<dyn Store>,
+    stream: Stream,
+    items_since_us: i64,
+    clock: Clock,
+    status: Arc<SourceStatus>,
+    stop: CancellationToken,
+) -> Result<Option<SavedCursor>, Error> {
+    // each repository says where it ends, however long it takes
+    config.sync_grace_seconds = u32::MAX;
+    let work = Work { config, store, stream, items_since_us, clock, status };
+    let mut host = Host::new(&work.stream, &work.config.source, &Gates::default(), &work.clock)?;
+    let live = SourceKind::Stream(work.stream.clone()).id();
+    let mut place = match work.saved(&live).await? {
+        Some(place) => place,
+        None => {
+            let Some(begun) = stop.run_until_cancelled(work.begin(&live)).await else { return Ok(None) };
+            begun?
+        }
+    };
+    loop {
+        let Some(listed) = stop.run_until_cancelled(work.page(&mut host, &place)).await else {
+            return Ok(None);
+        };
+        let Some((page, next)) = listed? else { break };
+        let done = place.done + page.accounts.len() as u64;
+        if work.read(page, stop.clone()).await? == Ended::Stopped {
+            return Ok(None);
+        }
+        let Some(after) = next else { break };
+        place = Place { done, after, ..place };
+        work.save(&place).await?;
+    }
+    Ok(Some(SavedCursor { source: live, position: place.seq, time_us: place.time_us }))
+}
+
+impl Work {
+    /// The saved place, if it is one among these repositories.
+    async fn saved(&self, live: &str) -> Result<Option<Place>, Error> {
+        let saved = self.store.view().await?.cursor().await?;
+        Ok(saved.and_then(|saved| Place::parse(&saved.source, live)))
+    }
+
+    /// Notes where the firehose stands, before anything is read: what happens from then on it tells again.
+    async fn begin(&self, live: &str) -> Result<Place, Error> {
+        let now = self.firehose(StartAt::Live).await?;
+        let now = match now {
+            Some(now) => now,
+            // a quiet host: then what it has kept isn't much, and it tells all of that again
+            None => match self.firehose(StartAt::From(0)).await? {
+                Some(first) => SavedPosition { position: first.position.saturating_sub(1), ..first },
+                None => SavedPosition { position: 0, time_us: self.clock.now_micros() },
+            },
+        };
+        info!(seq = now.position, "the firehose goes on here when all repositories are read");
+        let (seq, time_us) = (now.position, now.time_us);
+        let place = Place { live: live.to_owned(), seq, time_us, done: 0, after: String::new() };
+        self.save(&place).await?;
+        Ok(place)
+    }
+
+    /// What the firehose tells first; `None` when it is open and quiet.
+    async fn firehose(&self, start: StartAt) -> Result<Option<SavedPosition>, Error> {
+        let config = &self.config.source;
+        let (sender, mut frames) = source::queue(config);
+        let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
+        let source =
+            Source::new(SourceKind::Stream(self.stream.clone()), config.clone(), self.clock.clone())?;
+        // a set of its own: dropped, it closes the connection
+        let mut reading = JoinSet::new();
+        reading.spawn(source.run(start, sender, status.clone(), stop));
+        loop {
+            match timeout(config.repo_quiet(), frames.recv()).await {
+                Ok(Some(frame)) => {
+                    let is_known = frame.time_us != UNKNOWN_TIME;
+                    let time_us = if is_known { frame.time_us } else { self.clock.now_micros() };
+                    if let Some(position) = frame.position {
+                        return Ok(Some(SavedPosition { position, time_us }));
+                    }
+                }
+                Ok(None) => {
+                    let why = "its firehose can't be read, see above".to_owned();
+                    return Err(self.failed(why));
+                }
+                Err(_) if status.snapshot().connected => return Ok(None),
+                Err(_) => warn!("waiting for the firehose: without its place nothing can go on from there"),
+            }
+        }
+    }
+
+    async fn page(&self, host: &mut Host, place: &Place) -> Result<Option<(Page, Option<String>)>, Error> {
+        let seed = self.clock.now_micros().unsigned_abs();
+        let mut backoff = Backoff::new(&self.config.source, seed);
+        loop {
+            match list::page(host, &self.stream, place).await {
+                Ok(listed) => return Ok(listed),
+                Err(Failure::Passing(why, _)) => {
+                    warn!(reason = %why, "host doesn't answer, asking again");
+                    sleep(backoff.pause()).await;
+                }
+                Err(failure) => {
+                    let why = failure.why();
+                    let advice = "asking again won't help; it has to be a relay or a PDS, which lets us in: see --from";
+                    let why = format!("{why}: {advice}");
+                    return Err(self.failed(why));
+                }
+            }
+        }
+    }
+
+    async fn read(&self, page: Page, stop: CancellationToken) -> Result<Ended, Error> {
+        let source = SourceKind::Repositories(page);
+        let source = Source::new(source, self.config.source.clone(), self.clock.clone())?;
+        let (store, status) = (self.store.clone(), self.status.clone());
+        let indexer = Indexer::new(self.config.clone(), store, source, CursorChoice::Auto, status);
+        indexer.items_since(self.items_since_us).without_tasks().run(stop).await
+    }
+
+    async fn save(&self, place: &Place) -> Result<(), Error> {
+        let cursor = SavedCursor { source: place.to_string(), position: 0, time_us: place.time_us };
+        let mut txn = self.store.begin().await?;
+        txn.set_cursor(cursor).await?;
+        Ok(txn.commit().await?)
+    }
+
+    fn failed(&self, why: String) -> Error {
+        source::Error::Repositories { host: self.stream.authority().to_owned(), why }.into()
+    }
+}

@@ -1,0 +1,301 @@
+//! One repository after the other: asked for as often as it takes, taken apart as it comes.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use skyweir_types::{AccountStatus, Body, Clock, Did, Event, RecordOp, Tid};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::hosts::{Gates, Host, elsewhere};
+use super::list::encoded;
+use super::{CarReader, Found, Pass, RepoFault, RepoWalk};
+use crate::Skip;
+use crate::archive::http::{Answer, Failure};
+use crate::decode::{AHEAD_US, put};
+use crate::source::{Backoff, Error, Frame, FrameSender, SourceConfig, Stream};
+
+/// More events than these are handed on; a group has many of them.
+const BATCH: usize = 16;
+
+/// What all downloads of a page share.
+pub(super) struct Shared {
+    pub(super) stream: Stream,
+    pub(super) config: SourceConfig,
+    pub(super) clock: Clock,
+    pub(super) gates: Gates,
+    pub(super) out: FrameSender,
+    /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
+    pub(super) accounts_us: i64,
+    /// Events handed on so far.
+    pub(super) events: AtomicU64,
+}
+
+/// What became of a repository.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Read, or known to be hidden.
+    Done,
+    /// It can't be had now: as what that is counted, and why.
+    Later(Skip, String),
+}
+
+/// Why there is no use in going on with others.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Failed(String),
+    /// Nobody takes it.
+    Unheard,
+}
+
+/// Why a reading ended early.
+enum Trouble {
+    Http(Failure),
+    Fault(RepoFault),
+    Unheard,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Http(failure)
+    }
+}
+
+impl From<RepoFault> for Trouble {
+    fn from(fault: RepoFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Who downloads; of use for one repository after the other.
+pub(super) struct Fetcher {
+    home: Host,
+    /// Where the last account was that isn't at home.
+    away: Option<Host>,
+    /// Whether the last question went there.
+    is_away: bool,
+    backoff: Backoff,
+}
+
+impl Shared {
+    pub(super) async fn send(
+        &self,
+        events: Vec<Event>,
+        skipped: Vec<Skip>,
+        time_us: i64,
+    ) -> Result<(), Stop> {
+        self.events.fetch_add(events.len() as u64, Relaxed);
+        let frame = Frame { position: None, time_us, events, skipped };
+        self.out.send(frame).await.map_err(|_| Stop::Unheard)
+    }
+
+    /// What is known of an account.
+    pub(super) fn account(&self, did: &Did, status: AccountStatus) -> Event {
+        Event { did: did.clone(), time_us: self.accounts_us, body: Body::Account(status) }
+    }
+}
+
+impl Fetcher {
+    pub(super) fn new(shared: &Shared, seed: u64) -> Result<Self, Error> {
+        let home = Host::new(&shared.stream, &shared.config, &shared.gates, &shared.clock)?;
+        Ok(Self { home, away: None, is_away: false, backoff: Backoff::new(&shared.config, seed) })
+    }
+
+    /// Hands on the repository of an account. A host that doesn't answer at all, or has no time, is asked for ever, as
+    /// long as it is the one that is backfilled from; everything else some times.
+    pub(super) async fn repository(&mut self, shared: &Shared, did: &Did) -> Result<Outcome, Stop> {
+        let (mut pass, mut rev, mut attempts) = (Pass::Only, None, 0);
+        self.backoff.reset();
+        loop {
+            let (skip, why) = match self.whole(shared, did, pass, &mut rev).await {
+                Ok(()) => {
+                    end(shared, did, rev, true).await?;
+                    return Ok(Outcome::Done);
+                }
+                Err(Trouble::Unheard) => return Err(Stop::Unheard),
+                Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
+                    pass = Pass::Tree;
+                    continue;
+                }
+                Err(Trouble::Fault(fault)) => (fault.skip(), fault.to_string()),
+                Err(Trouble::Http(Failure::NoRepository { error, why })) => {
+                    end(shared, did, rev, false).await?;
+                    if error == "RepoNotFound" {
+                        return Ok(Outcome::Later(Skip::RepoNotFound, why));
+                    }
+                    let hidden = shared.account(did, AccountStatus::Hidden);
+                    shared.send(vec![hidden], Vec::new(), shared.accounts_us).await?;
+                    return Ok(Outcome::Done);
+                }
+                Err(Trouble::Http(Failure::Passing(why, _))) => {
+                    if !self.is_away && !self.home.answered() {
+                        warn!(reason = %why, "host doesn't answer, asking again");
+                        sleep(self.backoff.pause()).await;
+                        continue;
+                    }
+                    (Skip::RepoUnreachable, why)
+                }
+                Err(Trouble::Http(Failure::Refused(why))) if !self.is_away && self.home.lacks_method() => {
+                    return Err(Stop::Failed(format!(
+                        "{why}: it sends no repositories; name another with --from"
+                    )));
+                }
+                Err(Trouble::Http(failure)) => {
+                    end(shared, did, rev, false).await?;
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why()));
+                }
+            };
+            attempts += 1;
+            if attempts >= shared.config.archive_attempts {
+                end(shared, did, rev, false).await?;
+                return Ok(Outcome::Later(skip, why));
+            }
+            sleep(self.backoff.pause()).await;
+        }
+    }
+
+    /// All readings that it takes. `rev` becomes that of the last resync that was begun.
+    async fn whole(
+        &mut self,
+        shared: &Shared,
+        did: &Did,
+        pass: Pass,
+        rev: &mut Option<Tid>,
+    ) -> Result<(), Trouble> {
+        let mut walk = RepoWalk::new(pass, shared.config.repo_held_bytes);
+        self.reading(shared, did, &mut walk, rev).await?;
+        if pass == Pass::Tree {
+            self.reading(shared, did, &mut walk, rev).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the repository once.
+    async fn reading(
+        &mut self,
+        shared: &Shared,
+        did: &Did,
+        walk: &mut RepoWalk,
+        rev: &mut Option<Tid>,
+    ) -> Result<(), Trouble> {
+        let mut answer = self.ask(did).await?;
+        let (now_us, most) = (shared.clock.now_micros(), shared.config.repo_bytes);
+        let (mut car, mut found, mut length) = (CarReader::default(), Vec::new(), 0);
+        let mut batch = Batch { shared, did, now_us, events: Vec::new(), skipped: Vec::new() };
+        let (mut is_begun, mut is_known) = (false, false);
+        while let Some(bytes) = answer.chunk().await? {
+            length += bytes.len() as u64;
+            if length > most {
+                return Err(RepoFault::TooLong { most }.into());
+            }
+            car.feed(&bytes);
+            while let Some((cid, block)) = car.next_block()? {
+                if let Some(root) = car.root().filter(|_| !is_begun) {
+                    walk.begin(root)?;
+                    is_begun = true;
+                }
+                walk.block(cid, block, &mut found)?;
+                if let Some(commit) = walk.commit().filter(|_| !is_known) {
+                    // at the same rev a second time it is a replay
+                    batch.begin(&commit.did, *rev, commit.rev)?;
+                    (*rev, is_known) = (Some(commit.rev), true);
+                }
+                if let Some(rev) = *rev {
+                    found.drain(..).for_each(|record| batch.take(record, rev));
+                }
+                batch.send(BATCH).await?;
+            }
+        }
+        car.end()?;
+        walk.end()?;
+        batch.skipped.extend(walk.skipped());
+        batch.send(0).await
+    }
+
+    /// Asks for a repository, also where the host sends us on: once, as no account is in three places.
+    async fn ask(&mut self, did: &Did) -> Result<Answer, Failure> {
+        let call = format!("getRepo?did={}", encoded(did.as_str()));
+        self.is_away = false;
+        let (why, to) = match self.home.get(&call).await {
+            Err(Failure::Elsewhere { why, to }) => (why, to),
+            answer => return answer,
+        };
+        let Some(stream) = elsewhere(&to, self.home.stream()) else { return Err(Failure::Refused(why)) };
+        self.is_away = true;
+        let host = match self.away.take().filter(|host| host.stream() == &stream) {
+            Some(host) => host,
+            None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
+        };
+        self.away.insert(host).get(&call).await
+    }
+}
+
+fn micros(tid: Tid) -> i64 {
+    // 54 bits of microseconds always fit
+    i64::try_from(tid.micros()).unwrap_or(i64::MAX)
+}
+
+/// Ends the resync that was begun, here or before a kill.
+async fn end(shared: &Shared, did: &Did, rev: Option<Tid>, is_whole: bool) -> Result<(), Stop> {
+    let rev = rev.unwrap_or(Tid::ZERO);
+    let time_us = shared.clock.now_micros();
+    let event = Event { did: did.clone(), time_us, body: Body::SyncEnd { rev, is_whole } };
+    shared.send(vec![event], Vec::new(), time_us).await
+}
+
+/// What a repository comes to, on its way.
+struct Batch<'a> {
+    shared: &'a Shared,
+    did: &'a Did,
+    /// When it was downloaded.
+    now_us: i64,
+    events: Vec<Event>,
+    skipped: Vec<Skip>,
+}
+
+impl Batch<'_> {
+    /// The commit is known: it says whose records come, and at which rev they stand.
+    fn begin(&mut self, did: &str, before: Option<Tid>, rev: Tid) -> Result<(), RepoFault> {
+        if did != self.did.as_str() {
+            return Err(RepoFault::Commit("it is another account's"));
+        }
+        let rev_us = micros(rev);
+        if rev_us > self.now_us.saturating_add(AHEAD_US) {
+            return Err(RepoFault::FutureRev);
+        }
+        if before != Some(rev) {
+            // one that was cut off, here or before a kill, is not to be taken for a whole one
+            let rev = before.unwrap_or(Tid::ZERO);
+            self.push(self.now_us, Body::SyncEnd { rev, is_whole: false });
+        }
+        // who commits is active: a deletion of before, told again, may not take what comes now
+        let active_us = self.shared.accounts_us.max(rev_us.min(self.now_us));
+        self.push(active_us, Body::Account(AccountStatus::Active));
+        self.push(self.now_us, Body::Sync { rev, records_follow: true });
+        Ok(())
+    }
+
+    /// A record's time is no later than its key says, as in an archive.
+    fn take(&mut self, found: Found, rev: Tid) {
+        let Found { collection, rkey, cid, bytes } = found;
+        let said = Tid::parse(rkey.as_str()).map_or(i64::MAX, micros);
+        match put(collection, cid, &bytes) {
+            Ok(action) => {
+                self.push(self.now_us.min(said), Body::Record(RecordOp { rev, collection, rkey, action }));
+            }
+            Err(skip) => self.skipped.push(skip),
+        }
+    }
+
+    fn push(&mut self, time_us: i64, body: Body) {
+        self.events.push(Event { did: self.did.clone(), time_us, body });
+    }
+
+    /// Hands on what there is, if it is more than this.
+    async fn send(&mut self, more_than: usize) -> Result<(), Trouble> {
+        if self.events.len() + self.skipped.len() <= more_than {
+            return Ok(());
+        }
+        let (events, skipped) = (std::mem::take(&mut self.events), std::mem::take(&mut self.skipped));
+        self.shared.send(events, skipped, self.now_us).await.map_err(|_| Trouble::Unheard)
+    }
+}

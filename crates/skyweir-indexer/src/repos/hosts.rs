@@ -1,0 +1,170 @@
+//! Who is asked: the host itself, or, where it sends us on, the one that an account is with. Each of them says itself
+//! when it is asked too often.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use skyweir_types::Clock;
+
+use crate::archive::http::{Answer, Failure, Gate, Http, MOST_WAIT};
+use crate::source::{self, Error, SourceConfig, SourceKind, Stream};
+
+/// How many hosts' pauses are remembered; then they are forgotten, and each may say it again.
+const MOST_GATES: usize = 10_000;
+/// Larger numbers of a rate limit's reset are seconds since 1970, smaller ones seconds from now.
+const EPOCH: i64 = 1_000_000_000;
+const REPOSITORY: &str = "/xrpc/com.atproto.sync.getRepo";
+
+/// The pauses that hosts have asked for. Who asks one of them asks all downloads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gates(Arc<Mutex<HashMap<String, Gate>>>);
+
+impl Gates {
+    fn of(&self, authority: &str) -> Gate {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(authority) {
+            return gate.clone();
+        }
+        if gates.len() >= MOST_GATES {
+            gates.clear();
+        }
+        gates.entry(authority.to_owned()).or_default().clone()
+    }
+}
+
+/// A connection to a host that waits when it is told to.
+pub(super) struct Host {
+    stream: Stream,
+    http: Http,
+    gate: Gate,
+    gates: Gates,
+    clock: Clock,
+}
+
+impl Host {
+    pub(super) fn new(
+        stream: &Stream,
+        config: &SourceConfig,
+        gates: &Gates,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
+        let (http, gate) = (Http::new(stream, config)?, gates.of(stream.authority()));
+        Ok(Self { stream: stream.clone(), http, gate, gates: gates.clone(), clock: clock.clone() })
+    }
+
+    /// Another host, with the pauses that it has asked for.
+    pub(super) fn other(&self, stream: &Stream) -> Result<Self, Error> {
+        Self::new(stream, self.http.config(), &self.gates, &self.clock)
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Asks for a method, with its query.
+    pub(super) async fn get(&mut self, call: &str) -> Result<Answer, Failure> {
+        self.gate.pass().await;
+        let answer = self.http.get(call, |request| request).await;
+        if let Some((status, headers)) = &self.http.last {
+            let is_refused = status.as_u16() == 429;
+            if let Some(wait) = wait(headers, is_refused, self.clock.now_micros()) {
+                self.gate.close(wait);
+            }
+        }
+        if let Err(Failure::Passing(_, Some(wait))) = &answer {
+            self.gate.close(*wait);
+        }
+        answer
+    }
+
+    /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state.
+    pub(super) fn answered(&self) -> bool {
+        self.http.last.as_ref().is_some_and(|(status, _)| !matches!(status.as_u16(), 429 | 503))
+    }
+
+    /// Whether the host doesn't know the method.
+    pub(super) fn lacks_method(&self) -> bool {
+        self.http.last.as_ref().is_some_and(|(status, _)| matches!(status.as_u16(), 405 | 501))
+    }
+}
+
+/// How long a host wants to be left alone, going by what it says of its rate limit.
+fn wait(headers: &HeaderMap, is_refused: bool, now_us: i64) -> Option<Duration> {
+    let number = |name| headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<i64>().ok());
+    let is_used_up = is_refused || number("ratelimit-remaining") == Some(0);
+    let reset = number("ratelimit-reset").filter(|_| is_used_up)?;
+    let seconds = if reset < EPOCH { reset } else { reset - now_us.div_euclid(1_000_000) };
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(MOST_WAIT))
+}
+
+/// The host that a redirect of `getRepo` names. One without TLS is only believed by one without.
+pub(super) fn elsewhere(location: &str, from: &Stream) -> Option<Stream> {
+    let uri: Uri = location.parse().ok()?;
+    let scheme = match uri.scheme_str()? {
+        "https" => "wss",
+        "http" if !from.is_tls() => "ws",
+        _ => return None,
+    };
+    if uri.path() != REPOSITORY {
+        return None;
+    }
+    let url = format!("{scheme}://{}/xrpc/com.atproto.sync.subscribeRepos", uri.authority()?);
+    match source::parse(&url) {
+        Ok(SourceKind::Stream(stream)) => Some(stream),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_used_up_is_waited_for() {
+        let asked = |remaining: &str, reset: &str, is_refused| {
+            let mut headers = HeaderMap::new();
+            headers.insert("ratelimit-remaining", HeaderValue::from_str(remaining).unwrap());
+            headers.insert("ratelimit-reset", HeaderValue::from_str(reset).unwrap());
+            wait(&headers, is_refused, 2_000_000_000_000_000).map(|wait| wait.as_secs())
+        };
+        assert_eq!(asked("1", "2000000007", false), None);
+        assert_eq!(asked("0", "2000000007", false), Some(7));
+        assert_eq!(asked("0", "7", false), Some(7));
+        assert_eq!(asked("1", "7", true), Some(7));
+        assert_eq!(asked("0", "1999999999", false), Some(0));
+        assert_eq!(asked("0", "2999999999", false), Some(600), "nobody has to be waited for so long");
+        assert_eq!(asked("0", "soon", false), None);
+    }
+
+    #[test]
+    fn only_a_host_with_tls_is_believed() {
+        let stream = |url: &str| match source::parse(url) {
+            Ok(SourceKind::Stream(stream)) => stream,
+            _ => panic!("{url} is a stream"),
+        };
+        let (tls, plain) = (
+            stream("wss://relay/xrpc/com.atproto.sync.subscribeRepos"),
+            stream("ws://relay/xrpc/com.atproto.sync.subscribeRepos"),
+        );
+        let to = |location: &str, from: &Stream| {
+            elsewhere(location, from).map(|stream| stream.authority().to_owned())
+        };
+        let repository = "://pds.example.com:8/xrpc/com.atproto.sync.getRepo?did=did:plc:a";
+        let pds = Some("pds.example.com:8".to_owned());
+        assert_eq!(to(&format!("https{repository}"), &tls), pds);
+        assert_eq!(to(&format!("https{repository}"), &plain), pds);
+        assert_eq!(to(&format!("http{repository}"), &plain), pds);
+        for location in [
+            format!("http{repository}").as_str(),
+            "https://pds.example.com/elsewhere",
+            "https://a@b/xrpc/com.atproto.sync.getRepo",
+            "/xrpc/com.atproto.sync.getRepo",
+        ] {
+            assert_eq!(to(location, &tls), None, "{location}");
+        }
+    }
+}

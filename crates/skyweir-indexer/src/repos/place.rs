@@ -1,0 +1,133 @@
+//! How far a backfill from repositories is: saved with its effects, as the name and the number of a cursor.
+//!
+//! ```text
+//! name:   repositories of LIVE SEQ TIME DONE AFTER
+//! number: how many accounts of the page behind AFTER are done | 48 bits of a hash of their names
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use skyweir_types::{AccountStatus, Did};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::source::Stream;
+
+/// What the name of a place among repositories begins with; the live stream's follows.
+pub(crate) const REPOSITORIES_OF: &str = "repositories of ";
+
+/// How many bits of the number count accounts: a page has fewer.
+const COUNT_BITS: u32 = 16;
+
+/// A place between two pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The firehose of the same host.
+    pub(super) live: String,
+    /// Where it stood before the first repository was read: it goes on there.
+    pub(super) seq: u64,
+    /// When that was by its own clock, microseconds since 1970; by ours, if it told nothing.
+    pub(super) time_us: i64,
+    /// How many accounts were named before.
+    pub(super) done: u64,
+    /// The cursor that asks for the next page; empty for the first.
+    pub(super) after: String,
+}
+
+/// An account of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) did: Did,
+    pub(super) status: AccountStatus,
+}
+
+/// A page of accounts, as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub(super) stream: Stream,
+    pub(super) place: Place,
+    pub(super) accounts: Arc<[Account]>,
+    /// How many more had a DID that is none.
+    pub(super) nameless: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { live, seq, time_us, done, after } = self;
+        write!(f, "{REPOSITORIES_OF}{live} {seq} {time_us} {done} {after}")
+    }
+}
+
+impl Place {
+    /// Reads the name of a saved place among the repositories of this stream's host.
+    pub(super) fn parse(name: &str, live: &str) -> Option<Self> {
+        let rest = name.strip_prefix(REPOSITORIES_OF)?.strip_prefix(live)?.strip_prefix(' ')?;
+        let mut parts = rest.splitn(4, ' ');
+        let mut next = || parts.next();
+        let (seq, time_us, done) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
+        Some(Self { live: live.to_owned(), seq, time_us, done, after: next()?.to_owned() })
+    }
+}
+
+impl Page {
+    /// The name under which a place in it is saved.
+    pub(crate) fn id(&self) -> String {
+        self.place.to_string()
+    }
+
+    /// The number of the place behind so many accounts.
+    pub(super) fn position(&self, done: usize) -> u64 {
+        let mut hash = Xxh3::new();
+        for account in &self.accounts[..done] {
+            hash.update(account.did.as_str().as_bytes());
+            hash.update(b" ");
+        }
+        (hash.digest() << COUNT_BITS) | done as u64
+    }
+
+    /// How many accounts are done at a saved place; none, if the page has become another one since: then all of it is
+    /// read again, which changes nothing that is right.
+    pub(super) fn done(&self, position: u64) -> usize {
+        let done = (position & ((1 << COUNT_BITS) - 1)) as usize;
+        if done <= self.accounts.len() && self.position(done) == position { done } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{SourceKind, parse};
+
+    const LIVE: &str = "ws://h/xrpc/com.atproto.sync.subscribeRepos";
+
+    fn place(after: &str) -> Place {
+        Place { live: LIVE.to_owned(), seq: 7, time_us: -5, done: 3, after: after.to_owned() }
+    }
+
+    fn page(dids: &[&str]) -> Page {
+        let SourceKind::Stream(stream) = parse(LIVE).unwrap() else { panic!("it is a stream") };
+        let account = |did: &&str| Account { did: Did::parse(did).unwrap(), status: AccountStatus::Active };
+        Page { stream, place: place(""), accounts: dids.iter().map(account).collect(), nameless: 0 }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for after in ["", "1699::did:plc:a", "with a blank"] {
+            let place = place(after);
+            assert_eq!(Place::parse(&place.to_string(), LIVE), Some(place.clone()));
+            assert_eq!(Place::parse(&place.to_string(), "ws://h"), None, "another host");
+        }
+        assert_eq!(Place::parse("repositories of ws://h 1 2", "ws://h"), None);
+    }
+
+    #[test]
+    fn a_page_that_became_another_is_read_again() {
+        let before = page(&["did:plc:a", "did:plc:b", "did:plc:c"]);
+        for done in 0..=3 {
+            assert_eq!(before.done(before.position(done)), done);
+        }
+        let after = page(&["did:plc:a", "did:plc:c"]);
+        assert_eq!([1, 2, 3].map(|done| after.done(before.position(done))), [1, 0, 0]);
+        assert_eq!(before.done(0), 0, "the begin");
+    }
+}

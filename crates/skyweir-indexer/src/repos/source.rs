@@ -1,0 +1,171 @@
+//! A page of accounts as a source: their repositories side by side, handed on as they come. The place moves past an
+//! account when all before it are done.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use skyweir_types::{AccountStatus, Clock};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::Page;
+use super::fetch::{Fetcher, Outcome, Shared, Stop};
+use super::hosts::Gates;
+use crate::Skip;
+use crate::decode::UNKNOWN_TIME;
+use crate::source::{ArchiveProgress, Ended, Error, Frame, FrameSender, SourceConfig, SourceStatus, StartAt};
+
+/// What a download leaves: which account it was for, who did it, and how it ended.
+type Download = (usize, Fetcher, Result<Outcome, Stop>);
+
+struct Reading<'a> {
+    page: &'a Page,
+    shared: Arc<Shared>,
+    status: &'a SourceStatus,
+    /// Which accounts are done.
+    is_done: Vec<bool>,
+    /// All before this one are.
+    reached: usize,
+    idle: Vec<Fetcher>,
+    /// How many were made.
+    made: u64,
+    running: JoinSet<Download>,
+    /// Those that couldn't be had, and are tried once more at the end.
+    later: VecDeque<usize>,
+    /// How many can't be had at all, and why the last one can't.
+    missing: (usize, String),
+}
+
+/// Hands on all accounts of a page that are behind the start.
+pub(crate) async fn run(
+    page: &Page,
+    config: &SourceConfig,
+    clock: &Clock,
+    start: StartAt,
+    out: &FrameSender,
+    status: &SourceStatus,
+) -> Result<Ended, Error> {
+    let before = status.snapshot().archive.unwrap_or_default().events;
+    let shared = Arc::new(Shared {
+        stream: page.stream.clone(),
+        config: config.clone(),
+        clock: clock.clone(),
+        gates: Gates::default(),
+        out: out.clone(),
+        accounts_us: page.place.time_us,
+        events: AtomicU64::new(before),
+    });
+    let reached = page.done(start.done());
+    let is_done = (0..page.accounts.len()).map(|account| account < reached).collect();
+    status.connected();
+    let mut reading = Reading {
+        page,
+        shared,
+        status,
+        is_done,
+        reached,
+        idle: Vec::new(),
+        made: 0,
+        running: JoinSet::new(),
+        later: VecDeque::new(),
+        missing: (0, String::new()),
+    };
+    match reading.all().await {
+        Ok(()) => Ok(Ended::EndOfFile),
+        Err(Stop::Unheard) => Ok(Ended::Stopped),
+        Err(Stop::Failed(why)) => Err(Error::Repositories { host: page.stream.authority().to_owned(), why }),
+    }
+}
+
+impl Reading<'_> {
+    async fn all(&mut self) -> Result<(), Stop> {
+        if self.reached == 0 && self.page.nameless > 0 {
+            let nameless = vec![Skip::BadDid; self.page.nameless];
+            self.shared.send(Vec::new(), nameless, UNKNOWN_TIME).await?;
+        }
+        self.progress();
+        let waiting = (self.reached..self.page.accounts.len()).collect();
+        self.round(waiting, false).await?;
+        let later = std::mem::take(&mut self.later);
+        self.round(later, true).await?;
+        let (missing, why) = &self.missing;
+        if *missing > 0 {
+            warn!(
+                repositories = missing, last.reason = %why,
+                "repositories can't be had, and what is in them is not known"
+            );
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, mut waiting: VecDeque<usize>, is_last: bool) -> Result<(), Stop> {
+        loop {
+            while self.running.len() < self.shared.config.repo_downloads
+                && let Some(account) = waiting.pop_front()
+            {
+                self.begin(account).await?;
+            }
+            let (account, fetcher, outcome) = match self.running.join_next().await {
+                None => return Ok(()),
+                Some(Ok(download)) => download,
+                // its account may not be passed over
+                Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+                Some(Err(_)) => return Err(Stop::Unheard),
+            };
+            self.idle.push(fetcher);
+            match outcome? {
+                Outcome::Done => self.done(account).await?,
+                Outcome::Later(..) if !is_last => self.later.push_back(account),
+                Outcome::Later(skip, why) => {
+                    self.missing = (self.missing.0 + 1, why);
+                    self.shared.send(Vec::new(), vec![skip], UNKNOWN_TIME).await?;
+                    self.done(account).await?;
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self, account: usize) -> Result<(), Stop> {
+        let (listed, shared) = (&self.page.accounts[account], self.shared.clone());
+        if listed.status != AccountStatus::Active {
+            let event = shared.account(&listed.did, listed.status);
+            shared.send(vec![event], Vec::new(), shared.accounts_us).await?;
+            return self.done(account).await;
+        }
+        let mut fetcher = match self.idle.pop() {
+            Some(idle) => idle,
+            None => {
+                self.made += 1;
+                let seed = shared.clock.now_micros().unsigned_abs().wrapping_add(self.made);
+                Fetcher::new(&shared, seed).map_err(|error| Stop::Failed(error.to_string()))?
+            }
+        };
+        let did = listed.did.clone();
+        self.running.spawn(async move {
+            let outcome = fetcher.repository(&shared, &did).await;
+            (account, fetcher, outcome)
+        });
+        Ok(())
+    }
+
+    /// All that an account has is handed on: the place may move.
+    async fn done(&mut self, account: usize) -> Result<(), Stop> {
+        self.is_done[account] = true;
+        let before = self.reached;
+        self.reached += self.is_done[before..].iter().take_while(|is_done| **is_done).count();
+        if self.reached > before {
+            let position = Some(self.page.position(self.reached));
+            let frame = Frame { position, time_us: UNKNOWN_TIME, events: Vec::new(), skipped: Vec::new() };
+            self.shared.out.send(frame).await.map_err(|_| Stop::Unheard)?;
+        }
+        self.progress();
+        Ok(())
+    }
+
+    fn progress(&self) {
+        let reached = self.page.place.done + self.reached as u64;
+        self.status.archive(ArchiveProgress { reached, tip: 0, events: self.shared.events.load(Relaxed) });
+        self.status.frame(self.shared.clock.now_micros());
+    }
+}
