@@ -72,11 +72,10 @@ pub(crate) async fn resolve(view: &dyn View, living: &mut [Living]) -> skyweir_s
         }
     }
     for ((index, cid), item) in posts.into_iter().zip(view.items(&ids).await?) {
-        let (is_reply, is_quote) = match item.map(|item| item.kind) {
-            Some(ItemKind::Post { is_reply, is_quote }) => (is_reply, is_quote),
-            _ => (false, false),
-        };
-        living[index].subject = Subject::Post(PostFacts { cid, is_reply, is_quote });
+        // of a post that has left nothing is known, whether its record is removed already or not
+        if let Some(ItemKind::Post { is_reply, is_quote }) = item.map(|item| item.kind) {
+            living[index].subject = Subject::Post(PostFacts { cid, is_reply, is_quote });
+        }
     }
     Ok(())
 }

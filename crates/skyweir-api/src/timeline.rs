@@ -75,7 +75,7 @@ impl TimelineReader {
         let sampling = Sampling { key: self.draw, viewer: hash, rate };
         let mut walk = Walk::new(&*view, viewer, sampling, query.filters, from, (want, self.scan_limit));
         walk.through_cache(&*self.timelines, cached).await?;
-        if self.floor_is_high(info, &query, walk.crossed) {
+        if self.floor_is_high(info, view.horizon().await?, &query, walk.crossed) {
             self.enrol.enrol(viewer, EnrolReason::FloorHigh);
         }
         page_of(&*view, walk, limit, true).await
@@ -92,17 +92,19 @@ impl TimelineReader {
         page_of(&*view, walk, limit, false).await
     }
 
-    /// Whether fewer than half a cap of living references stand above a floor: the timeline holds fewer, or a first
-    /// page went through all of them and met fewer.
+    /// Whether fewer than half a cap of living references stand above a floor that hides any: the timeline holds
+    /// fewer, or a first page went through all of them and met fewer. One that the horizon has passed hides none.
     fn floor_is_high(
         &self,
         cached: Option<RingInfo>,
+        horizon: i64,
         query: &Query<'_>,
         crossed: Option<(i64, usize)>,
     ) -> bool {
         let half = self.cap / 2;
-        cached.is_some_and(|info| info.floor > i64::MIN && info.len < half)
-            || crossed.is_some_and(|(floor, met)| query.cursor.is_empty() && floor > i64::MIN && met < half)
+        let hides = |floor: i64| floor > i64::MIN && floor >= horizon;
+        cached.is_some_and(|info| hides(info.floor) && info.len < half)
+            || crossed.is_some_and(|(floor, met)| query.cursor.is_empty() && hides(floor) && met < half)
     }
 
     /// The rate at which the cache may be read, if it may. Tells the writer what follows from state and rates.

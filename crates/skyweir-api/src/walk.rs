@@ -79,7 +79,8 @@ impl<'v> Walk<'v> {
                 return Ok(());
             }
             let Some(last_ms) = last_ms.filter(|_| !cached.at_floor) else {
-                if info.floor == i64::MIN {
+                // a floor that the horizon has passed hides nothing
+                if info.floor == i64::MIN || info.floor < self.view.horizon().await? {
                     return Ok(());
                 }
                 // Not from the floor but from here: what a task still has to bring to the cache shows already.

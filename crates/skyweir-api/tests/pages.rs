@@ -50,6 +50,34 @@ async fn a_page_may_cross_the_floor_anywhere() {
     }
 }
 
+/// The cache holds what has left as well.
+#[tokio::test]
+async fn a_timeline_ends_at_the_horizon_wherever_its_floor_is() {
+    let mut world = World::crowded().await;
+    let eve = world.actor("eve").await;
+    let times: Vec<i64> = world.times().into_iter().collect();
+    let mut before = usize::MAX;
+    for horizon in times.iter().step_by(3) {
+        world.raise_horizon(*horizon).await;
+        let expected = world.timeline("eve", 1.0).await;
+        assert!(expected.len() < before && !expected.is_empty());
+        before = expected.len();
+        let mut served = Served::world(&world).await;
+        assert_eq!(served.walk_all("eve", &[7]).await, expected, "merged, horizon {horizon}");
+        for floor in times.iter().step_by(2).chain([&i64::MIN]) {
+            world.enrol("eve", 1.0, *floor).await;
+            world.wishes.take();
+            for limit in [1, 7, 100] {
+                assert_eq!(served.walk_all("eve", &[limit]).await, expected, "floor {floor}, {horizon}");
+            }
+            // a floor below it takes nothing away that a new generation would bring
+            let wishes = world.wishes.take();
+            assert!(floor >= horizon || wishes.iter().all(|wish| *wish == Wish::Touch(eve)), "{wishes:?}");
+        }
+        served.end().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_timeline_may_enter_leave_or_rise_between_pages() {
     let mut world = World::crowded().await;

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use skyweir_store::{Result, Store, Txn, View};
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) numbers: Arc<Mutex<Numbers>>,
     pub(crate) next_task: watch::Sender<TaskId>,
     pub(crate) config: Config,
+    /// No horizon that is committed, or about to be, is greater: most stores never have one.
+    pub(crate) horizon: AtomicI64,
     /// No task below this one is stored.
     first_task: AtomicU64,
     _lock: DirLock,
@@ -105,6 +107,7 @@ impl EmbeddedStore {
                 next_task: watch::Sender::new(TaskId(numbers.tasks)),
                 numbers: Arc::new(Mutex::new(numbers)),
                 config,
+                horizon: AtomicI64::new(meta::horizon(&moment)?),
                 first_task: AtomicU64::new(first_task),
                 _lock: lock,
             }),

@@ -10,12 +10,13 @@ mod tombstones;
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use fjall::Slice;
 use foldhash::fast::RandomState;
 use skyweir_store::{AccountRow, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
-use skyweir_types::{ActorId, Collection, Did, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
+use skyweir_types::{ActorId, Collection, Did, Item, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ pub(crate) struct EmbeddedTxn {
     /// Heads read or written.
     heads: HashMap<ActorId, (Head, Change), RandomState>,
     items_added: bool,
+    /// `i64::MIN`: it isn't raised.
+    horizon: i64,
     /// As in [`Numbers`], once this is committed.
     oldest_tombstone: i64,
     /// Accounts interned by this transaction.
@@ -75,6 +78,7 @@ impl EmbeddedTxn {
             overlay,
             heads: HashMap::default(),
             items_added: false,
+            horizon: i64::MIN,
             oldest_tombstone,
             interned: Vec::new(),
             seen: Seen::default(),
@@ -148,6 +152,7 @@ impl EmbeddedTxn {
         if keys == 0 {
             return Ok(());
         }
+        self.inner.horizon.fetch_max(self.horizon, Ordering::AcqRel);
         let mut batch = self.inner.db.synced_batch(keys);
         self.overlay.drain_into(&mut batch);
         let commit = self.inner.accounts.prepare(self.changed_heads());
@@ -300,6 +305,30 @@ impl Txn for EmbeddedTxn {
         let entry = self.overlay.get(Table::Feeds, &place)?;
         if entry.is_some_and(|value| *value == feeds::encode(id)[..]) {
             self.overlay.remove(Table::Feeds, place);
+        }
+        Ok(())
+    }
+
+    async fn item(&mut self, id: ItemId) -> Result<Option<Item>> {
+        let stored = self.overlay.get(Table::Items, &items::key(id))?;
+        stored.map(|bytes| items::decode(id, &bytes)).transpose()
+    }
+
+    async fn items_from(&mut self, from: ItemId, n: usize) -> Result<Vec<Item>> {
+        let (from, mut found) = (items::key(from), Vec::new());
+        if n > 0 {
+            self.overlay.scan(Table::Items, Bound::Included(&from), None, &mut |key, value| {
+                found.push(items::decode(items::read_key(key)?, value)?);
+                Ok(found.len() < n)
+            })?;
+        }
+        Ok(found)
+    }
+
+    async fn raise_horizon(&mut self, sort_at: i64) -> Result<()> {
+        if sort_at > meta::horizon(&self.overlay)? {
+            self.horizon = sort_at;
+            self.overlay.put(Table::Meta, meta::KEY_HORIZON, sort_at.to_be_bytes());
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A snapshot of all records.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use skyweir_store::{AccountInfo, FeedAsk, FeedEntry, RecordRow, Result, SavedCursor, SyncMark, Task, View};
@@ -31,6 +32,8 @@ pub(crate) struct EmbeddedView {
     /// How many accounts were known before the moment.
     known: u32,
     moment: Moment,
+    /// Of the moment, once it is asked for.
+    horizon: OnceLock<i64>,
 }
 
 impl EmbeddedView {
@@ -38,7 +41,7 @@ impl EmbeddedView {
         let complete = inner.accounts.complete();
         let known = inner.caches.names.known();
         let moment = inner.db.snapshot();
-        Self { inner, complete, known, moment }
+        Self { inner, complete, known, moment, horizon: OnceLock::new() }
     }
 
     fn head(&self, actor: ActorId) -> Result<Head> {
@@ -57,6 +60,18 @@ impl EmbeddedView {
         let did = actors::read_did(&stored.ok_or_else(never)?)?;
         caches.names.keep_did(actor, &did);
         Ok(did)
+    }
+
+    fn left_before(&self) -> Result<i64> {
+        // asked after the moment was taken: what it shows was noted before
+        if self.inner.horizon.load(Ordering::Acquire) == i64::MIN {
+            return Ok(i64::MIN);
+        }
+        if let Some(known) = self.horizon.get() {
+            return Ok(*known);
+        }
+        let stored = meta::horizon(&self.moment)?;
+        Ok(*self.horizon.get_or_init(|| stored))
     }
 
     fn item(&self, id: ItemId) -> Result<Option<Item>> {
@@ -140,13 +155,16 @@ impl EmbeddedView {
         Ok(answers)
     }
 
-    fn feed(&self, ask: &FeedAsk, n: usize) -> Result<Vec<FeedEntry>> {
+    fn feed(&self, ask: &FeedAsk, n: usize, horizon: i64) -> Result<Vec<FeedEntry>> {
         let mut entries = Vec::with_capacity(n.min(1_024));
-        if n == 0 {
+        if n == 0 || ask.after.sort_at < horizon {
             return Ok(entries);
         }
         let from = feeds::key(ask.author, &ask.after);
-        let to = after_prefix(&actors::number(ask.author));
+        let to = match horizon {
+            i64::MIN => after_prefix(&actors::number(ask.author)),
+            horizon => Some(feeds::end(ask.author, horizon)),
+        };
         self.moment.scan(Table::Feeds, Bound::Excluded(&from), to.as_deref(), &mut |key, value| {
             entries.push(feeds::read(key, value)?.1);
             Ok(entries.len() < n)
@@ -188,9 +206,14 @@ impl View for EmbeddedView {
         known.into_iter().zip(asked).map(pair).collect()
     }
 
+    async fn horizon(&self) -> Result<i64> {
+        self.left_before()
+    }
+
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
         self.inner.caches.of_items.look(ids.len());
-        self.each(ids, |id| self.item(*id)).await
+        let horizon = self.left_before()?;
+        self.each(ids, |id| Ok(self.item(*id)?.filter(|item| item.sort_at >= horizon))).await
     }
 
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
@@ -198,7 +221,8 @@ impl View for EmbeddedView {
     }
 
     async fn feeds(&self, asks: &[FeedAsk], n: usize) -> Result<Vec<Vec<FeedEntry>>> {
-        self.each(asks, |ask| self.feed(ask, n)).await
+        let horizon = self.left_before()?;
+        self.each(asks, |ask| self.feed(ask, n, horizon)).await
     }
 
     async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {

@@ -25,6 +25,10 @@ pub struct Config {
     pub sync_grace_seconds: u32,
     /// A commit that the store refuses is tried again after at most this many milliseconds.
     pub retry_most_ms: u64,
+    /// Posts and reposts leave once they are older than so many hours of stream time; none: they stay. Set by
+    /// `items.keep`.
+    #[serde(skip)]
+    pub keep_hours: Option<u32>,
     /// The upstream connection: `[indexer.source]`.
     pub source: SourceConfig,
 }
@@ -39,6 +43,7 @@ impl Default for Config {
             tombstone_hours: 7 * 24,
             sync_grace_seconds: 600,
             retry_most_ms: 5_000,
+            keep_hours: None,
             source: SourceConfig::default(),
         }
     }
@@ -49,6 +54,7 @@ impl Config {
         Horizons {
             tombstones_ms: i64::from(self.tombstone_hours) * 3_600_000,
             sync_grace_ms: i64::from(self.sync_grace_seconds) * 1_000,
+            keep_ms: self.keep_hours.map(|hours| i64::from(hours) * 3_600_000),
             ..Horizons::default()
         }
     }

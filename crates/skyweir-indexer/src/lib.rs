@@ -6,7 +6,7 @@ mod intake;
 pub mod metrics;
 mod run;
 
-pub use apply::{Applier, Horizons, Outcome};
+pub use apply::{Applier, Horizons, Outcome, Swept};
 pub use config::{Config, CursorChoice};
 pub use intake::{Begin, Intake};
 pub use run::{Error, Indexer};

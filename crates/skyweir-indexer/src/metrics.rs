@@ -3,7 +3,7 @@
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use skyweir_types::Body;
 
-use crate::apply::Outcome;
+use crate::apply::{Outcome, Swept};
 
 const EVENTS: &str = "skyweir_indexer_events_total";
 const SKIPPED: &str = "skyweir_indexer_skipped_total";
@@ -12,6 +12,9 @@ const COMMITS: &str = "skyweir_indexer_commits_total";
 const COMMIT_SECONDS: &str = "skyweir_indexer_commit_seconds";
 const RETRIES: &str = "skyweir_indexer_commit_retries_total";
 const STREAM_TIME: &str = "skyweir_indexer_stream_time_seconds";
+const HORIZON: &str = "skyweir_indexer_horizon_seconds";
+const SWEPT: &str = "skyweir_indexer_swept_items_total";
+const SWEEP_BEHIND: &str = "skyweir_indexer_sweep_behind_seconds";
 const ENDED: &str = "skyweir_indexer_source_ended";
 const WHOLE: &str = "skyweir_indexer_whole";
 const ARCHIVE_SHARE: &str = "skyweir_indexer_archive_share";
@@ -34,6 +37,17 @@ pub fn describe() {
         STREAM_TIME,
         Unit::Seconds,
         "Greatest event time seen, seconds since 1970: now minus this is the lag"
+    );
+    describe_gauge!(
+        HORIZON,
+        Unit::Seconds,
+        "Items before this time have left, seconds since 1970; only where `items.keep` is or was set"
+    );
+    describe_counter!(SWEPT, Unit::Count, "Items that had left and were removed with their records");
+    describe_gauge!(
+        SWEEP_BEHIND,
+        Unit::Seconds,
+        "How far removing what has left is behind the horizon; 0 when all that can go is gone"
     );
     describe_gauge!(ENDED, Unit::Count, "1 once a file or archive has been read to its end and applied");
     gauge!(ENDED).set(0.0);
@@ -87,6 +101,12 @@ pub(crate) fn committed(seconds: f64, stream_us: i64) {
     if stream_us != i64::MIN {
         gauge!(STREAM_TIME).set(stream_us as f64 / 1e6);
     }
+}
+
+pub(crate) fn left(horizon_ms: i64, swept: Swept) {
+    gauge!(HORIZON).set(horizon_ms as f64 / 1e3);
+    counter!(SWEPT).increment(swept.items);
+    gauge!(SWEEP_BEHIND).set(swept.behind_ms as f64 / 1e3);
 }
 
 pub(crate) fn retried() {

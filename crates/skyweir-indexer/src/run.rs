@@ -289,6 +289,9 @@ impl Committer<'_> {
             metrics::applied(body, outcome);
         }
         metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
+        if let Some((horizon_ms, swept)) = applier.left() {
+            metrics::left(horizon_ms, swept);
+        }
         Ok(())
     }
 

@@ -202,6 +202,9 @@ pub trait Timelines: Send + Sync {
     /// Removes an author's items from one timeline, unless the viewer follows the author (or is it) at that moment:
     /// edge and removal are one step against `fill` and `apply`. Returns how many left.
     async fn purge(&self, viewer: ActorId, author: ActorId, items: &[ItemId]) -> Result<u64>;
+    /// Drops the references before this `sortAt` from all timelines, and raises the floor of those that held such to
+    /// just below it. Returns how many left.
+    async fn drop_before(&self, sort_at: i64) -> Result<u64>;
 
     /// References of one timeline at or below `from_ms`, at least `n` of them if there are (more for a whole last
     /// millisecond).

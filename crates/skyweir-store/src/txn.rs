@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use skyweir_types::{
-    AccountStatus, ActorId, Cid, Collection, Did, ItemId, ItemKind, RecordKey, RecordRef, TaskId, Tid,
+    AccountStatus, ActorId, Cid, Collection, Did, Item, ItemId, ItemKind, RecordKey, RecordRef, TaskId, Tid,
     UriHash,
 };
 use tokio::sync::watch;
@@ -148,6 +148,12 @@ pub trait Txn: Send {
     async fn add_item(&mut self, item: NewItem) -> Result<ItemId>;
     /// Removes an item with its feed entry; nothing if it is gone already.
     async fn remove_item(&mut self, id: ItemId) -> Result<()>;
+    /// Reads an item, also one that has left and isn't removed yet.
+    async fn item(&mut self, id: ItemId) -> Result<Option<Item>>;
+    /// Items by rising number from `from` on, at most `n`, also those that have left and aren't removed yet.
+    async fn items_from(&mut self, from: ItemId, n: usize) -> Result<Vec<Item>>;
+    /// Raises the horizon to at least this `sortAt`, milliseconds, for all views from the commit on. It never falls.
+    async fn raise_horizon(&mut self, sort_at: i64) -> Result<()>;
     /// Notes that `repost` (of the reposts' collection) points at `post` (of the posts').
     async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()>;
     /// Takes that note away.

@@ -50,7 +50,10 @@ pub trait View: Send + Sync {
     async fn actor_count(&self) -> Result<u32>;
     /// What is known of accounts. One never written to is active with no items.
     async fn accounts(&self, actors: &[ActorId]) -> Result<Vec<AccountInfo>>;
-    /// Current items; `None` where the version is replaced or deleted.
+    /// Items before this `sortAt`, milliseconds, have left: [`View::items`] and [`View::feeds`] don't know them,
+    /// whether they are removed already or not. `i64::MIN`: none has.
+    async fn horizon(&self) -> Result<i64>;
+    /// Current items; `None` where the version is replaced or deleted, or has left.
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>>;
     /// Stored records (living or tombstones).
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>>;

@@ -1,4 +1,5 @@
-//! Timelines that nobody reads leave, and rates follow the high-follow snapshot.
+//! Timelines that nobody reads leave, rates follow the high-follow snapshot, references to items that have left are
+//! dropped.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use crate::{EnrolMode, metrics, upkeep};
 
 /// How many idle timelines are asked for at a time.
 const AT_A_TIME: usize = 1_000;
+/// References are dropped once the horizon has risen by this, milliseconds: no read needs it sooner.
+const DROP_EVERY_MS: i64 = 3_600_000;
 
-/// Looks after idle timelines and rates for ever.
+/// Looks after idle timelines, rates and the horizon for ever.
 ///
 /// # Errors
 /// Corruption only.
@@ -22,6 +25,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
     let every = Duration::from_secs(context.config.housekeeping_seconds.max(1));
     let mut snapshot = context.graph.high_follows();
     let mut before = HashSet::new();
+    let mut dropped = i64::MIN;
     loop {
         tokio::time::sleep(every).await;
         if context.config.enrol == EnrolMode::Reads {
@@ -29,7 +33,22 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
         }
         let taken = snapshot.borrow_and_update().clone();
         before = follow_rates(&context, &taken, &before).await?;
+        dropped = drop_left(&context, dropped).await?;
     }
+}
+
+/// Drops references that the horizon has passed, once it is well above where it was when that was `dropped` last;
+/// returns where that is now.
+async fn drop_left(context: &Context, dropped: i64) -> Result<i64> {
+    let horizon = {
+        let view = context.view().await?;
+        context.retry.run("horizon", || view.horizon()).await?
+    };
+    if horizon.saturating_sub(dropped) < DROP_EVERY_MS {
+        return Ok(dropped);
+    }
+    metrics::dropped(context.retry.run("drop", || context.timelines.drop_before(horizon)).await?);
+    Ok(horizon)
 }
 
 /// Lets idle timelines leave; returns how many.

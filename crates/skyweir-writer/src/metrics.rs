@@ -29,6 +29,7 @@ const BUDGET: &str = "skyweir_writer_timelines_budget_bytes";
 const SHARD_WRITES: &str = "skyweir_writer_shard_writes_per_second";
 const HOT_SHARD: &str = "skyweir_writer_hot_shard_share_ratio";
 const HOT_TIMELINES: &str = "skyweir_writer_hot_timelines_share_ratio";
+const DROPPED: &str = "skyweir_writer_dropped_references_total";
 const PURGED: &str = "skyweir_writer_purged_references_total";
 
 /// Tells the recorder what each metric means. Call once, after the recorder is installed.
@@ -105,6 +106,7 @@ pub fn describe() {
     );
     describe_gauge!(MEMORY, Unit::Bytes, "Memory that all timelines take");
     describe_gauge!(BUDGET, Unit::Bytes, "Memory that all timelines may take");
+    describe_counter!(DROPPED, Unit::Count, "References to items that have left, taken out of timelines");
     describe_counter!(PURGED, Unit::Count, "References that purges took out of timelines");
 }
 
@@ -199,6 +201,10 @@ pub(crate) fn hot(distribution: &Distribution) {
 pub(crate) fn memory(memory: MemoryUse) {
     gauge!(MEMORY).set(memory.bytes as f64);
     gauge!(BUDGET).set(memory.budget as f64);
+}
+
+pub(crate) fn dropped(references: u64) {
+    counter!(DROPPED).increment(references);
 }
 
 pub(crate) fn purged(references: u64) {

@@ -173,6 +173,29 @@ async fn idle_timelines_hibernate_and_all_are_enrolled_when_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn references_to_what_has_left_are_dropped_once_for_an_hour() {
+    const HOUR: i64 = 3_600_000;
+    let mut world = World::new(50);
+    world.actors(3).await;
+    world.follow(1, 0).await;
+    let mut writer = world.start();
+    writer.enrol(&world, 1).await;
+    for hour in 1..=4 {
+        world.post(0, hour * HOUR).await;
+    }
+    writer.caught_up().await;
+    let held = |hours: &[i64]| hours.iter().map(|hour| hour * HOUR).collect::<Vec<_>>();
+    world.raise_horizon(2 * HOUR).await;
+    writer.until_slept(async || world.cached(1).await == Some((held(&[4, 3, 2]), 2 * HOUR - 1))).await;
+    world.raise_horizon(3 * HOUR - 1).await;
+    writer.until_slept(async || true).await;
+    assert_eq!(world.cached(1).await, Some((held(&[4, 3, 2]), 2 * HOUR - 1)), "it rose by less than an hour");
+    world.raise_horizon(3 * HOUR).await;
+    writer.until_slept(async || world.cached(1).await == Some((held(&[4, 3]), 3 * HOUR - 1))).await;
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_misses_nothing_and_the_log_is_cut_behind_it() {
     let mut world = World::new(50);
     world.actors(6).await;

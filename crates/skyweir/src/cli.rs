@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Deserialize;
 use skyweir_api::{UpstreamHttp, UpstreamUrl};
 use skyweir_indexer::CursorChoice;
 use skyweir_writer::EnrolMode;
@@ -138,8 +137,7 @@ pub(crate) struct BackfillOptions {
 }
 
 /// An age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Age {
     /// Any.
     All,
@@ -154,14 +152,6 @@ impl Age {
             Self::All => i64::MIN,
             Self::Hours(hours) => now_us.saturating_sub(i64::from(hours) * 3_600_000_000),
         }
-    }
-}
-
-impl TryFrom<String> for Age {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

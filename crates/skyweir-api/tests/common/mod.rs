@@ -88,6 +88,7 @@ pub(crate) struct World {
     items: Vec<Item>,
     follows: BTreeSet<(ActorId, ActorId)>,
     hidden: BTreeSet<ActorId>,
+    horizon: i64,
     now_us: i64,
 }
 
@@ -124,6 +125,7 @@ impl World {
             items: Vec::new(),
             follows: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            horizon: i64::MIN,
             now_us: 1_000_000,
         }
     }
@@ -219,7 +221,15 @@ impl World {
         }
     }
 
-    /// The items that the definition gives a viewer at this rate, newest first, before hidden accounts are left out.
+    pub(crate) async fn raise_horizon(&mut self, sort_at: i64) {
+        let mut txn = self.store.begin().await.unwrap();
+        txn.raise_horizon(sort_at).await.unwrap();
+        txn.commit().await.unwrap();
+        self.horizon = sort_at;
+    }
+
+    /// The items that the definition gives a viewer at this rate, newest first, before hidden accounts and what
+    /// has left are left out.
     fn defined(&self, viewer: ActorId, name: &str, rate: f32) -> Vec<&Item> {
         let hash = DidHash::of(did(name).as_str());
         let keeps = |item: &Item| {
@@ -235,8 +245,8 @@ impl World {
     /// What a viewer has to see.
     pub(crate) async fn timeline(&self, name: &str, rate: f32) -> Vec<Shown> {
         let viewer = self.actor(name).await;
-        let items =
-            self.defined(viewer, name, rate).into_iter().filter(|item| !self.hidden.contains(&item.author));
+        let is_shown = |item: &&Item| !self.hidden.contains(&item.author) && item.sort_at >= self.horizon;
+        let items = self.defined(viewer, name, rate).into_iter().filter(is_shown);
         let view = self.store.view().await.unwrap();
         let mut shown = Vec::new();
         for item in items {

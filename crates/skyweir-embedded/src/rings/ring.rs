@@ -175,6 +175,25 @@ impl Ring {
         }
     }
 
+    /// Drops what stands before a time; if there is such, the floor rises to just below it. Returns how many left.
+    pub(super) fn drop_before(&mut self, sort_at: i64, memory: &Memory) -> u64 {
+        if self.entries.front().is_none_or(|oldest| oldest.sort_at() >= sort_at) {
+            return 0;
+        }
+        let (before, heap) = (self.entries.len(), self.heap());
+        self.raise_floor(sort_at - 1);
+        self.give_back(heap, memory);
+        (before - self.entries.len()) as u64
+    }
+
+    /// Gives back most of the room, if most of it is empty; `heap` is what it took before.
+    fn give_back(&mut self, heap: usize, memory: &Memory) {
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len().next_power_of_two());
+            memory.resized(heap, self.heap());
+        }
+    }
+
     /// Joins what a merge found with all that came meanwhile, and answers from now on.
     pub(super) fn publish(
         &mut self,
@@ -214,10 +233,7 @@ impl Ring {
     pub(super) fn remove(&mut self, items: &[ItemId], memory: &Memory) -> u64 {
         let (before, heap) = (self.entries.len(), self.heap());
         self.entries.retain(|entry| items.binary_search(&entry.item()).is_err());
-        if self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(self.entries.len().next_power_of_two());
-            memory.resized(heap, self.heap());
-        }
+        self.give_back(heap, memory);
         (before - self.entries.len()) as u64
     }
 

@@ -141,6 +141,11 @@ impl Slice {
         self.chunks.iter().flatten()
     }
 
+    /// All rings, in no order that means anything.
+    pub(super) fn rings_mut(&mut self) -> impl Iterator<Item = &mut Ring> {
+        self.chunks.iter_mut().flatten()
+    }
+
     /// The rings in the slots below one, with their slots, downwards. A walk that goes on after others had the lock
     /// misses none that was there all the time: one that moves, moves down.
     pub(super) fn rings_below(&self, slot: usize) -> impl Iterator<Item = (usize, &Ring)> {

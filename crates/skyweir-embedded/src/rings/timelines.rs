@@ -176,6 +176,21 @@ impl Timelines for Rings {
         Ok(slice.get_mut(place).map_or(0, |ring| ring.remove(&items, &self.inner.memory)))
     }
 
+    async fn drop_before(&self, sort_at: i64) -> Result<u64> {
+        let mut left = 0;
+        for at in 0..self.inner.slices.len() {
+            {
+                let mut slice = self.inner.slice(at);
+                let of_slice: u64 =
+                    slice.rings_mut().map(|ring| ring.drop_before(sort_at, &self.inner.memory)).sum();
+                slice.dirty |= of_slice > 0;
+                left += of_slice;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(left)
+    }
+
     async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
         let (slice, place) = self.inner.slice_of(viewer);
         let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };

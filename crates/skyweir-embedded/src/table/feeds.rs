@@ -18,6 +18,14 @@ pub(crate) fn key(author: ActorId, place: &Position) -> Vec<u8> {
     out
 }
 
+/// Above the keys of all of an author's entries from this time on, below those of all before it.
+pub(crate) fn end(author: ActorId, sort_at: i64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(12);
+    out.extend_from_slice(&author.0.to_be_bytes());
+    out.extend_from_slice(&(!ordered(sort_at)).wrapping_add(1).to_be_bytes());
+    out
+}
+
 /// The value of an entry.
 pub(crate) fn encode(item: ItemId) -> Vec<u8> {
     let mut out = Vec::with_capacity(7);
@@ -56,6 +64,18 @@ mod tests {
             let (read_author, entry) = read(&key(ActorId(author), &position), &encode(ItemId(item))).unwrap();
             prop_assert_eq!(read_author, ActorId(author));
             prop_assert_eq!(entry, FeedEntry { position, item: ItemId(item) });
+        }
+
+        #[test]
+        fn an_end_is_between(
+            a: i64, b: i64, cid in arb::cid(), hash: u64, near in -2..3i64,
+        ) {
+            for b in [b, a.saturating_add(near)] {
+                prop_assume!(b > i64::MIN);
+                let at = key(ActorId(7), &Position::new(a, &cid, UriHash(hash)));
+                prop_assert_eq!(at < end(ActorId(7), b), a >= b);
+                prop_assert!(end(ActorId(7), b) < key(ActorId(8), &Position::TOP));
+            }
         }
 
         #[test]

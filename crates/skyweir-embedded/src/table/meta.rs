@@ -3,7 +3,8 @@
 //! Table `meta`, keys as text: `format` u32 BE; `actors`, `items`, `tasks`: the next numbers, u64 BE; `cursor`:
 //! position and time as u64 BE, then the source as text; `rings`: the manifest of the last complete checkpoint
 //! (number, kept, draw fingerprint as u64 BE, slices u32 BE, then for each slice the number of the checkpoint that
-//! wrote its file, u64 BE, zero for none); `whole`, empty: all follows up to the cursor's place are known.
+//! wrote its file, u64 BE, zero for none); `whole`, empty: all follows up to the cursor's place are known; `horizon`:
+//! the `sortAt` before which items have left, i64 BE.
 
 use skyweir_store::{Error, Result, SavedCursor};
 use skyweir_types::TaskId;
@@ -25,6 +26,7 @@ pub(crate) const KEY_TASKS: &[u8] = b"tasks";
 pub(crate) const KEY_CURSOR: &[u8] = b"cursor";
 pub(crate) const KEY_RINGS: &[u8] = b"rings";
 pub(crate) const KEY_WHOLE: &[u8] = b"whole";
+pub(crate) const KEY_HORIZON: &[u8] = b"horizon";
 
 /// Refuses a format that isn't ours, nor one that we read as it is.
 pub(crate) fn check_format(bytes: &[u8]) -> Result<()> {
@@ -55,6 +57,12 @@ pub(crate) fn read_number(bytes: &[u8]) -> Result<u64> {
     let mut reader = Reader::new("meta", bytes);
     let n = reader.u64()?;
     reader.end().map(|()| n)
+}
+
+/// Reads the horizon; `i64::MIN` where there is none.
+pub(crate) fn horizon(read: &impl Read) -> Result<i64> {
+    let Some(bytes) = read.get(Table::Meta, KEY_HORIZON)? else { return Ok(i64::MIN) };
+    read_number(&bytes).map(|bits| bits as i64)
 }
 
 /// Value of the upstream cursor.

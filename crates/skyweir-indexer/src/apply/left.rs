@@ -1,6 +1,8 @@
 //! What a load of a whole network leaves for single operations: posts and reposts, and what takes them away.
 
-use skyweir_store::{Error, Result, SyncMark, Txn};
+use std::collections::HashMap;
+
+use skyweir_store::{Error, Result, SyncMark, Txn, View};
 use skyweir_types::{AcrossAccounts, ActorId, Body, Event};
 
 use super::{Applier, Horizons};
@@ -40,22 +42,24 @@ impl Left {
 
 impl Applier {
     /// For what is left of a load: follows and accounts are as they have to be at its end, and nobody keeps a timeline.
-    pub(crate) fn behind_a_load(across: AcrossAccounts, horizons: Horizons, stream_us: i64) -> Self {
-        let (syncs, commit, written) = Default::default();
-        let (tasks, are_follows_loaded) = (false, true);
-        Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded }
-    }
-
-    /// Lets the stream's clock go on where nothing is left.
-    pub(crate) fn reached(&mut self, stream_us: i64) {
-        self.stream_us = self.stream_us.max(stream_us);
+    ///
+    /// # Errors
+    /// Whatever the view answers.
+    pub(crate) async fn behind_a_load(
+        view: &dyn View,
+        across: AcrossAccounts,
+        horizons: Horizons,
+    ) -> Result<Self> {
+        let loaded = Self::load(view, across, horizons).await?;
+        Ok(Self { syncs: HashMap::new(), tasks: false, are_follows_loaded: true, ..loaded })
     }
 
     /// Applies something that is left.
-    pub(crate) async fn left(&mut self, txn: &mut dyn Txn, left: &Left) -> Result<()> {
+    pub(crate) async fn take_left(&mut self, txn: &mut dyn Txn, left: &Left) -> Result<()> {
         match left {
             Left::Operation { actor, event, goes_on } => {
-                self.stream_us = self.stream_us.max(event.time_us);
+                self.reached(event.time_us);
+                self.leaving.events += 1;
                 if !goes_on {
                     self.commit = None;
                 }

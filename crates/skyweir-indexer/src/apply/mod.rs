@@ -1,6 +1,7 @@
 //! Applying events to the records: contract, rules 1–9. Every step may come again and changes nothing then.
 
 mod account;
+mod keep;
 mod left;
 mod record;
 mod sync;
@@ -8,7 +9,11 @@ mod sync;
 use std::collections::{HashMap, HashSet};
 
 use skyweir_store::{Result, SyncMark, Task, Txn, View};
-use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
+use skyweir_types::{AcrossAccounts, ActorId, Body, Collection, Event, RecordRef, Tid};
+
+use keep::Leaving;
+
+pub use keep::Swept;
 
 pub(crate) use account::is_news;
 pub(crate) use left::Left;
@@ -30,11 +35,18 @@ pub struct Horizons {
     pub sync_grace_ms: i64,
     /// A post or repost from before this time, microseconds since 1970, is left out unless it is stored already.
     pub items_since_us: i64,
+    /// Posts and reposts leave once their `sortAt` is older than this, milliseconds; `None`: they stay.
+    pub keep_ms: Option<i64>,
 }
 
 impl Default for Horizons {
     fn default() -> Self {
-        Self { tombstones_ms: 7 * 24 * 3_600_000, sync_grace_ms: 600_000, items_since_us: i64::MIN }
+        Self {
+            tombstones_ms: 7 * 24 * 3_600_000,
+            sync_grace_ms: 600_000,
+            items_since_us: i64::MIN,
+            keep_ms: None,
+        }
     }
 }
 
@@ -64,6 +76,7 @@ pub struct Applier {
     tasks: bool,
     /// Follows, and what happens to accounts, are loaded past this: only posts and reposts are ours.
     are_follows_loaded: bool,
+    leaving: Leaving,
 }
 
 impl Applier {
@@ -76,7 +89,8 @@ impl Applier {
         let syncs = view.sync_marks(SYNCS_MOST).await?.into_iter().collect();
         let (commit, written) = (None, HashSet::new());
         let (tasks, are_follows_loaded) = (true, false);
-        Ok(Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded })
+        let leaving = Leaving::new(view.horizon().await?);
+        Ok(Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded, leaving })
     }
 
     /// Leaves no tasks from now on: for stores of which nobody keeps a timeline yet.
@@ -100,6 +114,16 @@ impl Applier {
         self.stream_us
     }
 
+    /// Lets the stream's clock go on, and the horizon with it.
+    pub(crate) fn reached(&mut self, stream_us: i64) {
+        self.stream_us = self.stream_us.max(stream_us);
+        self.leaving.follow(self.stream_ms(), self.horizons.keep_ms);
+    }
+
+    fn stream_ms(&self) -> i64 {
+        self.stream_us.div_euclid(1000)
+    }
+
     /// Applies the events of one upstream message, in order. `outcomes` gets one entry an event.
     ///
     /// # Errors
@@ -115,7 +139,7 @@ impl Applier {
             self.commit = None;
         }
         for event in events {
-            self.stream_us = self.stream_us.max(event.time_us);
+            self.reached(event.time_us);
             let outcome = match &event.body {
                 Body::Record(op) => self.record(txn, event, op).await?,
                 Body::Account(status) => self.account(txn, event, *status).await?,
@@ -124,6 +148,7 @@ impl Applier {
             };
             outcomes.push(outcome);
         }
+        self.leaving.events += events.len();
         Ok(())
     }
 
@@ -134,7 +159,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Ends a group: resyncs whose grace is over are swept, tombstones past their time forgotten (some at a time).
+    /// Ends a group: resyncs whose grace is over are swept, tombstones past their time forgotten and items that have
+    /// left removed (some at a time).
     ///
     /// # Errors
     /// As [`Applier::frame`].
@@ -142,11 +168,14 @@ impl Applier {
         if self.stream_us == i64::MIN {
             return Ok(());
         }
-        let stream_ms = self.stream_us.div_euclid(1000);
+        let stream_ms = self.stream_ms();
         self.end_quiet_syncs(txn, stream_ms).await?;
         for key in txn.tombstones_before(stream_ms - self.horizons.tombstones_ms, PAGE).await? {
             txn.remove_record(&key).await?;
+            if key.collection == Collection::Post && !self.leaving.is_idle() {
+                self.forget_wiped(txn, &key).await?;
+            }
         }
-        Ok(())
+        self.let_go(txn).await
     }
 }

@@ -80,7 +80,11 @@ impl Applier {
     ) -> Result<()> {
         let mut wiped = stored.as_ref().map_or(Tid::ZERO, |row| row.wiped);
         if let Some(row) = &stored {
+            let has_left = self.has_left(txn, &row.body).await?;
             self.undo(txn, key, &row.body).await?;
+            if has_left && key.collection == Collection::Post {
+                self.forget_wiped(txn, key).await?;
+            }
         }
         if key.collection == Collection::Post {
             self.wipe_reposts(txn, key, rev, self.by_arrival(at_ms)).await?;
@@ -102,13 +106,16 @@ impl Applier {
     ) -> Result<Outcome> {
         let mut wiped = Tid::ZERO;
         if let Some(row) = stored {
-            if is_content(txn, &row.body, cid, record).await? {
+            let has_left = self.has_left(txn, &row.body).await?;
+            if !has_left && is_content(txn, &row.body, cid, record).await? {
                 txn.put_record(key, RecordRow { rev, ..row }).await?;
                 return Ok(Outcome::Unchanged);
             }
             wiped = row.wiped;
             self.undo(txn, key, &row.body).await?;
-            if matches!(row.body, RecordBody::Post { .. }) {
+            if has_left && key.collection == Collection::Post {
+                self.forget_wiped(txn, key).await?;
+            } else if matches!(row.body, RecordBody::Post { .. }) {
                 let by_arrival = self.by_arrival(event.time_us.div_euclid(1000));
                 self.wipe_reposts(txn, key, rev, by_arrival).await?;
                 wiped = wiped.max(rev);
@@ -159,7 +166,7 @@ impl Applier {
     /// Whether what is applied before an event of this time in milliseconds happened before it: where order is
     /// upstream's own, and the event is no replay from before the time that tombstones are kept.
     fn by_arrival(&self, at_ms: i64) -> bool {
-        let stream_ms = self.stream_us.div_euclid(1000);
+        let stream_ms = self.stream_ms();
         self.across == AcrossAccounts::Upstream && at_ms >= stream_ms - self.horizons.tombstones_ms
     }
 
@@ -178,9 +185,11 @@ impl Applier {
             for repost in &page {
                 let Some(row) = txn.record(repost).await? else { continue };
                 let older = by_arrival || row.rev <= rev;
-                if let RecordBody::Repost { item: Some(item), cid, subject } = row.body
-                    && older
-                {
+                // what has left is as good as gone
+                if !older || self.has_left(txn, &row.body).await? {
+                    continue;
+                }
+                if let RecordBody::Repost { item: Some(item), cid, subject } = row.body {
                     txn.remove_item(item).await?;
                     let body = RecordBody::Repost { item: None, cid, subject };
                     txn.put_record(repost, RecordRow { body, ..row }).await?;

@@ -86,6 +86,9 @@ impl Applier {
                 if row.rev >= mark.rev || matches!(row.body, RecordBody::Tombstone { .. }) {
                     continue;
                 }
+                if self.has_left(txn, &row.body).await? {
+                    continue;
+                }
                 self.undo(txn, &key, &row.body).await?;
                 let mut wiped = row.wiped;
                 if key.collection == Collection::Post {

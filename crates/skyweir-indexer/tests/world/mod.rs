@@ -83,6 +83,7 @@ pub(crate) fn at_rev(mut event: Event, second: i64) -> Event {
 pub(crate) struct World {
     pub(crate) store: MemoryStore,
     applier: Applier,
+    across: AcrossAccounts,
     seen: TaskId,
 }
 
@@ -92,7 +93,21 @@ impl World {
         let view = store.view().await.unwrap();
         let seen = view.next_task().await.unwrap();
         let applier = Applier::load(view.as_ref(), across, Horizons::default()).await.unwrap();
-        Self { store, applier, seen }
+        Self { store, applier, across, seen }
+    }
+
+    /// A world whose items leave when they are older than this, milliseconds.
+    pub(crate) async fn keeping(across: AcrossAccounts, keep_ms: i64) -> Self {
+        let mut world = Self::new(across).await;
+        world.keep(Some(keep_ms)).await;
+        world
+    }
+
+    /// What a restart with another setting does.
+    pub(crate) async fn keep(&mut self, keep_ms: Option<i64>) {
+        let view = self.store.view().await.unwrap();
+        let horizons = Horizons { keep_ms, ..Horizons::default() };
+        self.applier = Applier::load(view.as_ref(), self.across, horizons).await.unwrap();
     }
 
     /// Applies each event as a message and a group of its own.
@@ -165,6 +180,25 @@ impl World {
             RecordRef { actor: self.actor(who).await, collection, rkey: RecordKey::parse(rkey).unwrap() };
         let row = self.store.view().await.unwrap().records(&[key]).await.unwrap().remove(0)?;
         Some(!matches!(row.body, RecordBody::Tombstone { .. }))
+    }
+
+    pub(crate) async fn body(&self, who: &str, collection: Collection, rkey: &str) -> Option<RecordBody> {
+        let key =
+            RecordRef { actor: self.actor(who).await, collection, rkey: RecordKey::parse(rkey).unwrap() };
+        self.store.view().await.unwrap().records(&[key]).await.unwrap().remove(0).map(|row| row.body)
+    }
+
+    /// How many records and tombstones there are of an account.
+    pub(crate) async fn stored(&self, who: &str) -> usize {
+        let actor = self.actor(who).await;
+        self.store.begin().await.unwrap().records_of(actor, None, 10_000).await.unwrap().len()
+    }
+
+    /// How many reposts are noted for a post.
+    pub(crate) async fn links(&self, who: &str, rkey: &str) -> usize {
+        let (actor, rkey) = (self.actor(who).await, RecordKey::parse(rkey).unwrap());
+        let post = RecordRef { actor, collection: Collection::Post, rkey };
+        self.store.begin().await.unwrap().reposts_of(&post, None, 10_000).await.unwrap().len()
     }
 
     pub(crate) async fn account(&self, who: &str) -> AccountRow {

@@ -7,6 +7,7 @@ mod cache;
 mod edges;
 mod feeds;
 mod generations;
+mod horizon;
 mod kit;
 mod limits;
 mod log;
@@ -58,6 +59,9 @@ macro_rules! conformance_cases {
             records::reposts_of_a_post_come_in_pages, records::account_rows_and_sync_marks,
             feeds::a_feed_is_in_order, feeds::a_feed_comes_in_pages, feeds::items_come_and_go,
             feeds::a_new_version_may_take_the_old_ones_place, feeds::the_newest_is_known,
+            horizon::what_is_before_the_horizon_has_left,
+            horizon::transactions_find_what_has_left_in_the_order_of_its_coming,
+            horizon::references_before_a_time_are_dropped,
             edges::an_edge_lives_as_long_as_one_record, edges::both_edge_sets_page_by_rising_number,
             edges::an_account_may_follow_itself, edges::high_follows_are_those_above_the_limit,
             edges::the_record_of_an_edge_is_the_oldest_that_lives,

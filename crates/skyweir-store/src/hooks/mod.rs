@@ -43,6 +43,8 @@ pub enum Operation<'a> {
         /// Whose items.
         author: ActorId,
     },
+    /// References before a `sortAt` are dropped.
+    DropBefore(i64),
     /// A timeline is read.
     Read(ActorId),
     /// A timeline begins a generation.
@@ -69,6 +71,7 @@ pub enum Ask {
     Dids,
     ActorCount,
     Accounts,
+    Horizon,
     Items,
     Records,
     Feeds,

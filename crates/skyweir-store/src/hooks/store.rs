@@ -86,6 +86,10 @@ impl View for HookedView {
         self.ask(Ask::Accounts, self.inner.accounts(actors)).await
     }
 
+    async fn horizon(&self) -> Result<i64> {
+        self.ask(Ask::Horizon, self.inner.horizon()).await
+    }
+
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
         self.ask(Ask::Items, self.inner.items(ids)).await
     }
@@ -197,6 +201,18 @@ impl Txn for HookedTxn {
 
     async fn remove_item(&mut self, id: ItemId) -> Result<()> {
         self.inner.remove_item(id).await
+    }
+
+    async fn item(&mut self, id: ItemId) -> Result<Option<Item>> {
+        self.inner.item(id).await
+    }
+
+    async fn items_from(&mut self, from: ItemId, n: usize) -> Result<Vec<Item>> {
+        self.inner.items_from(from, n).await
+    }
+
+    async fn raise_horizon(&mut self, sort_at: i64) -> Result<()> {
+        self.inner.raise_horizon(sort_at).await
     }
 
     async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()> {

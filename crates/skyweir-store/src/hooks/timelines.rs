@@ -68,6 +68,10 @@ impl Timelines for HookedTimelines {
         self.around(Operation::Purge { viewer, author }, self.inner.purge(viewer, author, items)).await
     }
 
+    async fn drop_before(&self, sort_at: i64) -> Result<u64> {
+        self.around(Operation::DropBefore(sort_at), self.inner.drop_before(sort_at)).await
+    }
+
     async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
         self.around(Operation::Read(viewer), self.inner.read(viewer, from_ms, n)).await
     }

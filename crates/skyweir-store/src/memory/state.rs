@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) records: Nested<(Collection, RecordKey), RecordRow>,
     pub(super) tombstones: Arc<BTreeSet<(i64, RecordRef)>>,
     pub(super) items: Arc<BTreeMap<ItemId, Arc<Item>>>,
+    /// Items before this `sortAt` don't show.
+    pub(super) horizon: i64,
     /// Newest first.
     pub(super) feeds: Nested<Reverse<Position>, ItemId>,
     pub(super) reposts: Arc<BTreeMap<RecordRef, BTreeSet<RecordRef>>>,
@@ -67,6 +69,7 @@ impl Default for State {
             records: Nested::default(),
             tombstones: Arc::default(),
             items: Arc::default(),
+            horizon: i64::MIN,
             feeds: Nested::default(),
             reposts: Arc::default(),
             follows: Nested::default(),

@@ -166,6 +166,18 @@ impl Timelines for MemoryTimelines {
         Ok((before - ring.entries.len()) as u64)
     }
 
+    async fn drop_before(&self, sort_at: i64) -> Result<u64> {
+        let mut left = 0;
+        for ring in self.rings().enrolled.values_mut() {
+            let before = ring.entries.len();
+            if ring.entries.first().is_some_and(|(oldest, _)| *oldest < sort_at) {
+                ring.raise_floor(sort_at - 1);
+            }
+            left += (before - ring.entries.len()) as u64;
+        }
+        Ok(left)
+    }
+
     async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
         let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
         let rings = self.rings();

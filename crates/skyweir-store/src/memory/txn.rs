@@ -134,6 +134,19 @@ impl Txn for MemoryTxn {
         Ok(())
     }
 
+    async fn item(&mut self, id: ItemId) -> Result<Option<Item>> {
+        Ok(self.state.items.get(&id).map(|item| Item::clone(item)))
+    }
+
+    async fn items_from(&mut self, from: ItemId, n: usize) -> Result<Vec<Item>> {
+        Ok(self.state.items.range(from..).take(n).map(|(_, item)| Item::clone(item)).collect())
+    }
+
+    async fn raise_horizon(&mut self, sort_at: i64) -> Result<()> {
+        self.state.horizon = self.state.horizon.max(sort_at);
+        Ok(())
+    }
+
     async fn link_repost(&mut self, post: &RecordRef, repost: &RecordRef) -> Result<()> {
         let notes = Arc::make_mut(&mut self.state.reposts).entry(post.clone()).or_default();
         notes.insert(repost.clone());

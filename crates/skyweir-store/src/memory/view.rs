@@ -30,8 +30,13 @@ impl View for MemoryView {
         Ok(actors.iter().map(|actor| self.0.head(*actor).info()).collect())
     }
 
+    async fn horizon(&self) -> Result<i64> {
+        Ok(self.0.horizon)
+    }
+
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
-        Ok(ids.iter().map(|id| self.0.items.get(id).map(|item| Item::clone(item))).collect())
+        let shown = |id: &ItemId| self.0.items.get(id).filter(|item| item.sort_at >= self.0.horizon);
+        Ok(ids.iter().map(|id| shown(id).map(|item| Item::clone(item))).collect())
     }
 
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
@@ -41,8 +46,9 @@ impl View for MemoryView {
     async fn feeds(&self, asks: &[FeedAsk], n: usize) -> Result<Vec<Vec<FeedEntry>>> {
         let feed = |ask: &FeedAsk| {
             let after = Reverse(ask.after);
-            let entries = self.0.feeds.after(ask.author, Some(&after)).take(n);
-            entries.map(|(place, item)| FeedEntry { position: place.0, item: *item }).collect()
+            let entries = self.0.feeds.after(ask.author, Some(&after));
+            let shown = entries.take_while(|(place, _)| place.0.sort_at >= self.0.horizon);
+            shown.take(n).map(|(place, item)| FeedEntry { position: place.0, item: *item }).collect()
         };
         Ok(asks.iter().map(feed).collect())
     }

@@ -23,6 +23,8 @@ pub struct ModelHorizons {
     pub tombstones_ms: i64,
     /// A resync whose account stays quiet ends after this, milliseconds.
     pub sync_grace_ms: i64,
+    /// Items older than this leave, milliseconds; `None`: they stay.
+    pub keep_ms: Option<i64>,
 }
 
 /// All records of the network as one service has seen them, and the timelines that follow from them.
@@ -32,6 +34,8 @@ pub struct Model {
     horizons: ModelHorizons,
     /// Greatest event time seen, microseconds.
     stream_us: Option<i64>,
+    /// Items before this have left, and their records are as unknown; it never falls.
+    horizon: Option<i64>,
     accounts: BTreeMap<Did, Account>,
     records: BTreeMap<Key, Row>,
     /// The commit under way: of a Jetstream, each of its operations is a message of its own.
@@ -105,6 +109,7 @@ impl Model {
             across,
             horizons,
             stream_us: None,
+            horizon: None,
             accounts: BTreeMap::new(),
             records: BTreeMap::new(),
             commit: None,
@@ -119,6 +124,9 @@ impl Model {
         }
         for event in events {
             self.stream_us = self.stream_us.max(Some(event.time_us));
+            let now_ms = self.stream_us.map(|us| us.div_euclid(1000));
+            let horizon = now_ms.zip(self.horizons.keep_ms).map(|(now, keep)| now.saturating_sub(keep));
+            self.horizon = self.horizon.max(horizon);
             match &event.body {
                 Body::Record(op) => self.operation(&event.did, event.time_us, op),
                 Body::Account(status) => self.account_event(&event.did, event.time_us, *status),
@@ -150,7 +158,13 @@ impl Model {
             self.sweep(&did, rev, since);
         }
         let lasts = self.horizons.tombstones_ms;
-        self.records.retain(|_, row| !matches!(row.state, State::Deleted(at) if over(at, lasts)));
+        let is_over = |row: &Row| matches!(row.state, State::Deleted(at) if over(at, lasts));
+        let forgotten: Vec<Key> =
+            self.records.iter().filter(|(_, row)| is_over(row)).map(|(key, _)| key.clone()).collect();
+        for key in forgotten {
+            self.records.remove(&key);
+            self.forget_reposts(&key);
+        }
     }
 
     /// Rule 9. Events older than the last one, and a deletion told twice, change nothing.
@@ -202,6 +216,7 @@ impl Model {
             .records
             .iter()
             .filter(|(key, row)| key.did == *did && row.rev < rev && matches!(row.state, State::Living(_)))
+            .filter(|(_, row)| !self.has_left(row))
             .map(|(key, _)| key.clone())
             .collect();
         for key in swept {

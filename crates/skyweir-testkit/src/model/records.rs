@@ -59,6 +59,9 @@ impl Model {
     }
 
     fn delete(&mut self, key: Key, rev: Tid, time_us: i64) {
+        if self.records.get(&key).is_some_and(|row| self.has_left(row)) {
+            self.forget_reposts(&key);
+        }
         self.end_version(&key, rev, self.by_arrival(time_us));
         let ended = self.records.get(&key).and_then(|row| row.ended);
         let ended = if key.collection == Collection::Post { ended.max(Some(rev)) } else { ended };
@@ -66,7 +69,12 @@ impl Model {
     }
 
     fn put(&mut self, key: Key, rev: Tid, time_us: i64, cid: Cid, record: &Record) {
-        if let Some(Row { rev: known, state: State::Living(version), .. }) = self.records.get_mut(&key) {
+        let has_left = self.records.get(&key).is_some_and(|row| self.has_left(row));
+        if has_left {
+            // it is as if it were gone: this is a new record, not a new version
+            self.forget_reposts(&key);
+        } else if let Some(Row { rev: known, state: State::Living(version), .. }) = self.records.get_mut(&key)
+        {
             if version.says(cid, record) {
                 *known = rev;
                 return;
@@ -106,12 +114,13 @@ impl Model {
         if key.collection != Collection::Post {
             return;
         }
-        let post = key.uri();
+        let (post, horizon) = (key.uri(), self.horizon);
         for row in self.records.values_mut() {
             let older = by_arrival || row.rev <= rev;
             if let State::Living(version) = &mut row.state
                 && matches!(&version.record, Record::Repost { uri, .. } if *uri == post)
                 && older
+                && horizon.is_none_or(|horizon| version.sort_at >= horizon)
             {
                 version.is_item = false;
             }
@@ -119,5 +128,34 @@ impl Model {
         if let Some(row) = self.records.get_mut(key) {
             row.ended = row.ended.max(Some(rev));
         }
+    }
+
+    /// Whether a record's item is older than is kept; a repost without an item goes with its post.
+    pub(super) fn has_left(&self, row: &Row) -> bool {
+        let (Some(horizon), State::Living(version)) = (self.horizon, &row.state) else { return false };
+        match &version.record {
+            Record::Follow { .. } => false,
+            Record::Repost { uri, .. } if !version.is_item => {
+                let post = Key::post(uri).and_then(|post| self.records.get(&post));
+                post.is_none_or(|post| self.has_left(post))
+            }
+            _ => version.sort_at < horizon,
+        }
+    }
+
+    /// A post is forgotten, and with it those of its reposts whose items went with it, unless they may be replayed.
+    pub(super) fn forget_reposts(&mut self, key: &Key) {
+        let Some(stream_us) = self.stream_us.filter(|_| self.horizon.is_some()) else { return };
+        let lasts = self.horizons.tombstones_ms;
+        let post = key.uri();
+        self.records.retain(|_, row| {
+            let State::Living(Version { record: Record::Repost { uri, .. }, is_item: false, .. }) =
+                &row.state
+            else {
+                return true;
+            };
+            let made_ms = (row.rev.micros() / 1000) as i64;
+            *uri != post || stream_us.div_euclid(1000) < made_ms.saturating_add(lasts)
+        });
     }
 }

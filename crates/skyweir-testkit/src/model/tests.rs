@@ -29,7 +29,7 @@ struct Net {
 
 impl Net {
     fn new(across: AcrossAccounts) -> Self {
-        let horizons = ModelHorizons { tombstones_ms: 48 * HOUR, sync_grace_ms: HOUR };
+        let horizons = ModelHorizons { tombstones_ms: 48 * HOUR, sync_grace_ms: HOUR, keep_ms: None };
         Self { model: Model::new(across, horizons), ms: 1_000 }
     }
 

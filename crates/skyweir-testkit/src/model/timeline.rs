@@ -67,6 +67,7 @@ impl Model {
         for (key, row) in &self.records {
             let State::Living(version) = &row.state else { continue };
             if !version.is_item
+                || self.has_left(row)
                 || !authors.contains(&key.did)
                 || self.status(&key.did) != AccountStatus::Active
             {
@@ -120,7 +121,9 @@ impl Model {
 
     /// CID and flags of a living post.
     fn post(&self, uri: &str) -> Option<(Cid, bool, bool)> {
-        match &self.records.get(&Key::post(uri)?)?.state {
+        let row = self.records.get(&Key::post(uri)?)?;
+        match &row.state {
+            _ if self.has_left(row) => None,
             State::Living(Version { cid, record: Record::Post { is_reply, is_quote, .. }, .. }) => {
                 Some((*cid, *is_reply, *is_quote))
             }

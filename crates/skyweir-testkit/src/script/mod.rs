@@ -225,11 +225,18 @@ fn settings(rng: &mut SmallRng, seed: u64) -> Settings {
     let cap = rng.random_range(1..=20);
     let scan_limit = if rng.random_bool(0.3) { rng.random_range(1..40) } else { 5_000 };
     let shards = rng.random_range(1..5);
+    let memory_timelines = short.random_bool(0.5).then(|| short.random_range(0..3));
+    let slow_shard = short.random_bool(0.3).then(|| short.random_range(0..shards));
+    let keep_hours = short.random_bool(0.4).then(|| *[1, 20, 49, 120].choose(&mut short).expect("not empty"));
     Settings {
-        memory_timelines: short.random_bool(0.5).then(|| short.random_range(0..3)),
-        slow_shard: short.random_bool(0.3).then(|| short.random_range(0..shards)),
+        memory_timelines,
+        slow_shard,
         across,
-        horizons: ModelHorizons { tombstones_ms: 48 * 3_600_000, sync_grace_ms: 600_000 },
+        horizons: ModelHorizons {
+            tombstones_ms: 48 * 3_600_000,
+            sync_grace_ms: 600_000,
+            keep_ms: keep_hours.map(|hours: i64| hours * 3_600_000),
+        },
         reasonable_limit,
         cap,
         scan_limit,
@@ -265,7 +272,8 @@ mod tests {
         for seed in 0..300 {
             let mut rng = SmallRng::seed_from_u64(seed);
             let mut network = Network::new(&mut rng, AcrossAccounts::Upstream);
-            let horizons = ModelHorizons { tombstones_ms: i64::MAX / 2, sync_grace_ms: i64::MAX / 2 };
+            let horizons =
+                ModelHorizons { tombstones_ms: i64::MAX / 2, sync_grace_ms: i64::MAX / 2, keep_ms: None };
             let mut straight = Model::new(AcrossAccounts::Upstream, horizons);
             let mut slipping = Model::new(AcrossAccounts::Slips, horizons);
             let mut held: Vec<Vec<Event>> = Vec::new();

@@ -135,6 +135,12 @@ impl World {
         item
     }
 
+    pub(crate) async fn raise_horizon(&self, sort_at: i64) {
+        let mut txn = self.store.begin().await.unwrap();
+        txn.raise_horizon(sort_at).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
     /// The `sortAt`s that a timeline's cache holds, newest first, and its floor; `None` if it doesn't answer.
     pub(crate) async fn cached(&self, viewer: u32) -> Option<(Vec<i64>, i64)> {
         let cached = self.timelines.read(ActorId(viewer), i64::MAX, 10_000).await.unwrap();

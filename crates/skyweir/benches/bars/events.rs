@@ -62,8 +62,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) async fn new(store: EmbeddedStore) -> Result<Self> {
+        Self::with(store, Horizons::default()).await
+    }
+
+    pub(crate) async fn with(store: EmbeddedStore, horizons: Horizons) -> Result<Self> {
         let view = store.view().await?;
-        let applier = Applier::load(&*view, AcrossAccounts::Slips, Horizons::default()).await?;
+        let applier = Applier::load(&*view, AcrossAccounts::Slips, horizons).await?;
         Ok(Self { store, applier, position: 0 })
     }
 

@@ -29,6 +29,7 @@ mod rng;
 mod served;
 mod slow_shard;
 mod soak;
+mod space;
 mod stages;
 mod sustained;
 mod tenth;
@@ -82,6 +83,7 @@ const BENCHES: &[(&str, Bench)] = &[
         Study(|report, options, dir| stages::run(report, dir, options.scale, options.under_callgrind)),
     ),
     ("lossy", Study(|report, options, dir| lossy::run(report, dir, options.scale))),
+    ("space", Study(|report, options, dir| space::run(report, dir, options.scale))),
     ("soak", Study(soak::run)),
 ];
 

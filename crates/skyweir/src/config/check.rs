@@ -7,6 +7,7 @@ use skyweir_types::Clock;
 use tracing_subscriber::EnvFilter;
 
 use super::Config;
+use crate::cli::Age;
 
 /// No pause, limit or queue of ours makes sense beyond this; it keeps sums and conversions from overflowing.
 const MOST: u64 = 1 << 40;
@@ -58,6 +59,12 @@ fn service(config: &Config, faults: &mut Faults) {
     faults.range("timeline.reasonable_limit", config.timeline.reasonable_limit.into(), 1..=MOST);
     faults.range("timeline.cap", config.timeline.cap as u64, 1..=65_536);
     faults.range("timeline.memory_mb", config.timeline.memory_mb, 1..=1 << 24);
+    if let Age::Hours(hours) = config.items.keep
+        && !(24..=876_000).contains(&hours)
+    {
+        let what = format!("is {hours} hours: expected \"1d\" to \"36500d\", or \"all\"");
+        faults.push("items.keep", what);
+    }
     if config.data_dir.as_os_str().is_empty() {
         faults.push("data_dir", "is empty: expected the path of a directory".into());
     }

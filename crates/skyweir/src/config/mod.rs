@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) runtime: Runtime,
     /// What a timeline is.
     pub(crate) timeline: Timeline,
+    /// Posts and reposts.
+    pub(crate) items: Items,
     /// The record store.
     pub(crate) store: skyweir_embedded::Config,
     /// The timelines in memory.
@@ -73,6 +75,7 @@ pub(crate) struct Backfill {
     pub(crate) at_start: bool,
     /// How old posts and reposts of a backfill may be: a number of days or hours, as in `"7d"` (the default) or
     /// `"36h"`, or `"all"`.
+    #[serde(deserialize_with = "values::age")]
     pub(crate) items_since: Age,
 }
 
@@ -104,6 +107,23 @@ pub(crate) struct Timeline {
     pub(crate) draw_key: DrawKey,
 }
 
+/// Posts and reposts: `[items]` in `skyweir.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Items {
+    /// How old posts and reposts may get before they leave the store and all timelines, which end there: a number of
+    /// days or hours, as in `"365d"`, from a day to a hundred years, or `"all"` (the default): none leaves. It is
+    /// counted from their place in timelines, by the stream's clock. What has left stays away when more is kept later.
+    #[serde(deserialize_with = "values::age")]
+    pub(crate) keep: Age,
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self { keep: Age::All }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -118,6 +138,7 @@ impl Default for Config {
             backfill: Backfill::default(),
             runtime: Runtime::default(),
             timeline: Timeline::default(),
+            items: Items::default(),
             store: skyweir_embedded::Config::default(),
             rings: skyweir_embedded::RingsConfig::default(),
             indexer: skyweir_indexer::Config::default(),
@@ -204,6 +225,10 @@ impl Config {
         let Timeline { reasonable_limit, cap, memory_mb, draw_key } = self.timeline;
         self.store.data_dir.clone_from(&self.data_dir);
         (self.rings.cap, self.rings.memory_bytes) = (cap, memory_mb << 20);
+        self.indexer.keep_hours = match self.items.keep {
+            Age::All => None,
+            Age::Hours(hours) => Some(hours),
+        };
         self.graph.reasonable_limit = reasonable_limit;
         (self.writer.reasonable_limit, self.writer.cap, self.writer.draw) = (reasonable_limit, cap, draw_key);
         (self.api.reasonable_limit, self.api.cap) = (reasonable_limit, cap);

@@ -95,6 +95,30 @@ fn values_out_of_range_are_named_all_at_once() {
 }
 
 #[test]
+fn items_are_kept_for_an_age_or_for_ever() {
+    for (text, hours) in
+        [("", None), ("[items]\nkeep = \"all\"", None), ("[items]\nkeep = \"30d\"", Some(720))]
+    {
+        let (mut config, _) = parse("x", text).unwrap();
+        config.share();
+        assert_eq!(config.indexer.keep_hours, hours);
+    }
+    assert_eq!(
+        fault("[items]\nkeep = \"5h\""),
+        "cannot use skyweir.toml, line 2: items.keep is 5 hours: expected \"1d\" to \"36500d\", or \"all\""
+    );
+    for text in ["[items]\nkeep = \"a year\"", "[items]\nkeep = 365"] {
+        let said = fault(text);
+        assert!(said.contains("line 2: items.keep: invalid"), "{said}");
+        assert!(
+            said.contains("expected an age in quotes, for example \"365d\", \"36h\" or \"all\""),
+            "{said}"
+        );
+    }
+    assert!(fault("[indexer]\nkeep_hours = 9").contains("line 2: unknown key"));
+}
+
+#[test]
 fn the_defaults_work() {
     assert_eq!(fault(""), "none");
 }

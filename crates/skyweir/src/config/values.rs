@@ -7,6 +7,8 @@ use serde::de::{Error, Visitor};
 use skyweir_indexer::CursorChoice;
 use skyweir_types::DrawKey;
 
+use crate::cli::Age;
+
 /// `"live"`, `"auto"`, or a number, quoted or not.
 pub(super) fn cursor<'de, D: Deserializer<'de>>(from: D) -> Result<CursorChoice, D::Error> {
     struct Cursor;
@@ -31,6 +33,23 @@ pub(super) fn cursor<'de, D: Deserializer<'de>>(from: D) -> Result<CursorChoice,
         }
     }
     from.deserialize_any(Cursor)
+}
+
+/// `"365d"`, `"36h"` or `"all"`.
+pub(super) fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Age, D::Error> {
+    struct Words;
+    impl Visitor<'_> for Words {
+        type Value = Age;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an age in quotes, for example \"365d\", \"36h\" or \"all\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Age, E> {
+            text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        }
+    }
+    from.deserialize_any(Words)
 }
 
 /// 32 hexadecimal digits.

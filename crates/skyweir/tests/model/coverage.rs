@@ -18,6 +18,8 @@ pub(crate) struct Coverage {
     /// Pages that lacked what a task on its way was still to bring.
     early: AtomicU64,
     restarts: AtomicU64,
+    /// Items that had left and were removed.
+    swept: AtomicU64,
     /// Timelines that hibernated.
     left: AtomicU64,
     /// Items whose accounting was checked.
@@ -46,6 +48,10 @@ impl Coverage {
         add(&self.restarts, 1);
     }
 
+    pub(crate) fn swept(&self, items: u64) {
+        add(&self.swept, items);
+    }
+
     pub(crate) fn left(&self, timelines: u64) {
         add(&self.left, timelines);
     }
@@ -63,8 +69,8 @@ impl Coverage {
 
     /// Whether everything was met at least this often.
     pub(crate) fn reaches(&self, n: u64) -> bool {
-        let Self { cached, merged, mixed, sampled, early, restarts, left, evicted, slowed, .. } = self;
-        let all = [cached, merged, mixed, sampled, early, restarts, left, evicted, slowed];
+        let Self { cached, merged, mixed, sampled, early, restarts, swept, left, evicted, slowed, .. } = self;
+        let all = [cached, merged, mixed, sampled, early, restarts, swept, left, evicted, slowed];
         all.iter().all(|count| count.load(Ordering::Relaxed) >= n)
     }
 }

@@ -68,7 +68,8 @@ impl Run<'_> {
     async fn step(&mut self, op: &Op) -> Verdict {
         match op {
             Op::Commit(messages) => {
-                self.service().commit(messages).await.map_err(words)?;
+                let swept = self.service().commit(messages).await.map_err(words)?;
+                self.coverage.swept(swept);
                 messages.iter().for_each(|message| self.model.message(message));
                 self.model.end_group();
                 self.walks.values_mut().for_each(Walk::forget);

@@ -29,6 +29,7 @@ impl Service {
         let horizons = Horizons {
             tombstones_ms: settings.horizons.tombstones_ms,
             sync_grace_ms: settings.horizons.sync_grace_ms,
+            keep_ms: settings.horizons.keep_ms,
             ..Horizons::default()
         };
         let applier = Applier::load(view.as_ref(), settings.across, horizons).await?;
@@ -45,8 +46,8 @@ impl Service {
         Ok(Self { store, applier, reader, worker, messages })
     }
 
-    /// Applies messages as one group, as the indexer does.
-    pub(crate) async fn commit(&mut self, messages: &[Vec<Event>]) -> Result<()> {
+    /// Applies messages as one group, as the indexer does. Returns how many items were removed that had left.
+    pub(crate) async fn commit(&mut self, messages: &[Vec<Event>]) -> Result<u64> {
         let mut txn = self.store.begin().await?;
         let mut outcomes = Vec::new();
         for message in messages {
@@ -56,7 +57,8 @@ impl Service {
         self.messages += messages.len() as u64;
         let time_us = self.applier.stream_us();
         txn.set_cursor(SavedCursor { source: "script".into(), position: self.messages, time_us }).await?;
-        txn.commit().await
+        txn.commit().await?;
+        Ok(self.applier.left().map_or(0, |(_, swept)| swept.items))
     }
 
     pub(crate) async fn page(&self, query: Query<'_>) -> std::result::Result<Page, skyweir_api::Error> {

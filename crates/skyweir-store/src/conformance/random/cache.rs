@@ -17,6 +17,7 @@ pub(super) enum CacheStep {
     Apply(Vec<Reference>, Vec<ActorId>),
     Fill(ActorId, Vec<Reference>, i64),
     Purge(ActorId, ActorId, Vec<ItemId>),
+    DropBefore(i64),
     Read(ActorId, i64, usize),
     Touch(ActorId, i64),
     Begin(ActorId, f32, i64),
@@ -64,6 +65,7 @@ impl CacheStep {
                 Self::Purge(viewer, author, items.iter().map(|one| one.item).collect())
             }
             19..25 => Self::Read(viewer, random.below(60) as i64 - 12, random.below(8) as usize),
+            25 if random.one_in(2) => Self::DropBefore(random.below(50) as i64 - 9),
             25 | 26 => Self::Touch(viewer, now_us / 1_000),
             27..31 => Self::Begin(viewer, [1.0, 0.5, 0.2][random.below(3) as usize], now_us),
             31..35 => {
@@ -89,6 +91,7 @@ impl CacheStep {
             Self::Purge(viewer, author, items) => {
                 timelines.purge(*viewer, *author, items).await.unwrap().to_string()
             }
+            Self::DropBefore(sort_at) => format!("{:?}", timelines.drop_before(*sort_at).await),
             Self::Read(viewer, from_ms, n) => read(timelines, *viewer, *from_ms, *n).await,
             Self::Touch(viewer, now_ms) => format!("{:?}", timelines.touch(*viewer, *now_ms)),
             Self::Begin(viewer, rate, now_us) => {

@@ -25,6 +25,9 @@ pub(super) enum Write {
         sort_at: i64,
     },
     RemoveItem(ItemId),
+    Horizon(i64),
+    /// Reads the items from this one on, and it alone.
+    Items(ItemId),
     Link(RecordRef, RecordRef, bool),
     Follow(ActorId, ActorId, u64),
     Unfollow(ActorId, ActorId, u64),
@@ -79,7 +82,11 @@ impl Write {
                 let (author, n) = (random.actor(), random.below(40));
                 Self::Item { author, n, sort_at: random.below(7) as i64 - 3 }
             }
-            9 => Self::RemoveItem(ItemId(random.below(60))),
+            9 => match random.below(8) {
+                0 => Self::Horizon(random.below(6) as i64 - 4),
+                1 | 2 => Self::Items(ItemId(random.below(60))),
+                _ => Self::RemoveItem(ItemId(random.below(60))),
+            },
             10 | 11 => {
                 let (post, repost) = (key(random, Collection::Post), key(random, Collection::Repost));
                 Self::Link(post, repost, !random.one_in(3))
@@ -104,6 +111,8 @@ impl Write {
                 txn.add_item(new).await?.to_string()
             }
             Self::RemoveItem(item) => format!("{:?}", txn.remove_item(item).await?),
+            Self::Horizon(sort_at) => format!("{:?}", txn.raise_horizon(sort_at).await?),
+            Self::Items(id) => format!("{:?} {:?}", txn.item(id).await?, txn.items_from(id, 5).await?),
             Self::Link(post, repost, true) => format!("{:?}", txn.link_repost(&post, &repost).await?),
             Self::Link(post, repost, false) => format!("{:?}", txn.unlink_repost(&post, &repost).await?),
             Self::Follow(a, b, n) => txn.add_follow(a, b, &rkey(n)).await?.to_string(),
@@ -185,7 +194,7 @@ pub(super) async fn look(view: &dyn View, random: &mut Random) -> String {
     }
     let infos: Vec<_> = infos.iter().map(|info| (info.status, info.follows, info.followers)).collect();
     say("accounts", format!("{infos:?}"));
-    say("items", format!("{:?}", view.items(&ids).await));
+    say("items", format!("{:?} {:?}", view.horizon().await, view.items(&ids).await));
     say("records", format!("{:?}", view.records(&keys).await));
     say("feeds", format!("{:?}", view.feeds(&asks, n).await));
     say("edges", format!("{:?} {:?}", view.edges(&pairs).await, view.has_edges(&pairs).await));

@@ -1,0 +1,190 @@
+//! Items that have left: where the horizon stands, what goes and when, and what events on them do.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod world;
+
+use skyweir_indexer::Outcome;
+use skyweir_store::{RecordBody, Store as _};
+use skyweir_types::{AcrossAccounts, Collection, Event};
+
+use world::{DAY, World, at_rev, delete, follow, ms, post, post_of, repost, sync};
+
+/// Ten days are kept; tombstones for seven.
+const KEEP: i64 = 10 * DAY;
+
+async fn world() -> World {
+    World::keeping(AcrossAccounts::Upstream, KEEP * 1_000).await
+}
+
+/// Something that only moves the stream's clock.
+fn tick(second: i64) -> Event {
+    follow("clock", second, &format!("k{second}"), "nobody")
+}
+
+/// The contents' `sortAt` of somebody's items.
+async fn times(world: &World, who: &str) -> Vec<i64> {
+    world.items(who).await.iter().map(|item| item.sort_at).collect()
+}
+
+async fn horizon(world: &World) -> i64 {
+    world.store.view().await.unwrap().horizon().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_horizon_follows_the_streams_clock_and_never_falls() {
+    let mut world = world().await;
+    world.apply(&[post("ann", 5, "p", "one")]).await;
+    assert_eq!(horizon(&world).await, ms(5 - KEEP));
+    world.apply(&[tick(3 * DAY), tick(DAY)]).await;
+    assert_eq!(horizon(&world).await, ms(3 * DAY - KEEP));
+    // what is kept for longer from now on doesn't bring back what has left
+    world.keep(Some(30 * KEEP * 1_000)).await;
+    world.apply(&[tick(4 * DAY)]).await;
+    assert_eq!(horizon(&world).await, ms(3 * DAY - KEEP));
+    world.keep(None).await;
+    world.apply(&[tick(400 * DAY)]).await;
+    assert_eq!(horizon(&world).await, ms(3 * DAY - KEEP));
+    let mut world = World::new(AcrossAccounts::Upstream).await;
+    world.apply(&[tick(400 * DAY)]).await;
+    assert_eq!(horizon(&world).await, i64::MIN);
+}
+
+#[tokio::test]
+async fn what_is_older_leaves_with_record_and_link() {
+    let mut world = world().await;
+    world.apply(&[post("ann", 1, "p", "one"), repost("bob", 2, "r", "ann", "p"), tick(3)]).await;
+    world.apply(&[post("ann", KEEP, "q", "two"), tick(KEEP + 1)]).await;
+    assert_eq!(
+        (times(&world, "ann").await, times(&world, "bob").await),
+        (vec![ms(KEEP), ms(1)], vec![ms(2)])
+    );
+    world.apply(&[tick(KEEP + 2)]).await;
+    assert_eq!((times(&world, "ann").await, times(&world, "bob").await), (vec![ms(KEEP)], vec![ms(2)]));
+    assert!(world.body("ann", Collection::Post, "p").await.is_none());
+    world.apply(&[tick(KEEP + 3)]).await;
+    assert!(times(&world, "bob").await.is_empty());
+    assert!(world.body("bob", Collection::Repost, "r").await.is_none());
+    assert_eq!(world.links("ann", "p").await, 0);
+    // follows never leave
+    assert!(world.body("clock", Collection::Follow, "k3").await.is_some());
+}
+
+#[tokio::test]
+async fn the_record_stays_until_no_replay_can_come() {
+    let mut world = world().await;
+    let dated_back = |second, rkey| post_of("ann", second, rkey, "dated back", ms(-30 * DAY));
+    world.apply(&[dated_back(5, "p"), post("ann", 6, "q", "one"), dated_back(7, "q")]).await;
+    assert!(times(&world, "ann").await.is_empty());
+    // their revs guard: a former version can't come back
+    let again = [dated_back(5, "p"), post("ann", 6, "q", "one"), dated_back(7, "q")];
+    assert_eq!(world.apply(&again).await, [Outcome::Stale; 3]);
+    world.apply(&[tick(7 * DAY + 4)]).await;
+    assert!(world.body("ann", Collection::Post, "p").await.is_some());
+    world.apply(&[tick(7 * DAY + 5)]).await;
+    assert!(world.body("ann", Collection::Post, "p").await.is_none());
+}
+
+#[tokio::test]
+async fn a_rev_from_the_future_holds_nothing_up() {
+    let mut world = world().await;
+    world.apply(&[at_rev(post("ann", 1, "p", "one"), 900 * DAY), post("ann", 2, "q", "two")]).await;
+    world.apply(&[tick(KEEP + 3)]).await;
+    assert!(world.body("ann", Collection::Post, "p").await.is_none());
+    assert!(world.body("ann", Collection::Post, "q").await.is_none());
+}
+
+/// The same, whether it is removed already or waits behind one that can't go.
+#[tokio::test]
+async fn events_on_what_has_left_find_it_unknown() {
+    for removed in [true, false] {
+        let mut world = world().await;
+        if !removed {
+            // the first in the order of coming: nothing goes before it
+            world.apply(&[at_rev(post("dan", 0, "first", "first"), 6 * DAY)]).await;
+        }
+        world.apply(&[post("ann", 1, "edited", "a"), post("ann", 2, "same", "b")]).await;
+        world.apply(&[post_of("ann", 3, "ahead", "c", ms(90 * DAY)), post("ann", 4, "gone", "d")]).await;
+        world.apply(&[post("ann", 5, "wiped", "e"), repost("eve", 6, "w", "ann", "wiped")]).await;
+        world.apply(&[post("ann", 7, "wiped", "f")]).await;
+        assert!(matches!(
+            world.body("eve", Collection::Repost, "w").await,
+            Some(RecordBody::Repost { item: None, .. })
+        ));
+        let late = KEEP + 20;
+        world.apply(&[tick(late)]).await;
+        assert_eq!(world.body("ann", Collection::Post, "edited").await.is_none(), removed);
+        assert_eq!(world.body("eve", Collection::Repost, "w").await.is_none(), removed);
+        for (n, rkey) in [(1, "edited"), (2, "gone")] {
+            world.apply(&[repost("bob", late + n, rkey, "ann", rkey)]).await;
+        }
+        let events = [
+            // a new record, not a new version: the repost stays
+            post("ann", late + 3, "edited", "z"),
+            // the same content once more, by itself as old as before, or as new as the event
+            at_rev(post("ann", 2, "same", "b"), late + 4),
+            at_rev(post_of("ann", late + 5, "ahead", "c", ms(90 * DAY)), late + 5),
+            at_rev(repost("eve", late + 6, "w", "ann", "wiped"), late + 6),
+            // takes its reposts along
+            delete("ann", late + 7, Collection::Post, "gone"),
+        ];
+        let outcomes = world.apply(&events).await;
+        assert_eq!(outcomes, [Outcome::Applied; 5], "removed: {removed}");
+        assert_eq!(times(&world, "ann").await, [ms(late + 5), ms(late + 3)], "removed: {removed}");
+        assert_eq!(times(&world, "bob").await, [ms(late + 1)], "removed: {removed}");
+        assert_eq!(times(&world, "eve").await, [ms(late + 6)], "removed: {removed}");
+    }
+}
+
+#[tokio::test]
+async fn a_resync_sweeps_nothing_that_has_left() {
+    for removed in [true, false] {
+        let mut world = World::keeping(AcrossAccounts::Slips, KEEP * 1_000).await;
+        if !removed {
+            world.apply(&[at_rev(post("dan", 0, "first", "first"), 6 * DAY)]).await;
+        }
+        world.apply(&[post("ann", 1, "p", "one")]).await;
+        world.apply(&[tick(KEEP + 5), repost("bob", KEEP + 6, "r", "ann", "p")]).await;
+        assert_eq!(world.body("ann", Collection::Post, "p").await.is_none(), removed);
+        world.apply(&[sync("ann", KEEP + 7), post("ann", KEEP + 8, "q", "two")]).await;
+        assert_eq!(times(&world, "bob").await, [ms(KEEP + 6)], "removed: {removed}");
+        assert!(!matches!(
+            world.body("ann", Collection::Post, "p").await,
+            Some(RecordBody::Tombstone { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn reposts_that_went_with_their_post_are_forgotten_with_its_tombstone() {
+    let mut world = world().await;
+    world.apply(&[post("ann", 1, "p", "one"), repost("bob", 2, "r", "ann", "p")]).await;
+    world.apply(&[delete("ann", 3, Collection::Post, "p"), tick(7 * DAY + 3)]).await;
+    assert!(world.body("bob", Collection::Repost, "r").await.is_some());
+    world.apply(&[tick(7 * DAY + 4)]).await;
+    assert!(world.body("bob", Collection::Repost, "r").await.is_none());
+    assert_eq!(world.links("ann", "p").await, 0);
+}
+
+#[tokio::test]
+async fn little_goes_at_a_time_and_a_restart_goes_on() {
+    let mut world = World::new(AcrossAccounts::Upstream).await;
+    let many: Vec<Event> = (0..300).map(|n| post("ann", n, &format!("p{n}"), "x")).collect();
+    world.apply(&many).await;
+    world.keep(Some(KEEP * 1_000)).await;
+    world.apply(&[tick(2 * KEEP)]).await;
+    // at once nobody sees them
+    assert!(times(&world, "ann").await.is_empty());
+    let mut left = world.stored("ann").await;
+    let mut groups = 0;
+    assert!((270..300).contains(&left), "{left} are left");
+    while left > 0 {
+        if groups % 4 == 3 {
+            world.reload().await;
+        }
+        world.apply(&[tick(2 * KEEP + groups)]).await;
+        let now = world.stored("ann").await;
+        assert!((1..=30).contains(&(left - now)), "{left}, then {now}");
+        (left, groups) = (now, groups + 1);
+    }
+    assert!(groups > 8, "{groups} groups");
+}
