@@ -13,7 +13,8 @@ use crate::source::SourceConfig;
 pub struct Config {
     /// At most this many events are committed in one group.
     pub group_events: usize,
-    /// A group is committed this many milliseconds after its first event.
+    /// Groups that aren't full close at least this many milliseconds apart: an event waits so long at most for company,
+    /// and not at all after a pause.
     pub group_ms: u64,
     /// The cursor is saved after this many messages without an event of ours, ...
     pub cursor_messages: u64,
@@ -37,7 +38,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             group_events: 500,
-            group_ms: 5,
+            group_ms: 25,
             cursor_messages: 5_000,
             cursor_ms: 1_000,
             tombstone_hours: 7 * 24,

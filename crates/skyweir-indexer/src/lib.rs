@@ -2,6 +2,7 @@
 
 mod apply;
 mod config;
+mod group;
 mod intake;
 pub mod metrics;
 mod run;

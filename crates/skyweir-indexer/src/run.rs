@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::apply::{Applier, Horizons, Outcome};
-use crate::source::{
-    self, Ended, Frame, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt, unfinished,
-};
+use crate::group::{Group, next_group};
+use crate::source::{self, Ended, SavedPosition, Source, SourceStatus, StartAt, unfinished};
 use crate::{Config, CursorChoice};
 use crate::{metrics, whole};
 
@@ -60,20 +59,6 @@ pub struct Indexer {
     status: Arc<SourceStatus>,
     tasks: bool,
     items_since_us: i64,
-}
-
-/// Messages that make up one commit.
-#[derive(Default)]
-struct Group {
-    frames: Vec<Frame>,
-    events: usize,
-}
-
-impl Group {
-    fn push(&mut self, frame: Frame) {
-        self.events += frame.events.len();
-        self.frames.push(frame);
-    }
 }
 
 impl Indexer {
@@ -129,7 +114,9 @@ impl Indexer {
 
         let (config, store) = (&self.config, self.store.as_ref());
         let mut committer = Committer { config, store, status, id, pending: None, known, gaps };
-        while let Some(group) = next_group(&mut frames, &self.config, committer.deadline()).await {
+        let mut closes = Instant::now() + self.config.group_time();
+        while let Some(group) = next_group(&mut frames, &self.config, closes, committer.deadline()).await {
+            closes = Instant::now() + self.config.group_time();
             committer.commit(&mut applier, group, &stop).await?;
         }
         committer.flush(&mut applier, &stop).await?;
@@ -164,32 +151,6 @@ pub(crate) fn start_at(
             None => Error::OtherSource { saved: saved.source.clone(), asked: id.to_owned() },
         }),
     }
-}
-
-/// Waits for a message, then takes what comes within the group's time; `None` when the source has ended. An empty
-/// group comes when the deadline for saving a cursor passes.
-async fn next_group(
-    frames: &mut FrameReceiver,
-    config: &Config,
-    cursor_due: Option<Instant>,
-) -> Option<Group> {
-    let mut group = Group::default();
-    let first = match cursor_due {
-        None => frames.recv().await,
-        Some(due) => match tokio::time::timeout_at(due, frames.recv()).await {
-            Ok(first) => first,
-            Err(_) => return Some(group),
-        },
-    };
-    group.push(first?);
-    let deadline = Instant::now() + config.group_time();
-    while group.events < config.group_events && group.frames.len() < config.group_events * 10 {
-        match tokio::time::timeout_at(deadline, frames.recv()).await {
-            Ok(Some(frame)) => group.push(frame),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    Some(group)
 }
 
 /// A cursor that moved past messages without an event of ours: saved by count and by time.
