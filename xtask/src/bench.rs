@@ -147,7 +147,7 @@ fn measure_bars(options: &Options, program: &Program, bars: &[String]) -> Result
 
 /// A part without figures, which says where they come from.
 fn part(options: &Options) -> Result<Part> {
-    let line: Vec<String> = std::env::args().skip(2).collect();
+    let line = told(std::env::args().skip(2));
     let dirty = !said("git", &["status", "--porcelain", "--", ":!docs"])?.is_empty();
     let commit = said("git", &["rev-parse", "--short=12", "HEAD"])?;
     Ok(Part {
@@ -158,6 +158,19 @@ fn part(options: &Options) -> Result<Part> {
         scale: options.scale,
         ..Part::default()
     })
+}
+
+/// The command as the page names it, without where this machine puts its files.
+fn told(mut args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut told = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" | "--dir" => drop(args.next()),
+            place if place.starts_with("--json=") || place.starts_with("--dir=") => {}
+            _ => told.push(arg),
+        }
+    }
+    told
 }
 
 fn said(program: &str, args: &[&str]) -> Result<String> {
@@ -174,5 +187,16 @@ fn read_or_empty(file: &std::path::Path) -> Result<String> {
     match fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         read => read.with_context(|| file.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_no_place_of_a_machine() {
+        let line = "tenth --json /here/it.json --write --dir=/there --scale 0.3 --json=x --dir /there";
+        assert_eq!(told(line.split(' ').map(str::to_owned)), ["tenth", "--write", "--scale", "0.3"]);
     }
 }
