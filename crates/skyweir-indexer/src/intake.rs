@@ -8,7 +8,7 @@ use skyweir_types::Clock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::archive::Backfill;
+use crate::archive::{Backfill, give};
 use crate::run::start_at;
 use crate::source::{ArchiveProgress, Ended, Error as SourceError, Source, SourceKind, SourceStatus};
 use crate::{Config, CursorChoice, Error, Indexer, whole};
@@ -165,19 +165,18 @@ impl Intake {
             Err(Error::Source(error)) => {
                 // a service that stands still would lose more; the stream tells what is lost
                 warn!(%error, "the archive can't be read, going on with the stream");
-                self.leave_archive().await
+                self.leave_archive(stop).await
             }
             Err(error) => Err(error),
         }
     }
 
     /// Gives the place back to the stream. Returns it.
-    async fn leave_archive(&self) -> Result<Option<u64>, Error> {
+    async fn leave_archive(&self, stop: &CancellationToken) -> Result<Option<u64>, Error> {
         let Some(saved) = self.store.view().await?.cursor().await? else { return Ok(None) };
         let position = saved.position;
-        let mut txn = self.store.begin().await?;
-        txn.set_cursor(SavedCursor { source: self.kind.id(), ..saved }).await?;
-        txn.commit().await?;
+        let place = SavedCursor { source: self.kind.id(), ..saved };
+        give(&self.config, self.store.as_ref(), &place, false, stop).await?;
         Ok(Some(position))
     }
 }

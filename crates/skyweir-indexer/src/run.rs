@@ -153,6 +153,33 @@ pub(crate) fn start_at(
     }
 }
 
+/// The pauses before a commit is tried again.
+pub(crate) struct Again<'a> {
+    delay: Duration,
+    most: Duration,
+    stop: &'a CancellationToken,
+}
+
+impl<'a> Again<'a> {
+    pub(crate) fn new(config: &Config, stop: &'a CancellationToken) -> Self {
+        Self { delay: Duration::from_millis(50), most: Duration::from_millis(config.retry_most_ms), stop }
+    }
+
+    /// Waits, if the store is unavailable; what doesn't pass by itself, or comes after a stop, is an error.
+    pub(crate) async fn after(&mut self, refused: skyweir_store::Error) -> skyweir_store::Result<()> {
+        let why = match refused {
+            skyweir_store::Error::Unavailable(why) if !self.stop.is_cancelled() => why,
+            lasting => return Err(lasting),
+        };
+        metrics::retried();
+        warn!(error = %why, retry.ms = self.delay.as_millis() as u64, "commit refused, trying again");
+        // a stop cuts the pause short: one attempt is left then
+        let _ = self.stop.run_until_cancelled(tokio::time::sleep(self.delay)).await;
+        self.delay = (self.delay * 2).min(self.most);
+        Ok(())
+    }
+}
+
 /// A cursor that moved past messages without an event of ours: saved by count and by time.
 struct Pending {
     cursor: SavedCursor,
@@ -225,21 +252,14 @@ impl Committer<'_> {
             // perhaps not before this place, but before the next one
             self.known = Some(false);
         }
-        let mut delay = Duration::from_millis(50);
+        let mut again = Again::new(self.config, stop);
         let mut is_first = true;
         let outcomes = loop {
             match self.attempt(applier, group, is_first).await {
                 Ok(outcomes) => break outcomes,
-                Err(skyweir_store::Error::Unavailable(why)) if !stop.is_cancelled() => {
-                    metrics::retried();
-                    warn!(error = %why, retry.ms = delay.as_millis() as u64, "commit refused, trying again");
-                    // a stop cuts the pause short: one attempt is left then
-                    let _ = stop.run_until_cancelled(tokio::time::sleep(delay)).await;
-                    delay = (delay * 2).min(Duration::from_millis(self.config.retry_most_ms));
-                    is_first = false;
-                }
-                Err(error) => return Err(error.into()),
+                Err(refused) => again.after(refused).await?,
             }
+            is_first = false;
         };
         if self.pending.take().is_some() {
             self.gaps = gaps;

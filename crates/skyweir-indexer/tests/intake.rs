@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, CursorChoice, Error, Intake};
 use skyweir_loadtest::{ArchiveFaults, Body, Event, Upstream, UpstreamConfig};
-use skyweir_store::{Complete, Completeness, MemoryStore, SavedCursor, Store};
+use skyweir_store::{Complete, Completeness, Fault, HookedStore, MemoryStore, Operation, SavedCursor, Store};
 use skyweir_types::{Clock, TaskId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,12 @@ impl Running {
     /// Waits until the stream's place is this one, or a later one.
     async fn streams(&mut self, store: &MemoryStore, url: &str, position: u64) {
         self.until(&format!("at {position}"), async || stands(store, url, position).await).await;
+    }
+
+    /// Waits until it tells this: what is committed is told right after.
+    async fn knows(&mut self, known: Completeness) {
+        let status = self.status.clone();
+        self.until(&format!("{known:?}"), async || status.completeness() == known).await;
     }
 
     async fn stop(mut self) {
@@ -208,8 +214,7 @@ async fn nobody_may_keep_a_timeline_before_all_is_loaded() {
     let view = store.view().await.unwrap();
     assert_eq!(view.next_task().await.unwrap(), TaskId(1), "it leaves no tasks");
     running.streams(&store, &upstream.url_v2(), 50).await;
-    let status = running.status.clone();
-    running.until("whole", async || status.completeness() == Completeness::Whole).await;
+    running.knows(Completeness::Whole).await;
     let last = upstream.push_many(some(2, 50, 60)).unwrap();
     running.streams(&store, &upstream.url_v2(), last).await;
     assert!(store.view().await.unwrap().next_task().await.unwrap() > TaskId(1), "the stream does");
@@ -252,11 +257,13 @@ async fn what_neither_has_is_a_gap_and_the_store_knows() {
     let store = MemoryStore::new();
     stand(&store, &url, 45, true).await;
     upstream.set_floor(50);
+    upstream.refuse(Some(503));
     let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
     assert_eq!(running.status.completeness(), Completeness::Whole, "as far as anybody knows");
+    upstream.refuse(None);
     running.streams(&store, &url, 60).await;
     assert!(!is_whole(&store).await);
-    assert_eq!(running.status.completeness(), Completeness::Partial);
+    running.knows(Completeness::Partial).await;
     let gap = running.status.snapshot().last_gap.unwrap();
     assert_eq!(gap.reason, "CursorTooOld");
     running.stop().await;
@@ -281,9 +288,11 @@ async fn an_archive_that_fails_does_not_stop_a_service() {
     let store = MemoryStore::new();
     stand(&store, &format!("archive of {url}"), 1_000, true).await;
     let begin = Begin { has_timelines: true, ..AUTO };
+    upstream.refuse(Some(503));
     let mut running = Running::start(&url, begin, Arc::new(store.clone())).await.unwrap();
     assert!(running.loaded.is_cancelled());
     assert_eq!(running.status.completeness(), Completeness::Loading(0.0));
+    upstream.refuse(None);
     tokio::time::timeout(PATIENCE, upstream.accepted(1)).await.expect("nobody comes");
     let last = upstream.push_many(some(2, 40, 20)).unwrap();
     running.streams(&store, &url, 1).await;
@@ -316,6 +325,33 @@ async fn a_gap_on_a_firehose_is_known_as_well() {
     let there = async || saved(&store).await.is_some_and(|saved| saved.position == last);
     running.until("behind the gap", there).await;
     assert!(!is_whole(&store).await);
-    assert_eq!(running.status.completeness(), Completeness::Partial);
+    running.knows(Completeness::Partial).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_for_a_while_gets_its_place_all_the_same() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    let url = upstream.url_v2();
+    let refusing = |store: &MemoryStore| {
+        let fault = Arc::new(Fault::refuse(|operation| matches!(operation, Operation::Commit)).times(2));
+        (Arc::new(HookedStore::new(Arc::new(store.clone()), fault.clone())), fault)
+    };
+    // nothing is sealed: the place is all that is written
+    let store = MemoryStore::new();
+    let (hooked, fault) = refusing(&store);
+    let mut running = Running::start(&url, AUTO, hooked).await.unwrap();
+    running.streams(&store, &url, 0).await;
+    assert!(is_whole(&store).await);
+    assert_eq!(fault.fired(), 2);
+    running.stop().await;
+
+    // another instance's archive: the place is given back
+    let store = MemoryStore::new();
+    stand(&store, &format!("archive of {url}"), 1_000, true).await;
+    let (hooked, fault) = refusing(&store);
+    let mut running = Running::start(&url, Begin { has_timelines: true, ..AUTO }, hooked).await.unwrap();
+    running.streams(&store, &url, 1_000).await;
+    assert_eq!(fault.fired(), 2);
     running.stop().await;
 }

@@ -7,6 +7,7 @@ use skyweir_types::Clock;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::run::Again;
 use crate::source::{
     self, Ended, Source, SourceKind, SourceStatus, Stream, parse_archive, parse_repositories, unfinished,
 };
@@ -145,30 +146,50 @@ impl Backfill {
 
     pub(crate) async fn read(self, stop: CancellationToken) -> Result<Option<u64>, crate::Error> {
         let (live, store, status) = (self.live(), self.store.clone(), self.status.clone());
+        let config = self.config.clone();
         let (reached, tells_all) = match self.way {
             Way::Archive(source) => {
                 let indexer = Indexer::new(self.config, self.store, *source, self.start, self.status);
                 let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
-                (archive(indexer, store.as_ref(), live, stop).await, false)
+                (archive(indexer, store.as_ref(), live, stop.clone()).await, false)
             }
             Way::Repositories(stream, since, clock) => {
-                let reading =
-                    repos::backfill(self.config, self.store, stream, since, clock, self.status, stop);
+                let (stop, status) = (stop.clone(), self.status);
+                let reading = repos::backfill(self.config, self.store, stream, since, clock, status, stop);
                 (reading.await, true)
             }
         };
         status.archive_ended();
         let Some(reached) = reached? else { return Ok(None) };
         let position = reached.position;
-        let mut txn = store.begin().await?;
         // where nothing is sealed yet nothing is missing
-        if tells_all || position == 0 {
-            txn.set_whole(true).await?;
-        }
-        txn.set_cursor(reached).await?;
-        txn.commit().await?;
+        give(&config, store.as_ref(), &reached, tells_all || position == 0, &stop).await?;
         Ok(Some(position))
     }
+}
+
+/// Gives a store its place, and says that it is whole, if it is: as often as it takes.
+pub(crate) async fn give(
+    config: &Config,
+    store: &dyn Store,
+    place: &SavedCursor,
+    whole: bool,
+    stop: &CancellationToken,
+) -> skyweir_store::Result<()> {
+    let mut again = Again::new(config, stop);
+    while let Err(refused) = give_once(store, place, whole).await {
+        again.after(refused).await?;
+    }
+    Ok(())
+}
+
+async fn give_once(store: &dyn Store, place: &SavedCursor, whole: bool) -> skyweir_store::Result<()> {
+    let mut txn = store.begin().await?;
+    if whole {
+        txn.set_whole(true).await?;
+    }
+    txn.set_cursor(place.clone()).await?;
+    txn.commit().await
 }
 
 /// Whether a backfill may be from a URL, as far as the URL tells.

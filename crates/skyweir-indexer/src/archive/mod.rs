@@ -28,6 +28,7 @@ mod segment;
 mod source;
 mod wanted;
 
+pub(crate) use backfill::give;
 pub use backfill::{Backfill, BackfillError, check_url, has_archive};
 pub use block::{BlockReader, Rows};
 pub use damage::{BlockFault, Damage};
