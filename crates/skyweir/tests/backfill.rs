@@ -44,10 +44,12 @@ async fn a_service_that_begins_with_the_whole_network() {
     soon("a refused plan", upstream.refused(1)).await;
     child.kill().await.unwrap();
     upstream.refuse(None);
+    stopped_in_the_middle(dir.path(), &upstream).await;
 
     upstream.archive_faults(Some(ArchiveFaults { seed: 3, faults: 6 }));
     let (code, err) = backfill(dir.path(), &upstream.url_http()).await;
     assert!(code == 0 && err.contains("backfill is complete"), "{err}");
+    assert!(err.contains("reading the archive from=") && !err.contains("from=0 "), "{err}");
     assert!(upstream.archive_counts().faults() > 0);
     let (code, out, _) = run(&["check", "--data-dir", dir.path().to_str().unwrap()]).await;
     assert!(code == 0 && out.ends_with("sound\n"), "{out}");
@@ -70,6 +72,25 @@ async fn a_service_that_begins_with_the_whole_network() {
     let sealed = upstream.seal();
     let (code, err) = backfill(dir.path(), &upstream.url_http()).await;
     assert!(code == 0 && err.contains(&format!("reached={sealed}")), "{err}");
+}
+
+/// Has a backfill read three segments, one after the other, and then stops it: what it has read is kept.
+async fn stopped_in_the_middle(dir: &Path, upstream: &Upstream) {
+    let settings = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&settings, "[indexer.source]\narchive_downloads = 1\n").unwrap();
+    upstream.archive_downloads(Some(3));
+    let mut child = binary();
+    child.args(["backfill", "--items-since", "all", "--from", &upstream.url_http(), "--data-dir"]).arg(dir);
+    child.arg("--config").arg(settings.path()).stderr(std::process::Stdio::piped());
+    let child = child.spawn().unwrap();
+    soon("a download too many", upstream.archived(|counts| counts.refused > 0)).await;
+    let id = child.id().unwrap().to_string();
+    let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
+    assert!(sent.success());
+    let ended = soon("the end", child.wait_with_output()).await.unwrap();
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && err.contains("stopped before the end"), "{err}");
+    upstream.archive_downloads(None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
