@@ -116,15 +116,19 @@ fn judge(dir: &Path, binary: &Path, temp: &Path, mode: &str, rows: &mut Vec<Row>
     let (_, admin) = serve.addrs(PATIENCE)?;
     passed(&get(&admin, "/metrics")?.1)?;
     serve.kill();
-    // by now an account was deleted, and what it did before has left the firehose
-    (spec.data_dir, spec.more) = (work.join("data-backfilled"), Vec::new());
-    spec.log = work.join("serve-backfilled.log");
-    backfill(&spec, &work.join("backfill.log"))?;
-    let (mut serve, target) = serving(&spec)?;
-    let compare = ["compare.mjs", "--target", &target, "--settle", "30"];
-    rows.push(network.script(&compare, &work, &format!("{mode}: compare after a backfill"))?);
-    still_serving(&mut serve)?;
-    serve.kill();
+    // by now an account was deleted, and what it did before has left the firehose. Of a quiet network that tells again
+    // what it has kept: so once it is not asked for that, and the repositories have to suffice
+    spec.more = Vec::new();
+    for (cursor, what) in [("auto", "a backfill"), ("live", "a backfill alone")] {
+        (spec.cursor, spec.data_dir) = (cursor.into(), work.join(format!("data-backfilled-{cursor}")));
+        spec.log = work.join(format!("serve-backfilled-{cursor}.log"));
+        backfill(&spec, &work.join(format!("backfill-{cursor}.log")))?;
+        let (mut serve, target) = serving(&spec)?;
+        let compare = ["compare.mjs", "--target", &target, "--settle", "30"];
+        rows.push(network.script(&compare, &work, &format!("{mode}: compare after {what}"))?);
+        still_serving(&mut serve)?;
+        serve.kill();
+    }
     Ok(())
 }
 
