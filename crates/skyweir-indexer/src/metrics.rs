@@ -11,6 +11,7 @@ const MESSAGES: &str = "skyweir_indexer_messages_total";
 const COMMITS: &str = "skyweir_indexer_commits_total";
 const COMMIT_SECONDS: &str = "skyweir_indexer_commit_seconds";
 const RETRIES: &str = "skyweir_indexer_commit_retries_total";
+const RESYNCS: &str = "skyweir_indexer_resyncs_total";
 const STREAM_TIME: &str = "skyweir_indexer_stream_time_seconds";
 const HORIZON: &str = "skyweir_indexer_horizon_seconds";
 const SWEPT: &str = "skyweir_indexer_swept_items_total";
@@ -33,6 +34,11 @@ pub fn describe() {
         "Time to apply a group of events, retries included, until it is synced"
     );
     describe_counter!(RETRIES, Unit::Count, "Commits that the store refused and that were tried again");
+    describe_counter!(
+        RESYNCS,
+        Unit::Count,
+        "Repositories fetched anew because the firehose said so, by what became of it"
+    );
     describe_gauge!(
         STREAM_TIME,
         Unit::Seconds,
@@ -128,4 +134,8 @@ pub(crate) fn archive(share: f64, events: u64) {
 
 pub(crate) fn archive_bytes(bytes: u64) {
     counter!(ARCHIVE_BYTES).increment(bytes);
+}
+
+pub(crate) fn resynced(outcome: &'static str) {
+    counter!(RESYNCS, "outcome" => outcome).increment(1);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyweir_store::{SavedCursor, Store};
+use skyweir_types::{AccountStatus, Body};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::apply::{Applier, Horizons, Outcome};
 use crate::group::{Group, next_group};
+use crate::repos::Asker;
 use crate::source::{self, Ended, SavedPosition, Source, SourceStatus, StartAt, unfinished};
 use crate::{Config, CursorChoice};
 use crate::{metrics, whole};
@@ -98,7 +100,8 @@ impl Indexer {
         let across = self.source.across_accounts();
         let known = whole::at_start(self.cursor, saved.as_ref(), self.source.kind());
         self.status.whole(known.unwrap_or(view.is_whole().await?));
-        let horizons = Horizons { items_since_us: self.items_since_us, ..self.config.horizons() };
+        let (items_since_us, ends_told) = (self.items_since_us, self.source.ends_told());
+        let horizons = Horizons { items_since_us, ends_told, ..self.config.horizons() };
         let mut applier = Applier::load(view.as_ref(), across, horizons).await?;
         if !self.tasks {
             applier = applier.without_tasks();
@@ -110,10 +113,20 @@ impl Indexer {
         let (sender, mut frames) = source::queue(&self.config.source);
         let mut reader = JoinSet::new();
         let (status, gaps) = (self.status.as_ref(), self.status.gaps());
-        reader.spawn(self.source.run(start, sender, self.status.clone(), stop.clone()));
+        let (asker, resync) = self.source.resync(self.store.clone(), &sender).unzip();
+        let reading = self.source.run(start, sender, self.status.clone(), stop.clone());
+        reader.spawn(async move {
+            match resync {
+                None => reading.await,
+                Some(resync) => tokio::select! {
+                    ended = reading => ended,
+                    never = resync.run() => match never {},
+                },
+            }
+        });
 
         let (config, store) = (&self.config, self.store.as_ref());
-        let mut committer = Committer { config, store, status, id, pending: None, known, gaps };
+        let mut committer = Committer { config, store, status, id, pending: None, known, gaps, asker };
         let mut closes = Instant::now() + self.config.group_time();
         while let Some(group) = next_group(&mut frames, &self.config, closes, committer.deadline()).await {
             closes = Instant::now() + self.config.group_time();
@@ -197,6 +210,8 @@ struct Committer<'a> {
     known: Option<bool>,
     /// Gaps that the store knows of.
     gaps: u64,
+    /// Who reads accounts anew.
+    asker: Option<Asker>,
 }
 
 impl Committer<'_> {
@@ -265,9 +280,16 @@ impl Committer<'_> {
             self.gaps = gaps;
             self.known.take().into_iter().for_each(|whole| self.status.whole(whole));
         }
-        let bodies = group.frames.iter().flat_map(|frame| &frame.events).map(|event| &event.body);
-        for (body, outcome) in bodies.zip(outcomes) {
-            metrics::applied(body, outcome);
+        for (event, outcome) in group.frames.iter().flat_map(|frame| &frame.events).zip(outcomes) {
+            metrics::applied(&event.body, outcome);
+            let is_marked = match event.body {
+                Body::Sync { records_follow, .. } => !records_follow,
+                Body::Account(status) => status == AccountStatus::Active,
+                _ => false,
+            };
+            if let Some(asker) = self.asker.as_ref().filter(|_| is_marked && outcome == Outcome::Applied) {
+                asker.ask(&event.did);
+            }
         }
         metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
         if let Some((horizon_ms, swept)) = applier.left() {
@@ -289,7 +311,10 @@ impl Committer<'_> {
         let mut txn = self.store.begin().await?;
         let mut outcomes = Vec::with_capacity(group.events);
         for frame in &group.frames {
-            applier.frame(txn.as_mut(), &frame.events, &mut outcomes).await?;
+            match frame.position {
+                Some(_) => applier.frame(txn.as_mut(), &frame.events, &mut outcomes).await?,
+                None => applier.beside(txn.as_mut(), &frame.events, &mut outcomes).await?,
+            }
         }
         applier.end_group(txn.as_mut()).await?;
         if let Some(pending) = &self.pending {

@@ -226,6 +226,7 @@ fn a_tree_that_is_none_is_refused() {
     assert_eq!(walked(&node(json!([odd])), &records), Ok((0, vec![Skip::BadRkey])));
     for (wrong, why) in [
         (node(json!([good, good])), "its keys don't rise"),
+        (node(json!([entry(0, &"x".repeat(1_025), &record.0, json!(null))])), "a key is too long"),
         (node(json!([entry(9, "x", &record.0, json!(null))])), "an entry has no key"),
         (node(json!([entry(0, &key, &record.0, json!(7))])), "a link is none"),
         (block(json!({"l": null})), "a node has no entries"),

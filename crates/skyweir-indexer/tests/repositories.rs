@@ -52,13 +52,24 @@ async fn backfill(
 
 /// Feeds a store live until it stands at this place.
 async fn live(upstream: &Upstream, cursor: CursorChoice, store: Arc<dyn Store>, up_to: u64) {
+    let there = async || saved(store.as_ref()).await.is_some_and(|saved| saved.position >= up_to);
+    live_until(upstream, cursor, store.clone(), there).await;
+}
+
+/// Feeds a store live until it is as it should be.
+async fn live_until(
+    upstream: &Upstream,
+    cursor: CursorChoice,
+    store: Arc<dyn Store>,
+    is_there: impl AsyncFn() -> bool,
+) {
     let source =
         Source::new(parse(&upstream.url_firehose()).unwrap(), config().source, Clock::system()).unwrap();
     let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
     let mut running = JoinSet::new();
-    running.spawn(Indexer::new(config(), store.clone(), source, cursor, status).run(stop.clone()));
+    running.spawn(Indexer::new(config(), store, source, cursor, status).run(stop.clone()));
     let there = async {
-        while saved(store.as_ref()).await.is_none_or(|saved| saved.position < up_to) {
+        while !is_there().await {
             assert!(running.try_join_next().is_none());
             tokio::task::yield_now().await;
         }
@@ -177,6 +188,41 @@ async fn what_a_directory_missed_is_mended() {
     // again, it changes nothing
     assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(0));
     assert_eq!(has(&store).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_firehose_only_says_has_changed_is_fetched() {
+    let upstream = host().await;
+    let told = [record(1, FOLLOW, "k1", 1), record(2, FOLLOW, "k2", 2), record(3, POST, "k3", 0)];
+    let last = upstream.push_many(told).unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    live(&upstream, CursorChoice::At(0), store.clone(), last).await;
+    upstream.push_many([Event::delete(&did(0), START + 4_000_000, FOLLOW, "k1"), record(5, FOLLOW, "k4", 4)]);
+    upstream.set_floor(6);
+    let marks = async || store.view().await.unwrap().sync_marks(9).await.unwrap().len();
+    // killed before the repository could be had: the store knows that it is to be read
+    let connecting = upstream.subscribers().accepted;
+    let refusing = async {
+        upstream.accepted(connecting + 1).await;
+        upstream.refuse(Some(503));
+        upstream.push(Event::sync(&did(0), START + 6_000_000));
+    };
+    let is_marked = async || marks().await == 1;
+    tokio::join!(live_until(&upstream, CursorChoice::Auto, store.clone(), is_marked), refusing);
+    upstream.refuse(None);
+    let mended =
+        [format!("Follow k2 of {}", did(2)), format!("Follow k4 of {}", did(4)), "Post k3".to_owned()];
+    live_until(&upstream, CursorChoice::Auto, store.clone(), async || marks().await == 0).await;
+    assert_eq!(has(&store).await, mended);
+    // what happens after it is told as ever, and where nobody has the repository, all stays
+    upstream.push(record(7, FOLLOW, "k5", 5));
+    upstream.push(Event::account(&did(0), START + 8_000_000, false, Some("gone")));
+    let last = upstream.push(Event::sync(&did(0), START + 9_000_000));
+    let is_over = async || {
+        saved(store.as_ref()).await.is_some_and(|saved| saved.position >= last) && marks().await == 0
+    };
+    live_until(&upstream, CursorChoice::Auto, store.clone(), is_over).await;
+    assert_eq!(has(&store).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

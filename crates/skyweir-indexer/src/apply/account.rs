@@ -33,6 +33,9 @@ impl Applier {
             self.syncs.remove(&actor);
         }
         txn.set_account(actor, row).await?;
+        if status == AccountStatus::Active && before != status {
+            self.mark_again(txn, event, actor).await?;
+        }
         Ok(if before == status { Outcome::Unchanged } else { Outcome::Applied })
     }
 

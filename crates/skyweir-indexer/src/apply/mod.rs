@@ -37,6 +37,8 @@ pub struct Horizons {
     pub items_since_us: i64,
     /// Posts and reposts leave once their `sortAt` is older than this, milliseconds; `None`: they stay.
     pub keep_ms: Option<i64>,
+    /// The source tells where resyncs end, and nothing else ends one; those without records are fetched.
+    pub ends_told: bool,
 }
 
 impl Default for Horizons {
@@ -46,6 +48,7 @@ impl Default for Horizons {
             sync_grace_ms: 600_000,
             items_since_us: i64::MIN,
             keep_ms: None,
+            ends_told: false,
         }
     }
 }
@@ -157,6 +160,27 @@ impl Applier {
             txn.append(task).await?;
         }
         Ok(())
+    }
+
+    /// Applies the events of a message without a place. Where resyncs are fetched it doesn't come in the stream's order:
+    /// its clock stands still, and revs decide what happened before.
+    ///
+    /// # Errors
+    /// As [`Applier::frame`].
+    pub async fn beside(
+        &mut self,
+        txn: &mut dyn Txn,
+        events: &[Event],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
+        if !self.horizons.ends_told {
+            return self.frame(txn, events, outcomes).await;
+        }
+        let (across, stream_us) = (self.across, self.stream_us);
+        self.across = AcrossAccounts::Slips;
+        let applied = self.frame(txn, events, outcomes).await;
+        (self.across, self.stream_us) = (across, stream_us);
+        applied
     }
 
     /// Ends a group: resyncs whose grace is over are swept, tombstones past their time forgotten and items that have

@@ -20,7 +20,7 @@ impl Applier {
         if op.rev <= account.gone {
             return Ok(Outcome::Stale);
         }
-        if let Some(mark) = account.sync.filter(|mark| op.rev > mark.rev) {
+        if let Some(mark) = account.sync.filter(|mark| op.rev > mark.rev && !self.horizons.ends_told) {
             self.end_sync(txn, actor, mark).await?;
         }
         self.operate(txn, actor, event, op).await

@@ -20,7 +20,7 @@ impl Applier {
         rev: Tid,
         records_follow: bool,
     ) -> Result<Outcome> {
-        if !records_follow {
+        if !records_follow && !self.horizons.ends_told {
             return Ok(Outcome::Unchanged);
         }
         let actor = txn.intern(&event.did).await?;
@@ -28,21 +28,50 @@ impl Applier {
         if !begins(&row, rev) {
             return Ok(Outcome::Stale);
         }
-        if let Some(mark) = row.sync {
+        if let Some(mark) = row.sync.filter(|_| !self.horizons.ends_told) {
             self.end_sync(txn, actor, mark).await?;
             row = txn.account(actor).await?;
         }
-        if self.syncs.len() >= SYNCS_MOST {
-            let oldest = self.syncs.iter().min_by_key(|(_, mark)| mark.since_ms).map(|(a, m)| (*a, *m));
-            if let Some((oldest, mark)) = oldest {
-                self.end_sync(txn, oldest, mark).await?;
-            }
-        }
+        self.make_room(txn).await?;
         let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
         row.sync = Some(mark);
         txn.set_account(actor, row).await?;
         self.syncs.insert(actor, mark);
         Ok(Outcome::Applied)
+    }
+
+    /// Ends the oldest resync when there are too many.
+    async fn make_room(&mut self, txn: &mut dyn Txn) -> Result<()> {
+        if self.syncs.len() >= SYNCS_MOST {
+            let oldest = self.syncs.iter().min_by_key(|(_, mark)| mark.since_ms).map(|(a, m)| (*a, *m));
+            match oldest {
+                Some((oldest, _)) if self.horizons.ends_told => self.forget_sync(txn, oldest).await?,
+                Some((oldest, mark)) => self.end_sync(txn, oldest, mark).await?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// An account is back: what it did meanwhile, or all of it, may be unknown.
+    pub(super) async fn mark_again(
+        &mut self,
+        txn: &mut dyn Txn,
+        event: &Event,
+        actor: ActorId,
+    ) -> Result<()> {
+        let mut row = txn.account(actor).await?;
+        if !self.horizons.ends_told || row.sync.is_some() {
+            return Ok(());
+        }
+        self.make_room(txn).await?;
+        // below whatever rev its repository has by now
+        let rev = Tid(row.gone.0.saturating_add(1));
+        let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
+        row.sync = Some(mark);
+        txn.set_account(actor, row).await?;
+        self.syncs.insert(actor, mark);
+        Ok(())
     }
 
     /// The source says that nothing more comes of a resync.
@@ -114,6 +143,9 @@ impl Applier {
     }
 
     pub(super) async fn end_quiet_syncs(&mut self, txn: &mut dyn Txn, stream_ms: i64) -> Result<()> {
+        if self.horizons.ends_told {
+            return Ok(());
+        }
         let over = stream_ms - self.horizons.sync_grace_ms;
         let quiet: Vec<_> = self
             .syncs

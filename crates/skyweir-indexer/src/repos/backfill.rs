@@ -1,6 +1,7 @@
 //! The whole of a host's repositories into a store: page after page, each with a place of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use skyweir_store::{SavedCursor, Store};
 use skyweir_types::Clock;
@@ -10,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Page;
-use super::hosts::{Gates, Host};
+use super::hosts::Host;
 use super::list;
-use super::place::Place;
+use super::place::{Common, Place};
 use crate::archive::http::Failure;
 use crate::decode::UNKNOWN_TIME;
 use crate::source::{self, Backoff, Ended, SavedPosition, Source, SourceKind, SourceStatus, StartAt, Stream};
@@ -31,7 +32,7 @@ struct Work {
 /// Reads all repositories of a firehose's host, from the saved place on, if it is one among them. Returns the place at
 /// which the firehose goes on, or `None` when it was stopped before.
 pub(crate) async fn run(
-    mut config: Config,
+    config: Config,
     store: Arc<dyn Store>,
     stream: Stream,
     items_since_us: i64,
@@ -39,10 +40,9 @@ pub(crate) async fn run(
     status: Arc<SourceStatus>,
     stop: CancellationToken,
 ) -> Result<Option<SavedCursor>, Error> {
-    // each repository says where it ends, however long it takes
-    config.sync_grace_seconds = u32::MAX;
     let work = Work { config, store, stream, items_since_us, clock, status };
-    let mut host = Host::new(&work.stream, &work.config.source, &Gates::default(), &work.clock)?;
+    let common = Common::default();
+    let mut host = Host::new(&work.stream, &work.config.source, &common.gates, &work.clock)?;
     let live = SourceKind::Stream(work.stream.clone()).id();
     let mut place = match work.saved(&live).await? {
         Some(place) => place,
@@ -52,7 +52,7 @@ pub(crate) async fn run(
         }
     };
     loop {
-        let Some(listed) = stop.run_until_cancelled(work.page(&mut host, &place)).await else {
+        let Some(listed) = stop.run_until_cancelled(work.page(&mut host, &place, &common)).await else {
             return Ok(None);
         };
         let Some((page, next)) = listed? else { break };
@@ -63,6 +63,10 @@ pub(crate) async fn run(
         let Some(after) = next else { break };
         place = Place { done, after, ..place };
         work.save(&place).await?;
+    }
+    let missing = common.missing.load(Relaxed);
+    if missing > 0 {
+        warn!(repositories = missing, "these couldn't be had: the same command tries them again");
     }
     Ok(Some(SavedCursor { source: live, position: place.seq, time_us: place.time_us }))
 }
@@ -121,11 +125,16 @@ impl Work {
         }
     }
 
-    async fn page(&self, host: &mut Host, place: &Place) -> Result<Option<(Page, Option<String>)>, Error> {
+    async fn page(
+        &self,
+        host: &mut Host,
+        place: &Place,
+        common: &Common,
+    ) -> Result<Option<(Page, Option<String>)>, Error> {
         let seed = self.clock.now_micros().unsigned_abs();
         let mut backoff = Backoff::new(&self.config.source, seed);
         loop {
-            match list::page(host, &self.stream, place).await {
+            match list::page(host, &self.stream, place, common).await {
                 Ok(listed) => return Ok(listed),
                 Err(Failure::Passing(why, _)) => {
                     warn!(reason = %why, "host doesn't answer, asking again");

@@ -11,11 +11,13 @@ use super::list::encoded;
 use super::{CarReader, Found, Pass, RepoFault, RepoWalk};
 use crate::Skip;
 use crate::archive::http::{Answer, Failure};
-use crate::decode::{AHEAD_US, put};
+use crate::decode::{AHEAD_US, UNKNOWN_TIME, put};
 use crate::source::{Backoff, Error, Frame, FrameSender, SourceConfig, Stream};
 
 /// More events than these are handed on; a group has many of them.
 const BATCH: usize = 16;
+/// No more are handed on at a time.
+const MOST_BATCH: usize = 256;
 
 /// What all downloads of a page share.
 pub(super) struct Shared {
@@ -25,7 +27,8 @@ pub(super) struct Shared {
     pub(super) gates: Gates,
     pub(super) out: FrameSender,
     /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
-    pub(super) accounts_us: i64,
+    /// None where that stream tells all of it.
+    pub(super) accounts_us: Option<i64>,
     /// Events handed on so far.
     pub(super) events: AtomicU64,
 }
@@ -40,7 +43,7 @@ pub(super) enum Outcome {
 }
 
 /// Why there is no use in going on with others.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     Failed(String),
     /// Nobody takes it.
@@ -77,20 +80,16 @@ pub(super) struct Fetcher {
 }
 
 impl Shared {
-    pub(super) async fn send(
-        &self,
-        events: Vec<Event>,
-        skipped: Vec<Skip>,
-        time_us: i64,
-    ) -> Result<(), Stop> {
+    pub(super) async fn send(&self, events: Vec<Event>, skipped: Vec<Skip>) -> Result<(), Stop> {
         self.events.fetch_add(events.len() as u64, Relaxed);
-        let frame = Frame { position: None, time_us, events, skipped };
+        let frame = Frame { position: None, time_us: UNKNOWN_TIME, events, skipped };
         self.out.send(frame).await.map_err(|_| Stop::Unheard)
     }
 
-    /// What is known of an account.
-    pub(super) fn account(&self, did: &Did, status: AccountStatus) -> Event {
-        Event { did: did.clone(), time_us: self.accounts_us, body: Body::Account(status) }
+    /// What is known of an account, if that isn't told otherwise.
+    pub(super) fn account(&self, did: &Did, status: AccountStatus) -> Option<Event> {
+        let time_us = self.accounts_us?;
+        Some(Event { did: did.clone(), time_us, body: Body::Account(status) })
     }
 }
 
@@ -123,7 +122,7 @@ impl Fetcher {
                         return Ok(Outcome::Later(Skip::RepoNotFound, why));
                     }
                     let hidden = shared.account(did, AccountStatus::Hidden);
-                    shared.send(vec![hidden], Vec::new(), shared.accounts_us).await?;
+                    shared.send(Vec::from_iter(hidden), Vec::new()).await?;
                     return Ok(Outcome::Done);
                 }
                 Err(Trouble::Http(Failure::Passing(why, _))) => {
@@ -235,11 +234,11 @@ fn micros(tid: Tid) -> i64 {
 }
 
 /// Ends the resync that was begun, here or before a kill.
-async fn end(shared: &Shared, did: &Did, rev: Option<Tid>, is_whole: bool) -> Result<(), Stop> {
+pub(super) async fn end(shared: &Shared, did: &Did, rev: Option<Tid>, is_whole: bool) -> Result<(), Stop> {
     let rev = rev.unwrap_or(Tid::ZERO);
     let time_us = shared.clock.now_micros();
     let event = Event { did: did.clone(), time_us, body: Body::SyncEnd { rev, is_whole } };
-    shared.send(vec![event], Vec::new(), time_us).await
+    shared.send(vec![event], Vec::new()).await
 }
 
 /// What a repository comes to, on its way.
@@ -268,8 +267,9 @@ impl Batch<'_> {
             self.push(self.now_us, Body::SyncEnd { rev, is_whole: false });
         }
         // who commits is active: a deletion of before, told again, may not take what comes now
-        let active_us = self.shared.accounts_us.max(rev_us.min(self.now_us));
-        self.push(active_us, Body::Account(AccountStatus::Active));
+        let active = self.shared.account(self.did, AccountStatus::Active);
+        let since = |event: Event| Event { time_us: event.time_us.max(rev_us.min(self.now_us)), ..event };
+        self.events.extend(active.map(since));
         self.push(self.now_us, Body::Sync { rev, records_follow: true });
         Ok(())
     }
@@ -295,7 +295,15 @@ impl Batch<'_> {
         if self.events.len() + self.skipped.len() <= more_than {
             return Ok(());
         }
-        let (events, skipped) = (std::mem::take(&mut self.events), std::mem::take(&mut self.skipped));
-        self.shared.send(events, skipped, self.now_us).await.map_err(|_| Trouble::Unheard)
+        let skipped = std::mem::take(&mut self.skipped);
+        let mut rest = std::mem::take(&mut self.events);
+        let sent = async {
+            while rest.len() > MOST_BATCH {
+                let more = rest.split_off(MOST_BATCH);
+                self.shared.send(std::mem::replace(&mut rest, more), Vec::new()).await?;
+            }
+            self.shared.send(rest, skipped).await
+        };
+        sent.await.map_err(|_: Stop| Trouble::Unheard)
     }
 }

@@ -79,9 +79,10 @@ impl Host {
         answer
     }
 
-    /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state.
+    /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state: nor does what
+    /// stands before one that is down (502, 504).
     pub(super) fn answered(&self) -> bool {
-        self.http.last.as_ref().is_some_and(|(status, _)| !matches!(status.as_u16(), 429 | 503))
+        self.http.last.as_ref().is_some_and(|(status, _)| !matches!(status.as_u16(), 429 | 502..=504))
     }
 
     /// Whether the host doesn't know the method.

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 use skyweir_types::{AccountStatus, Clock, Did};
 use tokio::time::sleep;
 
 use super::hosts::{Gates, Host};
-use super::place::{Account, Page, Place};
+use super::place::{Account, Common, Page, Place};
 use crate::archive::http::Failure;
-use crate::source::{Backoff, Error, SourceConfig, SourceKind};
+use crate::source::{Backoff, Error, SourceConfig, SourceKind, Stream};
 
 /// How many accounts a page has; no host gives more.
 const PAGE: usize = 1_000;
@@ -22,7 +23,7 @@ const MOST_CURSOR: usize = 1_024;
 struct Listed {
     #[serde(default)]
     cursor: Option<String>,
-    repos: Vec<Repo>,
+    repos: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,8 +43,9 @@ fn yes() -> bool {
 /// The page behind a place, and the cursor behind it; no page at the end.
 pub(super) async fn page(
     host: &mut Host,
-    stream: &crate::source::Stream,
+    stream: &Stream,
     place: &Place,
+    common: &Common,
 ) -> Result<Option<(Page, Option<String>)>, Failure> {
     let cursor = match place.after.as_str() {
         "" => String::new(),
@@ -56,10 +58,10 @@ pub(super) async fn page(
     if listed.repos.len() > PAGE {
         return Err(refused("the page has more accounts than asked for"));
     }
-    if listed.repos.is_empty() {
+    let next = listed.cursor.filter(|cursor| !cursor.is_empty());
+    if listed.repos.is_empty() && next.is_none() {
         return Ok(None);
     }
-    let next = listed.cursor.filter(|cursor| !cursor.is_empty());
     if next.as_ref().is_some_and(|next| *next == place.after || next.len() > MOST_CURSOR) {
         return Err(refused("its cursor doesn't get on, or is too long"));
     }
@@ -67,8 +69,9 @@ pub(super) async fn page(
     let mut seen = HashSet::new();
     let accounts: Vec<Account> = listed
         .repos
-        .iter()
-        .filter_map(|repo| {
+        .into_iter()
+        .filter_map(|row| {
+            let repo = Repo::deserialize(row).ok()?;
             let status = AccountStatus::from_event(repo.active, repo.status.as_deref());
             Did::parse(&repo.did).ok().map(|did| Account { did, status })
         })
@@ -76,7 +79,8 @@ pub(super) async fn page(
     let nameless = named - accounts.len();
     // read side by side, two of them would be in each other's way
     let accounts = accounts.into_iter().filter(|account| seen.insert(account.did.clone())).collect();
-    Ok(Some((Page { stream: stream.clone(), place: place.clone(), accounts, nameless }, next)))
+    let (common, stream, place) = (common.clone(), stream.clone(), place.clone());
+    Ok(Some((Page { common, stream, place, accounts, nameless }, next)))
 }
 
 /// Whether a host has repositories and no archive. One that doesn't answer is taken for one with an archive.
@@ -145,6 +149,7 @@ mod tests {
         let text =
             r#"{"repos":[{"did":"did:plc:a","head":"x"},{"did":"x","active":false,"status":"deleted"}]}"#;
         let listed: Listed = serde_json::from_str(text).unwrap();
-        assert!(listed.cursor.is_none() && listed.repos[0].active && !listed.repos[1].active);
+        let active = listed.repos.into_iter().map(|row| Repo::deserialize(row).unwrap().active);
+        assert_eq!((listed.cursor, active.collect()), (None, vec![true, false]));
     }
 }

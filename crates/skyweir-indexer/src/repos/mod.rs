@@ -22,6 +22,7 @@ mod fetch;
 mod hosts;
 mod list;
 mod place;
+mod resync;
 mod source;
 mod walk;
 
@@ -31,5 +32,6 @@ pub use fault::RepoFault;
 pub(crate) use list::serves;
 pub use place::Page;
 pub(crate) use place::REPOSITORIES_OF;
+pub(crate) use resync::{Asker, Resync};
 pub(crate) use source::run;
 pub use walk::{Commit, Found, Pass, RepoWalk};

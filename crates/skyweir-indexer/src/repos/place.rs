@@ -7,10 +7,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use skyweir_types::{AccountStatus, Did};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::hosts::Gates;
 use crate::source::Stream;
 
 /// What the name of a place among repositories begins with; the live stream's follows.
@@ -41,13 +43,31 @@ pub(super) struct Account {
     pub(super) status: AccountStatus,
 }
 
+/// What all pages of a backfill share. It makes no difference which page it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Common {
+    /// The pauses that hosts have asked for.
+    pub(super) gates: Gates,
+    /// How many repositories couldn't be had.
+    pub(super) missing: Arc<AtomicU64>,
+}
+
+impl PartialEq for Common {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Common {}
+
 /// A page of accounts, as a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
+    pub(super) common: Common,
     pub(super) stream: Stream,
     pub(super) place: Place,
     pub(super) accounts: Arc<[Account]>,
-    /// How many more had a DID that is none.
+    /// How many more rows named none.
     pub(super) nameless: usize,
 }
 
@@ -107,7 +127,8 @@ mod tests {
     fn page(dids: &[&str]) -> Page {
         let SourceKind::Stream(stream) = parse(LIVE).unwrap() else { panic!("it is a stream") };
         let account = |did: &&str| Account { did: Did::parse(did).unwrap(), status: AccountStatus::Active };
-        Page { stream, place: place(""), accounts: dids.iter().map(account).collect(), nameless: 0 }
+        let common = Common::default();
+        Page { common, stream, place: place(""), accounts: dids.iter().map(account).collect(), nameless: 0 }
     }
 
     #[test]

@@ -10,8 +10,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::Page;
-use super::fetch::{Fetcher, Outcome, Shared, Stop};
-use super::hosts::Gates;
+use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
 use crate::Skip;
 use crate::decode::UNKNOWN_TIME;
 use crate::source::{ArchiveProgress, Ended, Error, Frame, FrameSender, SourceConfig, SourceStatus, StartAt};
@@ -51,9 +50,9 @@ pub(crate) async fn run(
         stream: page.stream.clone(),
         config: config.clone(),
         clock: clock.clone(),
-        gates: Gates::default(),
+        gates: page.common.gates.clone(),
         out: out.clone(),
-        accounts_us: page.place.time_us,
+        accounts_us: Some(page.place.time_us),
         events: AtomicU64::new(before),
     });
     let reached = page.done(start.done());
@@ -82,7 +81,7 @@ impl Reading<'_> {
     async fn all(&mut self) -> Result<(), Stop> {
         if self.reached == 0 && self.page.nameless > 0 {
             let nameless = vec![Skip::BadDid; self.page.nameless];
-            self.shared.send(Vec::new(), nameless, UNKNOWN_TIME).await?;
+            self.shared.send(Vec::new(), nameless).await?;
         }
         self.progress();
         let waiting = (self.reached..self.page.accounts.len()).collect();
@@ -91,6 +90,7 @@ impl Reading<'_> {
         self.round(later, true).await?;
         let (missing, why) = &self.missing;
         if *missing > 0 {
+            self.page.common.missing.fetch_add(*missing as u64, Relaxed);
             warn!(
                 repositories = missing, last.reason = %why,
                 "repositories can't be had, and what is in them is not known"
@@ -119,7 +119,7 @@ impl Reading<'_> {
                 Outcome::Later(..) if !is_last => self.later.push_back(account),
                 Outcome::Later(skip, why) => {
                     self.missing = (self.missing.0 + 1, why);
-                    self.shared.send(Vec::new(), vec![skip], UNKNOWN_TIME).await?;
+                    self.shared.send(Vec::new(), vec![skip]).await?;
                     self.done(account).await?;
                 }
             }
@@ -129,8 +129,10 @@ impl Reading<'_> {
     async fn begin(&mut self, account: usize) -> Result<(), Stop> {
         let (listed, shared) = (&self.page.accounts[account], self.shared.clone());
         if listed.status != AccountStatus::Active {
+            // one that was being read before a kill may have ended in this
+            end(&shared, &listed.did, None, false).await?;
             let event = shared.account(&listed.did, listed.status);
-            shared.send(vec![event], Vec::new(), shared.accounts_us).await?;
+            shared.send(Vec::from_iter(event), Vec::new()).await?;
             return self.done(account).await;
         }
         let mut fetcher = match self.idle.pop() {

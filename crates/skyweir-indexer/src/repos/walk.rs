@@ -19,6 +19,9 @@ use crate::decode::{Value, whole_value};
 /// About what an entry of a map takes besides what is in it.
 const ENTRY: usize = 96;
 
+/// No key is longer in the protocol.
+const MOST_KEY: usize = 1_024;
+
 /// Which of the readings it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
@@ -230,6 +233,9 @@ impl RepoWalk {
             let (Some(shared), Some(Value::Bytes(rest))) = (shared, entry.get("k")) else {
                 return Err(RepoFault::Tree("an entry has no key"));
             };
+            if shared + rest.len() > MOST_KEY {
+                return Err(RepoFault::Tree("a key is too long"));
+            }
             let next = [&key[..shared], &rest[..]].concat();
             if next <= key {
                 return Err(RepoFault::Tree("its keys don't rise"));

@@ -50,8 +50,12 @@ pub struct SourceConfig {
     pub archive_least_rate: u32,
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
+    /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have changed
+    /// as a whole (`#sync`), up to 64; 0: none, and what changed isn't known. Default 2.
+    pub resync_downloads: usize,
     /// About how many bytes of a repository may be held until its blocks are in order, from 65,536 on; default
-    /// 67,108,864. One that takes more is read twice, first its tree, and given up if that doesn't help.
+    /// 67,108,864. One that takes more is read twice, first its tree, and given up if that doesn't help: some
+    /// 200 bytes for each follow, post and repost.
     pub repo_held_bytes: usize,
     /// A longer repository is given up; from 65,536 bytes on, default 4,294,967,296.
     pub repo_bytes: u64,
@@ -84,6 +88,7 @@ impl Default for SourceConfig {
             archive_attempts: 5,
             archive_least_rate: 1_024,
             repo_downloads: 8,
+            resync_downloads: 2,
             repo_held_bytes: 64 << 20,
             repo_bytes: 4 << 30,
             repo_quiet_ms: 15_000,
@@ -122,6 +127,9 @@ impl SourceConfig {
         }
         if !(1..=64).contains(&self.repo_downloads) {
             return wrong("repo_downloads: has to be from 1 to 64");
+        }
+        if self.resync_downloads > 64 {
+            return wrong("resync_downloads: has to be at most 64");
         }
         if self.repo_held_bytes < 65_536 || self.repo_bytes < 65_536 {
             return wrong("repo_held_bytes, repo_bytes: have to be at least 65,536");

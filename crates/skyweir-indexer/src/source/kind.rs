@@ -64,6 +64,11 @@ impl Stream {
         format!("{methods}{call}{}", query.unwrap_or_default())
     }
 
+    /// Whether its host has repositories.
+    pub(super) fn has_repositories(&self) -> bool {
+        self.protocol == Protocol::Firehose
+    }
+
     /// Whether it is over TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls
@@ -162,7 +167,7 @@ pub fn parse_archive(url: &str, items_since_us: i64) -> Result<(SourceKind, Sour
 /// [`Error::Url`].
 pub(crate) fn parse_repositories(url: &str) -> Result<Stream, Error> {
     match parse_live(url, PATH_FIREHOSE)? {
-        SourceKind::Stream(stream) if stream.protocol == Protocol::Firehose => Ok(stream),
+        SourceKind::Stream(stream) if stream.has_repositories() => Ok(stream),
         _ => Err(Error::Url { url: url.to_owned(), why: "it has no repositories; a relay or a PDS has" }),
     }
 }

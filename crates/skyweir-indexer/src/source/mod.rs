@@ -18,10 +18,12 @@ mod wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use skyweir_store::Store;
 use skyweir_types::{AcrossAccounts, Clock, Event};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::repos::{Asker, Resync};
 use crate::{Skip, archive, repos};
 
 pub(crate) use backoff::Backoff;
@@ -178,6 +180,26 @@ impl Source {
     #[must_use]
     pub fn across_accounts(&self) -> AcrossAccounts {
         self.kind.across_accounts()
+    }
+
+    /// Whether it tells where each resync ends, or what does is fetched.
+    pub(crate) fn ends_told(&self) -> bool {
+        matches!(self.kind, SourceKind::Repositories(_)) || self.resyncing().is_some()
+    }
+
+    /// What fetches the repositories that it says have changed, if it is a source that only says so.
+    pub(crate) fn resync(&self, store: Arc<dyn Store>, out: &FrameSender) -> Option<(Asker, Resync)> {
+        let stream = self.resyncing()?.clone();
+        Some(Resync::new(store, stream, self.config.clone(), self.clock.clone(), out.clone()))
+    }
+
+    fn resyncing(&self) -> Option<&Stream> {
+        match &self.kind {
+            SourceKind::Stream(stream) if stream.has_repositories() => {
+                Some(stream).filter(|_| self.config.resync_downloads > 0)
+            }
+            _ => None,
+        }
     }
 
     /// Hands on frames until stopped. Connections are opened again for ever; a file or archive ends. When `out` is full
