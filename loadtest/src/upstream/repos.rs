@@ -34,7 +34,7 @@ pub struct RepositoryCounts {
     pub repositories: u64,
     /// Of those, the ones that were sent on to another host.
     pub elsewhere: u64,
-    /// Answers with 429, 500 or 503.
+    /// Answers with 429, or 500 to 504.
     pub refused: u64,
     /// Answers that ended early.
     pub cut: u64,
@@ -195,7 +195,7 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
     match fault {
         Some((0, share)) => {
             counts.refused += 1;
-            let status = [429, 500, 503][share as usize % 3];
+            let status = [429, 500, 502, 503, 504][share as usize % 5];
             let refused = Answer::error(status, "RateLimitExceeded", "not now");
             return Some(refused.with("retry-after", u64::from(share < 50).to_string()));
         }
