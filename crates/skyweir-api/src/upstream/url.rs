@@ -35,12 +35,16 @@ impl FromStr for UpstreamUrl {
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let plain = uri.scheme() == Some(&Scheme::HTTP) && uri.path() == "/" && uri.query().is_none();
         match uri.authority() {
-            Some(authority) if plain && !authority.host().is_empty() && !authority.as_str().contains('@') => {
-                Ok(Self(authority.clone()))
-            }
+            Some(authority) if plain && is_host(authority) => Ok(Self(authority.clone())),
             _ => Err(wrong()),
         }
     }
+}
+
+/// Whether it is a host, alone or with a port that can be one.
+fn is_host(authority: &Authority) -> bool {
+    let (text, host) = (authority.as_str(), authority.host());
+    !text.contains('@') && !host.is_empty() && (text == host || authority.port_u16().is_some())
 }
 
 impl TryFrom<String> for UpstreamUrl {
@@ -92,6 +96,9 @@ mod tests {
             "http://a:b@plane",
             "http://plane/x",
             "http://plane?x",
+            "http://plane:",
+            "http://plane:300O",
+            "http://plane:70000",
         ] {
             let said = text.parse::<UpstreamUrl>().unwrap_err();
             assert!(said.contains("expected http://HOST:PORT"), "{said}");
