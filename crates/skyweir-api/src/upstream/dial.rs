@@ -14,7 +14,7 @@ use super::{UpstreamError, UpstreamHttp, UpstreamUrl};
 use crate::metrics::Open;
 
 /// A data plane is near: what takes longer to connect to isn't there.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT: Duration = Duration::from_secs(3);
 
 /// Opens connections to upstream.
 pub(super) struct Dial {

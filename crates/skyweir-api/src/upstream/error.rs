@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::UpstreamUrl;
 
 /// A call could not be passed on.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(crate) enum UpstreamError {
     /// Too many are on their way; try again.
     #[error("overloaded: {0} calls are being passed on already (api.upstream_requests)")]

@@ -1,5 +1,6 @@
 //! HTTP/2 to upstream: one connection, shared by all calls and opened again when it breaks.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -17,6 +18,8 @@ pub(super) struct Shared {
     dial: Dial,
     keepalive: Duration,
     open: Mutex<Connection>,
+    /// Counts the times that no connection could be opened.
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -24,11 +27,13 @@ struct Connection {
     /// Counts connections from 1 on.
     number: u64,
     sender: Option<SendRequest<Up>>,
+    /// Why the last one couldn't be opened.
+    failed: Option<UpstreamError>,
 }
 
 impl Shared {
     pub(super) fn new(dial: Dial, keepalive: Duration) -> Self {
-        Self { dial, keepalive, open: Mutex::default() }
+        Self { dial, keepalive, open: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
     /// Sends a call and waits for the head of the answer.
@@ -49,8 +54,9 @@ impl Shared {
     }
 
     /// The connection, its number, and whether others have used it; a new one if it is closed, or is the one that this
-    /// caller knows to be.
+    /// caller knows to be. Who waits while one can't be opened has the same answer: not each tries it anew.
     async fn sender(&self, closed: u64) -> Result<(SendRequest<Up>, u64, bool), UpstreamError> {
+        let failures = self.failures.load(Ordering::Acquire);
         let mut open = self.open.lock().await;
         if let Some(sender) = &open.sender
             && !sender.is_closed()
@@ -58,6 +64,25 @@ impl Shared {
         {
             return Ok((sender.clone(), open.number, true));
         }
+        if let Some(failed) = &open.failed
+            && self.failures.load(Ordering::Acquire) != failures
+        {
+            return Err(failed.clone());
+        }
+        match self.open().await {
+            Ok(sender) => {
+                *open = Connection { number: open.number + 1, sender: Some(sender.clone()), failed: None };
+                Ok((sender, open.number, false))
+            }
+            Err(error) => {
+                open.failed = Some(error.clone());
+                self.failures.fetch_add(1, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<SendRequest<Up>, UpstreamError> {
         let io = self.dial.connect().await?;
         // only while calls are open: some servers close a connection that is probed while it is idle
         let (sender, connection) = Builder::new(self.dial.tasks.clone())
@@ -68,7 +93,52 @@ impl Shared {
             .await
             .map_err(|error| never_answered(&error, UpstreamHttp::One))?;
         self.dial.drive(connection);
-        *open = Connection { number: open.number + 1, sender: Some(sender.clone()) };
-        Ok((sender, open.number, false))
+        Ok(sender)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::{TcpSocket, TcpStream};
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
+    use tonic::body::Body;
+
+    use super::super::body::Flow;
+    use super::super::dial::CONNECT;
+    use super::*;
+
+    async fn why(shared: Arc<Shared>) -> String {
+        let request = Request::new(Up::new(Body::empty(), 1, &Arc::<Flow>::default()));
+        match shared.send(request).await {
+            Err(UpstreamError::Unreachable { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_while_there_is_no_connection_waits_once() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        // takes the only place of those that wait to be accepted: no further one is answered
+        let _first = TcpStream::connect(address).await.unwrap();
+        let dial = Dial { url: format!("http://{address}").parse().unwrap(), tasks: Default::default() };
+        let shared = Arc::new(Shared::new(dial, Duration::from_secs(20)));
+        let began = Instant::now();
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            calls.spawn(why(shared.clone()));
+        }
+        for said in calls.join_all().await {
+            assert_eq!(said, "no connection within 3 s");
+        }
+        assert!(began.elapsed() < CONNECT * 2, "{:?}", began.elapsed());
+        drop(listener);
+        let said = why(shared).await;
+        assert!(said.contains("refused"), "who comes later tries again: {said}");
     }
 }
