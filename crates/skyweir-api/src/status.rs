@@ -37,6 +37,7 @@ impl From<UpstreamError> for Status {
             UpstreamError::TooLarge(_) => Self::resource_exhausted(message),
             UpstreamError::Overloaded(_)
             | UpstreamError::Unreachable { .. }
+            | UpstreamError::Mute { .. }
             | UpstreamError::Broken(_)
             | UpstreamError::TimedOut(_) => Self::unavailable(message),
         }
@@ -61,6 +62,7 @@ mod tests {
         for error in [
             UpstreamError::Overloaded(1),
             UpstreamError::Unreachable { url: url(), why: "x".into() },
+            UpstreamError::Mute { why: "x".into(), other: "2" },
             UpstreamError::Broken("x".into()),
             UpstreamError::TimedOut(1),
         ] {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::World;
 use common::serve::Served;
-use common::upstream::{Fake, Outcomes, PIECE};
+use common::upstream::{Fake, Log, Outcomes, PIECE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use skyweir_api::UpstreamHttp;
@@ -238,12 +238,22 @@ async fn an_upstream_that_is_away_is_unavailable_until_it_is_back() {
 
 #[tokio::test]
 async fn the_wrong_http_is_told() {
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
     for (speaks, set) in [(UpstreamHttp::One, UpstreamHttp::Two), (UpstreamHttp::Two, UpstreamHttp::One)] {
         let fake = Fake::start(speaks).await;
         let (_, served) = with(&fake, set).await;
-        let answer = soon(call(&served, "Echo", "x")).await;
-        assert_eq!(answer.grpc().0, "14", "{answer:?}");
-        assert!(answer.grpc().1.contains("api.upstream_http"), "{answer:?}");
+        for _ in 0..2 {
+            let answer = soon(call(&served, "Echo", "x")).await;
+            assert_eq!(answer.grpc().0, "14", "{answer:?}");
+            assert!(answer.grpc().1.contains("api.upstream_http"), "{answer:?}");
+        }
+        assert_eq!(log.take(), ["calls can't be passed on"], "once");
+        let address = fake.address;
+        fake.end().await;
+        let _right = Fake::at(address, set).await;
+        assert_eq!(call(&served, "Echo", "x").await.grpc().0, "0");
+        assert_eq!(log.take(), ["calls are passed on again"]);
     }
 }
 

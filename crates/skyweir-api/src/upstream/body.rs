@@ -22,11 +22,17 @@ use super::{Terms, UpstreamError};
 /// What became of a request's body.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
+    failed: AtomicBool,
     too_large: AtomicBool,
     sent: AtomicBool,
 }
 
 impl Flow {
+    /// It ended too early: by the limit, or by the client.
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// It was larger than the limit.
     pub(super) fn too_large(&self) -> bool {
         self.too_large.load(Ordering::Relaxed)
@@ -59,12 +65,18 @@ impl HttpBody for Up {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? else {
-            return Poll::Ready(None);
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.flow.failed.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => return Poll::Ready(None),
         };
         match self.left.checked_sub(length(&frame)) {
             Some(left) => self.left = left,
             None => {
+                self.flow.failed.store(true, Ordering::Relaxed);
                 self.flow.too_large.store(true, Ordering::Relaxed);
                 return Poll::Ready(Some(Err("the request is too large".into())));
             }

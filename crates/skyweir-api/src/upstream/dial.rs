@@ -44,13 +44,13 @@ impl Dial {
     }
 }
 
-/// A connection that has never answered failed: the usual reason is that the other side speaks another HTTP.
+/// A connection that has never answered failed.
 pub(super) fn never_answered(error: &hyper::Error, other: UpstreamHttp) -> UpstreamError {
     let other = match other {
         UpstreamHttp::One => "1.1",
         UpstreamHttp::Two => "2",
     };
-    UpstreamError::Broken(format!("{error}; if it speaks HTTP/{other}, set api.upstream_http to {other:?}"))
+    UpstreamError::Mute { why: error.to_string(), other }
 }
 
 /// The tasks of connections; they end with the one who passes calls on.

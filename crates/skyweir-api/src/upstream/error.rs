@@ -18,7 +18,17 @@ pub(crate) enum UpstreamError {
         /// What the system said.
         why: String,
     },
-    /// The connection broke, or what came isn't HTTP.
+    /// A connection that had never answered broke: the usual reason is that upstream speaks another HTTP.
+    #[error(
+        "the data plane broke off: {why}; if it speaks HTTP/{other}, set api.upstream_http to \"{other}\""
+    )]
+    Mute {
+        /// How it ended.
+        why: String,
+        /// The HTTP that isn't set.
+        other: &'static str,
+    },
+    /// The connection broke.
     #[error("the data plane broke off: {0}")]
     Broken(String),
     /// The whole answer wasn't there in time.
@@ -30,12 +40,17 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// Whether it tells that upstream isn't there, or isn't what is expected.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Mute { .. })
+    }
+
     /// What the metrics call it.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Overloaded(_) => "overload",
             Self::Unreachable { .. } => "unreachable",
-            Self::Broken(_) => "broken",
+            Self::Mute { .. } | Self::Broken(_) => "broken",
             Self::TimedOut(_) => "timeout",
             Self::TooLarge(_) => "too_large",
         }

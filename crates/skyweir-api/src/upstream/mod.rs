@@ -121,7 +121,7 @@ struct Upstream {
     terms: Terms,
     until_complete: bool,
     complete: Arc<dyn Complete>,
-    /// Whether the last connection could be opened; its changes are logged.
+    /// Whether upstream answered when that was last known; its changes are logged.
     reached: AtomicBool,
     tasks: Tasks,
 }
@@ -191,7 +191,12 @@ impl Upstream {
             Wire::One(pool) => pool.send(request, flow).await.map(|(answer, lease)| (answer, Some(lease))),
             Wire::Two(shared) => shared.send(request).await.map(|answer| (answer, None)),
         };
-        self.note(sent.as_ref().err());
+        match &sent {
+            Ok(_) => self.note(None),
+            // a request that failed by itself breaks a connection, too
+            Err(error) if error.is_away() && !flow.failed() => self.note(Some(error)),
+            Err(_) => {}
+        }
         sent
     }
 
@@ -219,14 +224,14 @@ impl Upstream {
     }
 
     /// Says in the log when upstream goes away and when it is back.
-    fn note(&self, failed: Option<&UpstreamError>) {
-        let reached = !matches!(failed, Some(UpstreamError::Unreachable { .. }));
+    fn note(&self, away: Option<&UpstreamError>) {
+        let reached = away.is_none();
         if self.reached.swap(reached, Ordering::Relaxed) == reached {
             return;
         }
-        match failed {
-            Some(error) if !reached => tracing::warn!(%error, "calls can't be passed on"),
-            _ => tracing::info!(upstream.url = %self.url, "calls are passed on again"),
+        match away {
+            Some(error) => tracing::warn!(%error, "calls can't be passed on"),
+            None => tracing::info!(upstream.url = %self.url, "calls are passed on again"),
         }
     }
 }
