@@ -49,13 +49,15 @@ pub struct Config {
     /// Whether ours are passed upstream as well as long as not all follows are known (default true).
     pub upstream_until_complete: bool,
     /// How many calls are passed on at once (default 1,024). More are answered `UNAVAILABLE` at once. They don't count
-    /// as `max_requests`.
+    /// as `max_requests`. Over HTTP/2 up to 128 KiB of each answer wait in memory for a client that doesn't read, for all
+    /// answers together at most 2 GiB.
     pub upstream_requests: usize,
     /// How many connections to upstream are open at once over HTTP/1.1, where each serves one call at a time (default
     /// 256); more calls wait, in the order of asking. Over HTTP/2 one connection serves all.
     pub upstream_connections: usize,
     /// After this many milliseconds a call that is passed on is cut off, and `UNAVAILABLE` (default 30,000). A
-    /// deadline of the client's own is passed on, and ends it before.
+    /// deadline of the client's own is passed on, and ends it before. It ends upstream also while the client doesn't
+    /// read.
     pub upstream_timeout_ms: u64,
     /// How many bytes a request or an answer has at most that is passed on (default 32 MiB); a larger one is cut off,
     /// and `RESOURCE_EXHAUSTED`.

@@ -16,6 +16,7 @@ use skyweir_api::UpstreamHttp;
 use skyweir_store::Completeness;
 use tokio::task::JoinSet;
 use tonic::body::Body;
+use tonic::transport::Endpoint;
 use tower::{Service as _, ServiceExt as _};
 
 const BOTH: [UpstreamHttp; 2] = [UpstreamHttp::One, UpstreamHttp::Two];
@@ -173,6 +174,41 @@ async fn what_takes_too_long_is_cut_off_and_unavailable() {
             assert_eq!((answer.grpc().0, &answer.data[..]), ("14", data), "{answer:?}");
             assert!(answer.grpc().1.contains("api.upstream_timeout_ms"), "{answer:?}");
             soon(fake.left.recv()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off_as_well() {
+    for http in BOTH {
+        let outcomes = Outcomes::default();
+        let _recording = metrics::set_default_local_recorder(&outcomes);
+        let mut fake = Fake::start(http).await;
+        let (_, served) = before(&fake.url(), http, |config| config.upstream_timeout_ms = 1_000).await;
+        // by then all that the client lets come unread has come, and the body isn't asked any more
+        let unread = send(&served, request("Floods", Bytes::new())).await;
+        soon(fake.left.recv()).await.unwrap();
+        assert_eq!(outcomes.take(), ["timeout"]);
+        let answer = soon(whole(unread)).await;
+        assert_eq!(answer.grpc().0, "14");
+        assert!(answer.grpc().1.contains("api.upstream_timeout_ms"));
+    }
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_hold_up_no_others() {
+    for http in BOTH {
+        let fake = Fake::start(http).await;
+        let (_, served) = with(&fake, http).await;
+        let mut unread = Vec::new();
+        for _ in 0..6 {
+            unread.push(send(&served, request("Floods", Bytes::new())).await);
+        }
+        let other = Endpoint::from_shared(format!("http://{}", served.address)).unwrap();
+        let mut other = other.connect().await.unwrap();
+        for _ in 0..100 {
+            let asked = other.ready().await.unwrap().call(request("Echo", vec![7; 30_000].into()));
+            assert_eq!(soon(whole(asked.await.unwrap())).await.grpc().0, "0");
         }
     }
 }

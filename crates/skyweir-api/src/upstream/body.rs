@@ -4,18 +4,21 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use hyper::rt::Executor as _;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
 use super::call::Call;
+use super::dial::Tasks;
 use super::pool::Lease;
 use super::{Terms, UpstreamError};
 
@@ -102,10 +105,12 @@ impl Drop for Up {
 /// An answer's body on its way down. What cuts it off is told in trailers of our own, which is where a gRPC client
 /// looks for what has happened.
 pub(super) struct Down {
-    open: Option<Answer>,
+    answer: Arc<Mutex<Option<Answer>>>,
+    over: bool,
     left: u64,
     terms: Terms,
-    due: Pin<Box<Sleep>>,
+    /// Comes when the time is over and the answer was taken away.
+    late: oneshot::Receiver<()>,
 }
 
 struct Answer {
@@ -116,25 +121,30 @@ struct Answer {
 }
 
 impl Down {
-    pub(super) fn new(body: Incoming, lease: Option<Lease>, call: Call, terms: Terms, due: Instant) -> Self {
-        let mut down = Self {
-            open: Some(Answer { body, lease, call }),
-            left: terms.max_bytes,
-            terms,
-            due: Box::pin(sleep_until(due)),
-        };
-        down.finish_if_over();
+    pub(super) fn new(
+        body: Incoming,
+        lease: Option<Lease>,
+        call: Call,
+        terms: Terms,
+        due: Instant,
+        tasks: &Tasks,
+    ) -> Self {
+        let is_over = body.is_end_stream();
+        let answer = Arc::new(Mutex::new(Some(Answer { body, lease, call })));
+        let (tell, late) = oneshot::channel();
+        let watched = Arc::downgrade(&answer);
+        let mut down = Self { answer, over: false, left: terms.max_bytes, terms, late };
+        if is_over {
+            down.finish(None);
+        } else {
+            tasks.execute(end_when_due(watched, terms, due, tell));
+        }
         down
     }
 
-    fn finish_if_over(&mut self) {
-        if self.open.as_ref().is_some_and(|open| open.body.is_end_stream()) {
-            self.finish(None);
-        }
-    }
-
     fn finish(&mut self, trailers: Option<&HeaderMap>) {
-        let Some(Answer { body, lease, mut call }) = self.open.take() else { return };
+        self.over = true;
+        let Some(Answer { body, lease, mut call }) = take(&self.answer) else { return };
         drop(body);
         if let Some(lease) = lease {
             lease.give_back();
@@ -146,13 +156,45 @@ impl Down {
     }
 
     fn cut(&mut self, error: UpstreamError) -> Option<Result<Frame<Bytes>, Infallible>> {
-        let Answer { call, .. } = self.open.take()?;
-        call.failed(&error);
+        self.over = true;
+        fail(&self.answer, &error);
         let mut trailers = HeaderMap::new();
         // our own messages fit into a header
         Status::from(error).add_header(&mut trailers).ok()?;
         Some(Ok(Frame::trailers(trailers)))
     }
+}
+
+/// Takes an answer away when its time is over. A body can't do that for itself: it isn't asked while its client doesn't
+/// read.
+async fn end_when_due(
+    answer: Weak<Mutex<Option<Answer>>>,
+    terms: Terms,
+    due: Instant,
+    mut tell: oneshot::Sender<()>,
+) {
+    if timeout_at(due, tell.closed()).await.is_ok() {
+        return;
+    }
+    if let Some(answer) = answer.upgrade() {
+        fail(&answer, &terms.late());
+        // it may have gone this moment
+        let _ = tell.send(());
+    }
+}
+
+fn fail(answer: &Mutex<Option<Answer>>, error: &UpstreamError) {
+    if let Some(Answer { call, .. }) = take(answer) {
+        call.failed(error);
+    }
+}
+
+fn take(answer: &Mutex<Option<Answer>>) -> Option<Answer> {
+    lock(answer).take()
+}
+
+fn lock(answer: &Mutex<Option<Answer>>) -> MutexGuard<'_, Option<Answer>> {
+    answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl HttpBody for Down {
@@ -164,11 +206,20 @@ impl HttpBody for Down {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        let Some(open) = &mut this.open else { return Poll::Ready(None) };
-        if this.due.as_mut().poll(context).is_ready() {
+        if this.over {
+            return Poll::Ready(None);
+        }
+        if Pin::new(&mut this.late).poll(context).is_ready() {
             return Poll::Ready(this.cut(this.terms.late()));
         }
-        let frame = match ready!(Pin::new(&mut open.body).poll_frame(context)) {
+        let (polled, is_last) = match &mut *lock(&this.answer) {
+            Some(Answer { body, .. }) => {
+                (ready!(Pin::new(&mut *body).poll_frame(context)), body.is_end_stream())
+            }
+            // taken away this moment, which is about to be told
+            None => return Poll::Pending,
+        };
+        let frame = match polled {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready(this.cut(UpstreamError::Broken(error.to_string()))),
             None => {
@@ -183,17 +234,22 @@ impl HttpBody for Down {
         match frame.trailers_ref() {
             // nothing comes behind them
             Some(trailers) => this.finish(Some(trailers)),
-            None => this.finish_if_over(),
+            None if is_last => this.finish(None),
+            None => {}
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none()
+        self.over
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.open.as_ref().map_or_else(|| SizeHint::with_exact(0), |open| open.body.size_hint())
+        match &*lock(&self.answer) {
+            Some(answer) => answer.body.size_hint(),
+            None if self.over => SizeHint::with_exact(0),
+            None => SizeHint::default(),
+        }
     }
 }
 

@@ -135,11 +135,13 @@ impl Upstream {
     fn new(config: &Config, url: UpstreamUrl, complete: Arc<dyn Complete>) -> Self {
         let tasks = Tasks::default();
         let dial = Dial { url: url.clone(), tasks: tasks.clone() };
+        let most = config.upstream_requests.clamp(1, Semaphore::MAX_PERMITS);
         let wire = match config.upstream_http {
             UpstreamHttp::One => Wire::One(Arc::new(Pool::new(dial, config.upstream_connections))),
-            UpstreamHttp::Two => Wire::Two(Shared::new(dial, Duration::from_millis(config.keepalive_ms))),
+            UpstreamHttp::Two => {
+                Wire::Two(Shared::new(dial, Duration::from_millis(config.keepalive_ms), most))
+            }
         };
-        let most = config.upstream_requests.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             url,
             wire,
@@ -176,7 +178,7 @@ impl Upstream {
         let (mut head, body) = answer.into_parts();
         headers::strip_hops(&mut head.headers);
         call.status(&head.headers);
-        let mut answer = Response::new(Body::new(Down::new(body, lease, call, self.terms, due)));
+        let mut answer = Response::new(Body::new(Down::new(body, lease, call, self.terms, due, &self.tasks)));
         (*answer.status_mut(), *answer.headers_mut()) = (head.status, head.headers);
         answer
     }

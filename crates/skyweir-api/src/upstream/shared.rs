@@ -13,10 +13,17 @@ use super::body::Up;
 use super::dial::{Dial, never_answered};
 use super::{UpstreamError, UpstreamHttp};
 
+/// How many bytes of an answer come before its client has read them.
+const WINDOW: u32 = 128 << 10;
+/// The largest that HTTP/2 knows.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+
 /// The connection to upstream.
 pub(super) struct Shared {
     dial: Dial,
     keepalive: Duration,
+    /// Has room for the windows of all calls: those whose clients don't read hold up no others.
+    window: u32,
     open: Mutex<Connection>,
     /// Counts the times that no connection could be opened.
     failures: AtomicU64,
@@ -32,8 +39,11 @@ struct Connection {
 }
 
 impl Shared {
-    pub(super) fn new(dial: Dial, keepalive: Duration) -> Self {
-        Self { dial, keepalive, open: Mutex::default(), failures: AtomicU64::new(0) }
+    /// Passes on this many calls at once.
+    pub(super) fn new(dial: Dial, keepalive: Duration, most: usize) -> Self {
+        let calls = u32::try_from(most).unwrap_or(u32::MAX);
+        let window = calls.saturating_mul(WINDOW).min(LARGEST_WINDOW);
+        Self { dial, keepalive, window, open: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
     /// Sends a call and waits for the head of the answer.
@@ -87,6 +97,8 @@ impl Shared {
         // only while calls are open: some servers close a connection that is probed while it is idle
         let (sender, connection) = Builder::new(self.dial.tasks.clone())
             .timer(TokioTimer::new())
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(self.window)
             .keep_alive_interval(self.keepalive)
             .keep_alive_timeout(self.keepalive)
             .handshake(io)
@@ -127,7 +139,7 @@ mod tests {
         // takes the only place of those that wait to be accepted: no further one is answered
         let _first = TcpStream::connect(address).await.unwrap();
         let dial = Dial { url: format!("http://{address}").parse().unwrap(), tasks: Default::default() };
-        let shared = Arc::new(Shared::new(dial, Duration::from_secs(20)));
+        let shared = Arc::new(Shared::new(dial, Duration::from_secs(20), 20));
         let began = Instant::now();
         let mut calls = JoinSet::new();
         for _ in 0..20 {

@@ -32,6 +32,8 @@ type Piece = Result<Frame<Bytes>, io::Error>;
 
 /// What is in a frame of an answer.
 pub(crate) const PIECE: &[u8] = b"a piece of a message";
+/// What is in each frame of a flood.
+const LARGE: &[u8] = &[7; 16 << 10];
 
 /// The stand-in; its connections are cut when it is dropped.
 pub(crate) struct Fake {
@@ -79,7 +81,9 @@ impl Fake {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let io = TokioIo::new(listener.accept().await.unwrap().0);
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let io = TokioIo::new(stream);
                 count.fetch_add(1, Ordering::SeqCst);
                 let tell = tell.clone();
                 let service = service_fn(move |request| answer(request, tell.clone()));
@@ -178,7 +182,7 @@ async fn answer(request: Request<Incoming>, tell: Tell) -> Result<Response<Body>
             let leaving = leaving();
             let endless = tokio_stream::iter(std::iter::repeat_with(move || {
                 let _kept = &leaving;
-                data()
+                Ok(Frame::data(Bytes::from_static(LARGE)))
             }));
             return Ok(grpc(StreamBody::new(endless).boxed_unsync()));
         }
