@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::archive::{Backfill, give};
 use crate::run::start_at;
-use crate::source::{ArchiveProgress, Ended, Error as SourceError, Source, SourceKind, SourceStatus};
+use crate::source::{ArchiveProgress, Ended, Error as SourceError, Source, SourceKind, SourceStatus, missed};
 use crate::{Config, CursorChoice, Error, Indexer, whole};
 
 /// How an intake begins.
@@ -35,6 +35,7 @@ pub struct Intake {
     clock: Clock,
     status: Arc<SourceStatus>,
     cursor: CursorChoice,
+    has_timelines: bool,
     first: First,
     loaded: CancellationToken,
 }
@@ -43,10 +44,10 @@ pub struct Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
     Stream,
-    /// The archive, from the begin or from where it was cut off; posts and reposts from this time on. No tasks are
-    /// left: nobody may keep a timeline before it is over.
+    /// The archive, from the begin or from where it was cut off; posts and reposts from this time on. Unless timelines
+    /// are kept already no tasks are left: nobody may keep one before it is over.
     Load(i64),
-    /// The archive from where it was cut off, as timelines are kept.
+    /// What the stream had no longer, from where its reading was cut off.
     CatchUp,
 }
 
@@ -68,7 +69,7 @@ impl Intake {
         let saved = view.cursor().await?;
         let archive = kind.archive(items_since_us).filter(|_| cursor == CursorChoice::Auto);
         let first = match (&archive, &saved) {
-            (Some(archive), Some(saved)) if saved.source == archive.id() && has_timelines => First::CatchUp,
+            (Some(_), Some(saved)) if missed(&saved.source) == Some(kind.id().as_str()) => First::CatchUp,
             (Some(archive), Some(saved)) if saved.source == archive.id() => First::Load(items_since_us),
             (Some(_), None) if backfill && view.actor_count().await? == 0 => First::Load(items_since_us),
             _ => First::Stream,
@@ -83,10 +84,10 @@ impl Intake {
         status.whole(known.unwrap_or(view.is_whole().await?));
         drop(view);
         let loaded = CancellationToken::new();
-        if !matches!(first, First::Load(_)) {
+        if has_timelines || !matches!(first, First::Load(_)) {
             loaded.cancel();
         }
-        Ok(Self { config, store, kind, clock, status, cursor, first, loaded })
+        Ok(Self { config, store, kind, clock, status, cursor, has_timelines, first, loaded })
     }
 
     /// Is cancelled once timelines may be kept: what is read from then on leaves tasks.
@@ -129,19 +130,20 @@ impl Intake {
         Source::new(kind, self.config.source.clone(), self.clock.clone())
     }
 
-    /// The archive of the stream, read from here on; nothing for other sources.
-    fn archive(&self, items_since_us: i64, from: CursorChoice) -> Result<Option<Backfill>, Error> {
-        let Some(archive) = self.kind.archive(items_since_us) else { return Ok(None) };
+    /// The archive of the stream, read from here on.
+    fn backfill(&self, archive: SourceKind, from: CursorChoice) -> Result<Backfill, Error> {
         let sources = (self.source(archive)?, self.kind.clone());
         let (config, store, status) = (self.config.clone(), self.store.clone(), self.status.clone());
-        Ok(Some(Backfill::of(config, store, sources, from, status)))
+        Ok(Backfill::of(config, store, sources, from, status))
     }
 
     /// Fills the store. It has to succeed: without what is missing it would never be whole.
     async fn load(&self, items_since_us: i64, stop: &CancellationToken) -> Result<(), Error> {
-        let Some(archive) = self.archive(items_since_us, CursorChoice::Auto)? else { return Ok(()) };
+        let Some(archive) = self.kind.archive(items_since_us) else { return Ok(()) };
         info!("nothing is known yet, or a part: reading the archive before the stream");
-        let reached = archive.read(stop.clone()).await.map_err(|error| match error {
+        let backfill = self.backfill(archive, CursorChoice::Auto)?;
+        let backfill = if self.has_timelines { backfill.with_tasks() } else { backfill };
+        let reached = backfill.read(stop.clone()).await.map_err(|error| match error {
             Error::Source(error) => Error::Load(error),
             other => other,
         })?;
@@ -154,9 +156,8 @@ impl Intake {
 
     /// Reads what the archive has behind a place. Returns the place if that was nothing.
     async fn catch_up(&self, from: CursorChoice, stop: &CancellationToken) -> Result<Option<u64>, Error> {
-        // whatever happened since is wanted, as the stream would have told it
-        let Some(archive) = self.archive(i64::MIN, from)? else { return Ok(None) };
-        match archive.with_tasks().read(stop.clone()).await {
+        let Some(missed) = self.kind.missed() else { return Ok(None) };
+        match self.backfill(missed, from)?.with_tasks().read(stop.clone()).await {
             Ok(Some(reached)) => {
                 info!(reached, "the archive is read, going on with the stream");
                 Ok(Some(reached).filter(|reached| from == CursorChoice::At(*reached)))

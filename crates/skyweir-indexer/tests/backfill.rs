@@ -278,6 +278,13 @@ async fn a_stop_ends_it_and_it_goes_on() {
     live(&upstream, CursorChoice::Auto, store.clone(), last).await.unwrap();
     assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(last));
     assert_eq!(saved(store.as_ref()).await.unwrap().source, upstream.url_v2());
+    // a service that was cut off while it caught up
+    let mut txn = store.begin().await.unwrap();
+    let source = format!("archive behind {}", upstream.url_v2());
+    txn.set_cursor(SavedCursor { source, position: 60, time_us: START as i64 }).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(70));
+    assert_eq!(saved(store.as_ref()).await.unwrap().source, upstream.url_v2());
     // without what was before there is nothing to catch up with
     let mut txn = store.begin().await.unwrap();
     txn.set_whole(false).await.unwrap();

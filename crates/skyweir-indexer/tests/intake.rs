@@ -157,7 +157,8 @@ async fn survives(seed: u64) {
     upstream.set_floor(sealed - rng.random_range(0..20));
     upstream.archive_faults(Some(ArchiveFaults { seed, faults: 10 }));
     let last = upstream.push_many(fourth.clone()).unwrap();
-    let kept = Begin { has_timelines: true, ..AUTO };
+    // whether timelines are kept or not, all that it missed is wanted
+    let kept = Begin { has_timelines: seed.is_multiple_of(2), items_since_us: i64::MAX, ..AUTO };
     let before = store.view().await.unwrap().next_task().await.unwrap();
     let more = killed(&mut rng, &upstream, kept, &store, last).await;
     assert!(kills > 0 && more > 0, "seed {seed}: {kills} kills, then {more}");
@@ -286,7 +287,7 @@ async fn an_archive_that_fails_does_not_stop_a_service() {
     upstream.seal();
     // set up anew since
     let store = MemoryStore::new();
-    stand(&store, &format!("archive of {url}"), 1_000, true).await;
+    stand(&store, &format!("archive behind {url}"), 1_000, true).await;
     let begin = Begin { has_timelines: true, ..AUTO };
     upstream.refuse(Some(503));
     let mut running = Running::start(&url, begin, Arc::new(store.clone())).await.unwrap();

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::run::Again;
 use crate::source::{
-    self, Ended, Source, SourceKind, SourceStatus, Stream, parse_archive, parse_repositories, unfinished,
+    self, Ended, Source, SourceKind, SourceStatus, Stream, missed, parse_archive, parse_repositories,
+    unfinished,
 };
 use crate::{Config, CursorChoice, Indexer, repos};
 
@@ -239,7 +240,9 @@ async fn way(
             return Ok((Way::Repositories(stream, items_since_us, clock), firehose));
         }
     }
-    let archive = Source::new(archive, config.source.clone(), clock)?;
+    // what a service has begun to catch up goes on under its name
+    let missed = live.missed().filter(|_| missed(saved) == Some(live.id().as_str()));
+    let archive = Source::new(missed.unwrap_or(archive), config.source.clone(), clock)?;
     Ok((Way::Archive(Box::new(archive)), live))
 }
 

@@ -28,6 +28,8 @@ pub struct Archive {
     pub(crate) stream: Stream,
     /// Posts and reposts are wanted from this time on, microseconds since 1970.
     pub(crate) items_since_us: i64,
+    /// Whether it is read from a place of the stream on, for what was missed there.
+    pub(crate) is_missed: bool,
 }
 
 struct Reading<'a> {

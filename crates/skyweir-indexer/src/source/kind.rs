@@ -15,6 +15,8 @@ pub(super) const KNOWN: &str = "ws(s)://HOST/xrpc/network.bsky.jetstream.subscri
 
 /// What the name of an archive begins with; the live stream's follows.
 const ARCHIVE_OF: &str = "archive of ";
+/// The same, when it is read for what the stream had no longer.
+const MISSED_OF: &str = "archive behind ";
 
 const PATH_V2: &str = "/xrpc/network.bsky.jetstream.subscribeEvents";
 const PATH_V1: &str = "/subscribe";
@@ -184,7 +186,12 @@ fn parse_live(url: &str, path: &str) -> Result<SourceKind, Error> {
 /// The live stream that a backfill is under way for, going by the name of its place.
 pub(crate) fn unfinished(saved: &str) -> Option<&str> {
     let repositories = || saved.strip_prefix(REPOSITORIES_OF)?.split(' ').next();
-    saved.strip_prefix(ARCHIVE_OF).or_else(repositories)
+    saved.strip_prefix(ARCHIVE_OF).or_else(|| missed(saved)).or_else(repositories)
+}
+
+/// The live stream of which the archive is read for what was missed, going by the name of the place.
+pub(crate) fn missed(saved: &str) -> Option<&str> {
+    saved.strip_prefix(MISSED_OF)
 }
 
 impl SourceKind {
@@ -201,8 +208,17 @@ impl SourceKind {
     pub(crate) fn archive(&self, items_since_us: i64) -> Option<Self> {
         match self {
             Self::Stream(stream) if stream.protocol == Protocol::V2 => {
-                Some(Self::Archive(Archive { stream: stream.clone(), items_since_us }))
+                Some(Self::Archive(Archive { stream: stream.clone(), items_since_us, is_missed: false }))
             }
+            _ => None,
+        }
+    }
+
+    /// The same for what a store has missed that the stream has fed: whatever happened since is wanted, as the stream
+    /// would have told it.
+    pub(crate) fn missed(&self) -> Option<Self> {
+        match self.archive(i64::MIN) {
+            Some(Self::Archive(archive)) => Some(Self::Archive(Archive { is_missed: true, ..archive })),
             _ => None,
         }
     }
@@ -213,7 +229,10 @@ impl SourceKind {
         match self {
             Self::File(path) => format!("file:{}", path.display()),
             Self::Stream(stream) => stream.id(),
-            Self::Archive(archive) => format!("{ARCHIVE_OF}{}", archive.stream.id()),
+            Self::Archive(archive) => {
+                let name = if archive.is_missed { MISSED_OF } else { ARCHIVE_OF };
+                format!("{name}{}", archive.stream.id())
+            }
             Self::Repositories(page) => page.id(),
         }
     }
@@ -252,6 +271,10 @@ mod tests {
         ] {
             let (archive, live) = parse_archive(url, 7).unwrap();
             assert_eq!((archive.id(), live.id()), (format!("archive of {stream}"), stream.to_owned()));
+            let behind = live.missed().unwrap().id();
+            assert_eq!(behind, format!("archive behind {stream}"));
+            assert_eq!((unfinished(&archive.id()), unfinished(&behind)), (Some(stream), Some(stream)));
+            assert_eq!((missed(&archive.id()), missed(&behind)), (None, Some(stream)));
             let SourceKind::Archive(Archive { stream, .. }) = archive else { panic!("{archive:?}") };
             let query = if url.contains("a=b") { "&a=b" } else { "" };
             assert_eq!(
