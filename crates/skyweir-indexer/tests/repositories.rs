@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hosted::{FOLLOW, POST, START, World, contents, did};
+use hosted::{FOLLOW, POST, REPOST, START, World, contents, did, has, record};
 use killed::Killer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -155,19 +155,6 @@ async fn a_host_that_misbehaves_and_kills_lose_nothing() {
     assert!(each.into_iter().all(happened) && kills > 0, "{all:?}, {kills} kills");
 }
 
-/// A record of the first account.
-fn record(second: u64, collection: &str, key: &str, subject: usize) -> Event {
-    let created = "2026-01-01T00:00:00.000Z";
-    let record = json!({"$type": collection, "createdAt": created, "subject": did(subject), "text": key});
-    Event::create(&did(0), START + second * 1_000_000, collection, key, record)
-}
-
-async fn has(store: &Arc<dyn Store>) -> Vec<String> {
-    let lines = contents(store.as_ref()).await.into_iter();
-    let own = lines.filter_map(|line| Some(line.strip_prefix(&format!("{} has ", did(0)))?.to_owned()));
-    own.collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_directory_missed_is_mended() {
     let upstream = host().await;
@@ -225,6 +212,36 @@ async fn what_the_firehose_only_says_has_changed_is_fetched() {
     };
     live_until(&upstream, CursorChoice::Auto, store.clone(), is_over).await;
     assert_eq!(has(&store).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repost_of_what_is_gone_is_none() {
+    let upstream = host().await;
+    let cid = |post: &Event| match &post.body {
+        skyweir_loadtest::Body::Commit { cid: Some(cid), .. } => cid.clone(),
+        _ => panic!("it is a record"),
+    };
+    let posts = ["k1", "k2", "k3"].map(|key| record(1, POST, key, 0));
+    let repost = |key: &str, author: usize, cid: String| {
+        let subject = json!({"uri": format!("at://{}/{POST}/{key}", did(author)), "cid": cid});
+        let record = json!({"$type": REPOST, "createdAt": "2026-01-01T00:00:00.000Z", "subject": subject});
+        Event::create(&did(1), START + 2_000_000, REPOST, key, record)
+    };
+    let cids: Vec<_> = posts.iter().map(cid).collect();
+    upstream.push_many(posts);
+    upstream.push_many(["k1", "k2", "k3"].iter().zip(&cids).map(|(key, cid)| repost(key, 0, cid.clone())));
+    // nobody here knows the author of this one
+    upstream.push(repost("k4", 9, cids[0].clone()));
+    upstream.push(Event::delete(&did(0), START + 3_000_000, POST, "k1"));
+    let replaced = json!({"$type": POST, "createdAt": "2026-01-01T00:00:00.000Z", "text": "another"});
+    upstream.push(Event::update(&did(0), START + 4_000_000, POST, "k2", replaced));
+    upstream.set_floor(9);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    backfill(&upstream, config(), store.clone()).await.unwrap().unwrap();
+    let contents = contents(store.as_ref()).await;
+    let items = contents.iter().filter(|line| line.contains(" Repost {"));
+    let keys: Vec<_> = items.map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(keys, ["k3", "k4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use super::Page;
 use super::hosts::Host;
 use super::list;
 use super::place::{Common, Place};
+use super::settle::settle;
 use crate::archive::http::Failure;
 use crate::decode::UNKNOWN_TIME;
 use crate::source::{self, Backoff, Ended, SavedPosition, Source, SourceKind, SourceStatus, StartAt, Stream};
@@ -64,6 +65,11 @@ pub(crate) async fn run(
         place = Place { done, after, ..place };
         work.save(&place).await?;
     }
+    // with a time to keep them posts may have left that were taken
+    let taken_since_us = work.config.keep_hours.is_none().then_some(work.items_since_us);
+    let settling = settle(work.store.as_ref(), taken_since_us);
+    let Some(settled) = stop.run_until_cancelled(settling).await else { return Ok(None) };
+    info!(reposts = settled?, "of posts that are gone or were replaced, left out");
     let missing = common.missing.load(Relaxed);
     if missing > 0 {
         warn!(repositories = missing, "these couldn't be had: the same command tries them again");

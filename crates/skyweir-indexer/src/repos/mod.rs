@@ -23,6 +23,7 @@ mod hosts;
 mod list;
 mod place;
 mod resync;
+mod settle;
 mod source;
 mod walk;
 

@@ -1,7 +1,8 @@
 //! A small network whose repositories are read, and what a reader could tell of a store.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -13,7 +14,7 @@ use skyweir_types::{ActorId, Collection, Position, RecordKey, RecordRef};
 /// 2026-01-01
 pub(crate) const START: u64 = 1_767_225_600_000_000;
 pub(crate) const POST: &str = "app.bsky.feed.post";
-const REPOST: &str = "app.bsky.feed.repost";
+pub(crate) const REPOST: &str = "app.bsky.feed.repost";
 pub(crate) const FOLLOW: &str = "app.bsky.graph.follow";
 const CID: &str = "bafyreib25swk3a6waplk2ie75u4a3qfejnkoiezfowuz7sa74i7tief3di";
 /// This one is hidden for good at some time, and this one deleted, and back.
@@ -25,11 +26,11 @@ pub(crate) fn did(n: usize) -> String {
     format!("did:plc:{}", char::from(b'a' + n as u8).to_string().repeat(24))
 }
 
-/// What a small network does. `living` are the records that there are, `touched` the posts whose reposts upstream takes
-/// away when they are replaced or deleted: a repository doesn't tell of those.
+/// What a small network does. `living` are the records that there are, with their CIDs, `touched` the posts whose reposts
+/// upstream takes away when they are replaced or deleted: a repository doesn't tell which those are.
 #[derive(Default)]
 pub(crate) struct World {
-    living: BTreeSet<[String; 3]>,
+    living: BTreeMap<[String; 3], String>,
     touched: BTreeSet<String>,
 }
 
@@ -45,7 +46,14 @@ impl World {
         match second {
             120 => return Event::account(&did(HIDDEN), at, false, Some("takendown")),
             150 => {
-                self.living.retain(|[owner, ..]| *owner != did(DELETED));
+                let touched = &mut self.touched;
+                self.living.retain(|[who, collection, key], _| {
+                    let stays = *who != did(DELETED);
+                    if !stays && collection == POST {
+                        touched.insert(format!("at://{who}/{POST}/{key}\""));
+                    }
+                    stays
+                });
                 return Event::account(&did(DELETED), at, false, Some("deleted"));
             }
             151 => return Event::account(&did(DELETED), at, true, None),
@@ -57,21 +65,28 @@ impl World {
         let (collection, record) = match kind {
             0 => (POST, json!({"$type": POST, "createdAt": created, "text": second.to_string()})),
             1 => {
-                let uri = format!("at://{other}/{POST}/k{}", rng.random_range(0..KEYS));
-                (REPOST, json!({"$type": REPOST, "createdAt": created, "subject": {"uri": uri, "cid": CID}}))
+                let post = [other.clone(), POST.to_owned(), format!("k{}", rng.random_range(0..KEYS))];
+                let cid = self.living.get(&post).map_or(CID, String::as_str);
+                let subject = json!({"uri": format!("at://{}", post.join("/")), "cid": cid});
+                (REPOST, json!({"$type": REPOST, "createdAt": created, "subject": subject}))
             }
             _ => (FOLLOW, json!({"$type": FOLLOW, "createdAt": created, "subject": other})),
         };
         let place = [who.clone(), collection.to_owned(), key.clone()];
+        let cid = skyweir_loadtest::cid_of(&skyweir_loadtest::encode_dag_cbor(&record));
         let mut ends = || {
             if collection == POST {
                 self.touched.insert(format!("at://{who}/{POST}/{key}\""));
             }
         };
         match rng.random_range(0..20) {
-            0..15 if self.living.insert(place.clone()) => Event::create(&who, at, collection, &key, record),
+            0..15 if !self.living.contains_key(&place) => {
+                self.living.insert(place, cid);
+                Event::create(&who, at, collection, &key, record)
+            }
             0..12 => {
                 ends();
+                self.living.insert(place, cid);
                 Event::update(&who, at, collection, &key, record)
             }
             12..18 => {
@@ -84,10 +99,15 @@ impl World {
         }
     }
 
-    /// Leaves out what no repository tells.
+    /// Leaves out what no repository tells: of reposts those stay that name what there is, as it has always been.
     pub(crate) fn known(&self, mut contents: BTreeSet<String>) -> BTreeSet<String> {
         let is_hidden = |line: &str| line.starts_with(&did(HIDDEN)) && !line.contains("(Hidden");
-        contents.retain(|line| !is_hidden(line) && !self.touched.iter().any(|uri| line.contains(uri)));
+        let posts = self.living.iter().filter(|([_, collection, _], _)| collection == POST);
+        let named = posts.map(|(post, cid)| format!("uri: \"at://{}\", cid: \"{cid}\"", post.join("/")));
+        let named: Vec<_> = named.filter(|post| !self.touched.iter().any(|uri| post.contains(uri))).collect();
+        let is_known =
+            |line: &str| !line.contains(" Repost {") || named.iter().any(|post| line.contains(post));
+        contents.retain(|line| !is_hidden(line) && is_known(line));
         contents
     }
 }
@@ -124,4 +144,18 @@ pub(crate) async fn contents(store: &dyn Store) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// A record of the first account.
+pub(crate) fn record(second: u64, collection: &str, key: &str, subject: usize) -> Event {
+    let created = "2026-01-01T00:00:00.000Z";
+    let record = json!({"$type": collection, "createdAt": created, "subject": did(subject), "text": key});
+    Event::create(&did(0), START + second * 1_000_000, collection, key, record)
+}
+
+/// The records of the first account.
+pub(crate) async fn has(store: &Arc<dyn Store>) -> Vec<String> {
+    let lines = contents(store.as_ref()).await.into_iter();
+    let own = lines.filter_map(|line| Some(line.strip_prefix(&format!("{} has ", did(0)))?.to_owned()));
+    own.collect()
 }
