@@ -14,7 +14,7 @@ use network::{START, config, contents, did, events, saved, small, some};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use skyweir_indexer::source::{SourceStatus, parse};
-use skyweir_indexer::{Begin, CursorChoice, Error, Intake};
+use skyweir_indexer::{Begin, Config, CursorChoice, Error, Intake};
 use skyweir_loadtest::{ArchiveFaults, Body, Event, Upstream, UpstreamConfig};
 use skyweir_store::{Complete, Completeness, Fault, HookedStore, MemoryStore, Operation, SavedCursor, Store};
 use skyweir_types::{Clock, TaskId};
@@ -36,9 +36,13 @@ struct Running {
 
 impl Running {
     async fn start(url: &str, begin: Begin, store: Arc<dyn Store>) -> Result<Self, Error> {
+        Self::with(config(), url, begin, store).await
+    }
+
+    async fn with(config: Config, url: &str, begin: Begin, store: Arc<dyn Store>) -> Result<Self, Error> {
         let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
         let kind = parse(url).unwrap();
-        let intake = Intake::begin(config(), store, kind, begin, Clock::system(), status.clone()).await?;
+        let intake = Intake::begin(config, store, kind, begin, Clock::system(), status.clone()).await?;
         let (loaded, mut task) = (intake.loaded(), JoinSet::new());
         task.spawn(intake.run(stop.clone()));
         Ok(Self { task, status, loaded, stop })
@@ -302,6 +306,35 @@ async fn an_archive_that_fails_does_not_stop_a_service() {
     assert!(!is_whole(&store).await);
     assert_eq!(running.status.snapshot().last_gap.unwrap().reason, "AnotherSequence");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_never_answers_does_not_stop_a_service() {
+    let upstream = Upstream::start(small()).await.unwrap();
+    let url = upstream.url_v2();
+    upstream.push_many(some(1, 0, 40));
+    upstream.seal();
+    upstream.set_floor(30);
+    let mut config = config();
+    config.source.archive_patience_ms = 20;
+    for has_plan in [false, true] {
+        if has_plan {
+            upstream.archive_downloads(Some(0));
+        } else {
+            upstream.refuse(Some(503));
+        }
+        let store = MemoryStore::new();
+        stand(&store, &format!("archive behind {url}"), 5, true).await;
+        let shared = Arc::new(store.clone());
+        let mut running = Running::with(config.clone(), &url, AUTO, shared).await.unwrap();
+        running.until("back at the stream", async || stands(&store, &url, 5).await).await;
+        upstream.refuse(None);
+        running.streams(&store, &url, 40).await;
+        assert!(!is_whole(&store).await);
+        assert_eq!(running.status.snapshot().last_gap.unwrap().reason, "CursorTooOld");
+        running.stop().await;
+    }
+    assert!(upstream.archive_counts().refused > 0, "downloads were");
 }
 
 #[tokio::test(flavor = "multi_thread")]

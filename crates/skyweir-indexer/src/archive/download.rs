@@ -1,9 +1,11 @@
 //! The download of one planned segment: as often as it takes, going on where it was cut.
 
+use std::time::Duration;
+
 use http::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::http::{Failure, Gate, Http};
@@ -28,6 +30,10 @@ pub(super) struct Downloader {
     gate: Gate,
     backoff: Backoff,
     attempts: u32,
+    /// For how long in a row nothing may come; none: for ever.
+    patience: Option<Duration>,
+    /// Since when nothing comes.
+    failing: Option<Instant>,
     most: usize,
     /// It is away while a block is read on a thread that may block.
     reader: Option<BlockReader>,
@@ -39,12 +45,20 @@ pub(super) struct Downloader {
 pub(super) type Out = mpsc::Sender<Result<Frame, Stop>>;
 
 impl Downloader {
-    pub(super) fn new(stream: &Stream, config: &SourceConfig, gate: &Gate, seed: u64) -> Result<Self, Error> {
+    pub(super) fn new(
+        stream: &Stream,
+        config: &SourceConfig,
+        gate: &Gate,
+        patience: Option<Duration>,
+        seed: u64,
+    ) -> Result<Self, Error> {
         Ok(Self {
             http: Http::new(stream, config)?,
             gate: gate.clone(),
             backoff: Backoff::new(config, seed),
             attempts: config.archive_attempts,
+            patience,
+            failing: None,
             most: config.archive_block_bytes,
             reader: None,
             damaged: 0,
@@ -53,6 +67,7 @@ impl Downloader {
 
     /// Downloads what is planned, and hands on what is wanted of it, a frame a block.
     pub(super) async fn run(&mut self, planned: &Planned, wanted: Wanted, out: &Out) {
+        self.failing = None;
         let done = match planned.mode {
             Mode::Segment => self.segment(&planned.name, wanted, out).await,
             Mode::Blocks => self.blocks(planned, wanted, out).await,
@@ -66,11 +81,21 @@ impl Downloader {
     /// It was answered: the next failure is a first one.
     pub(super) fn succeeded(&mut self) {
         self.damaged = 0;
+        self.failing = None;
         self.backoff.reset();
     }
 
-    /// What may pass is waited for; what came damaged is asked for again, some times.
+    /// What may pass is waited for, unless nothing came for too long; what came damaged is asked for again, some times.
     pub(super) async fn failed(&mut self, what: &str, failure: Failure) -> Result<(), Stop> {
+        let failing = self.failing.get_or_insert_with(Instant::now).elapsed();
+        let may_pass = matches!(failure, Failure::Passing(..) | Failure::Shorter(_));
+        if may_pass && self.patience.is_some_and(|patience| failing >= patience) {
+            let (seconds, why) = (failing.as_secs(), failure.why());
+            return Err(Stop::Failed(format!(
+                "nothing came of {what} for {seconds} s, at last so: {why}; it isn't waited for any longer \
+                 (archive_patience_ms)"
+            )));
+        }
         match failure {
             Failure::Passing(why, wait) => {
                 warn!(reason = %why, archive.part = what, "archive doesn't answer, asking again");

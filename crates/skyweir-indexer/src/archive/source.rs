@@ -186,7 +186,9 @@ impl Reading<'_> {
             None => {
                 self.made += 1;
                 let seed = self.clock.now_micros().unsigned_abs().wrapping_add(self.made);
-                Downloader::new(&self.archive.stream, self.config, &self.gate, seed)
+                // without the first reading a store would never be whole: that waits for ever
+                let patience = self.archive.is_missed.then(|| self.config.archive_patience());
+                Downloader::new(&self.archive.stream, self.config, &self.gate, patience, seed)
             }
         }
     }

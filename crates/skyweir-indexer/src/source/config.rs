@@ -48,6 +48,10 @@ pub struct SourceConfig {
     /// A download of an archive that brings fewer bytes a second, while we wait for it, is cut after `liveness_ms` and
     /// goes on over another connection; default 1,024, 0 takes any.
     pub archive_least_rate: u32,
+    /// What a stream had no longer isn't waited for when an archive that is asked again and again brings nothing for so
+    /// many milliseconds: it becomes a gap, and the stream goes on. At least 1, default 3,600,000. The first reading of
+    /// an archive waits for ever.
+    pub archive_patience_ms: u64,
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
     /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have changed
@@ -87,6 +91,7 @@ impl Default for SourceConfig {
             archive_block_bytes: 64 << 20,
             archive_attempts: 5,
             archive_least_rate: 1_024,
+            archive_patience_ms: 3_600_000,
             repo_downloads: 8,
             resync_downloads: 2,
             repo_held_bytes: 64 << 20,
@@ -125,6 +130,9 @@ impl SourceConfig {
         if self.archive_attempts == 0 {
             return wrong("archive_attempts: has to be at least 1");
         }
+        if self.archive_patience_ms == 0 {
+            return wrong("archive_patience_ms: has to be at least 1");
+        }
         if !(1..=64).contains(&self.repo_downloads) {
             return wrong("repo_downloads: has to be from 1 to 64");
         }
@@ -155,6 +163,10 @@ impl SourceConfig {
 
     pub(crate) fn liveness(&self) -> Duration {
         Duration::from_millis(self.liveness_ms)
+    }
+
+    pub(crate) fn archive_patience(&self) -> Duration {
+        Duration::from_millis(self.archive_patience_ms)
     }
 
     pub(crate) fn repo_quiet(&self) -> Duration {
