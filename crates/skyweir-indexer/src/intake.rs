@@ -178,6 +178,7 @@ impl Intake {
         let position = saved.position;
         let place = SavedCursor { source: self.kind.id(), ..saved };
         give(&self.config, self.store.as_ref(), &place, false, stop).await?;
+        self.status.archive_ended();
         Ok(Some(position))
     }
 }

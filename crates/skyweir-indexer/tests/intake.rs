@@ -210,11 +210,15 @@ async fn nobody_may_keep_a_timeline_before_all_is_loaded() {
     upstream.refuse(Some(503));
     let store = MemoryStore::new();
     let shared = Arc::new(store.clone());
-    let mut running = Running::start(&upstream.url_v2(), AUTO, shared).await.unwrap();
+    let running = Running::start(&upstream.url_v2(), AUTO, shared).await.unwrap();
     tokio::time::timeout(PATIENCE, upstream.refused(2)).await.unwrap();
     assert!(!running.loaded.is_cancelled());
     assert_eq!(running.status.completeness(), Completeness::Loading(0.0));
+    let status = running.status.clone();
+    running.stop().await;
+    assert_eq!(status.completeness(), Completeness::Loading(0.0), "as long as anybody may ask");
     upstream.refuse(None);
+    let mut running = Running::start(&upstream.url_v2(), AUTO, Arc::new(store.clone())).await.unwrap();
     tokio::time::timeout(PATIENCE, running.loaded.cancelled()).await.expect("it doesn't load");
     let view = store.view().await.unwrap();
     assert_eq!(view.next_task().await.unwrap(), TaskId(1), "it leaves no tasks");

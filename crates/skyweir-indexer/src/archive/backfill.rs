@@ -160,11 +160,12 @@ impl Backfill {
                 (reading.await, true)
             }
         };
-        status.archive_ended();
+        // cut off, it isn't over: what is there is a part
         let Some(reached) = reached? else { return Ok(None) };
         let position = reached.position;
         // where nothing is sealed yet nothing is missing
         give(&config, store.as_ref(), &reached, tells_all || position == 0, &stop).await?;
+        status.archive_ended();
         Ok(Some(position))
     }
 }
