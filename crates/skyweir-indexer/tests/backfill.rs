@@ -290,5 +290,5 @@ async fn a_stop_ends_it_and_it_goes_on() {
     txn.set_whole(false).await.unwrap();
     txn.commit().await.unwrap();
     let text = backfill(&upstream, config(), store).await.unwrap_err().to_string();
-    assert!(text.starts_with("the data directory was begun with the live stream"), "{text}");
+    assert!(text.starts_with("follows are missing in the data directory: "), "{text}");
 }

@@ -68,7 +68,7 @@ async fn a_service_that_begins_with_the_whole_network() {
 
     // a directory that was begun live lacks what was before; one that is whole catches up
     let (code, err) = backfill(other.path(), &upstream.url_http()).await;
-    assert!(code == 1 && err.contains("the data directory was begun with the live stream"), "{err}");
+    assert!(code == 1 && err.contains("follows are missing in the data directory"), "{err}");
     let sealed = upstream.seal();
     let (code, err) = backfill(dir.path(), &upstream.url_http()).await;
     assert!(code == 0 && err.contains(&format!("reached={sealed}")), "{err}");

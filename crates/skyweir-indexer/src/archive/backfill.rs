@@ -29,12 +29,12 @@ pub enum BackfillError {
         /// Where it comes from.
         saved: String,
     },
-    /// The store was begun with the live stream.
+    /// The store isn't whole, and an archive is read forward only.
     #[error(
-        "the data directory was begun with the live stream, so what was before that is missing, and a backfill can't \
-         go back: name another --data-dir, an empty one"
+        "follows are missing in the data directory: it was begun with the live stream, or events were lost since; a \
+         backfill from an archive can't go back: name another --data-dir, an empty one"
     )]
-    BegunLive,
+    NotWhole,
 }
 
 impl From<skyweir_store::Error> for BackfillError {
@@ -100,7 +100,7 @@ impl Backfill {
             Some(saved) if saved.source == live.id() && view.is_whole().await? => {
                 CursorChoice::At(saved.position)
             }
-            Some(saved) if saved.source == live.id() => return Err(BackfillError::BegunLive),
+            Some(saved) if saved.source == live.id() => return Err(BackfillError::NotWhole),
             Some(saved) => return Err(BackfillError::OtherSource { saved: saved.source }),
             None if view.actor_count().await? > 0 => {
                 return Err(BackfillError::OtherSource {
