@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use crate::{Config, Error, metrics};
 
 /// Methods that have a label of their own; whatever else is asked for shares one.
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 10] = [
     "/bsky.Service/GetTimeline",
     "/bsky.Service/GetFollowers",
     "/bsky.Service/GetFollows",
@@ -27,6 +27,7 @@ const METHODS: [&str; 9] = [
     "/skyweir.v1.TimelineService/GetFollowPage",
     "/skyweir.v1.TimelineService/GetFollowCounts",
     "/skyweir.v1.TimelineService/GetDelivery",
+    "/skyweir.v1.TimelineService/GetStatus",
 ];
 /// An overloaded service is alive: these are never refused.
 const HEALTH: &str = "/grpc.health.v1.Health/";
