@@ -139,8 +139,9 @@ async fn killed(
     }
 }
 
-/// One network, one archive, kills and faults by the seed.
-async fn survives(seed: u64) {
+/// One network, one archive, kills and faults by the seed. Returns how many faults there were, at the first reading and
+/// at the second.
+async fn survives(seed: u64) -> [u64; 2] {
     let mut rng = SmallRng::seed_from_u64(seed);
     let upstream = Upstream::start(small()).await.unwrap();
     let mut living = BTreeSet::new();
@@ -154,6 +155,7 @@ async fn survives(seed: u64) {
     upstream.archive_faults(Some(ArchiveFaults { seed, faults: 10 }));
     let last = upstream.push_many(second.clone()).unwrap();
     let kills = killed(&mut rng, &upstream, AUTO, &store, last).await;
+    let faults = upstream.archive_counts().faults();
 
     // it was away for longer than the stream looks back
     upstream.push_many(third.clone());
@@ -165,6 +167,7 @@ async fn survives(seed: u64) {
     let kept = Begin { has_timelines: seed.is_multiple_of(2), items_since_us: i64::MAX, ..AUTO };
     let before = store.view().await.unwrap().next_task().await.unwrap();
     let more = killed(&mut rng, &upstream, kept, &store, last).await;
+    let all_faults = upstream.archive_counts().faults();
     assert!(kills > 0 && more > 0, "seed {seed}: {kills} kills, then {more}");
     assert!(is_whole(&store).await, "seed {seed}");
     let after = store.view().await.unwrap().next_task().await.unwrap();
@@ -191,15 +194,20 @@ async fn survives(seed: u64) {
     let (missing, wrong): (Vec<_>, Vec<_>) =
         (expected.difference(&found).collect(), found.difference(&expected).collect());
     assert!(missing.is_empty() && wrong.is_empty(), "seed {seed}: missing {missing:#?}, wrong {wrong:#?}");
+    [faults, all_faults - faults]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_place_is_found_in_the_archive_and_kills_lose_nothing() {
     let seeds =
         std::env::var("SKYWEIR_ARCHIVE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    let mut sum = [0, 0];
     for seed in 0..seeds {
-        survives(seed).await;
+        let faults = survives(seed).await;
+        sum.iter_mut().zip(faults).for_each(|(sum, faults)| *sum += faults);
     }
+    // else this shows nothing of them
+    assert!(sum.iter().all(|faults| *faults > 0), "{sum:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
