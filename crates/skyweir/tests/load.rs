@@ -276,21 +276,30 @@ fn rows(dir: &Path, table: &str) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
     table.iter().map(|row| pair(row.into_inner().unwrap())).collect()
 }
 
-async fn is_the_same(seed: u64, step: u64, late: u64, tombstone_hours: u32, items_since: f64) -> u32 {
+/// Half of it is sealed, and read by both paths, before the rest is. `items_since` is for each half the share of all
+/// before which items aren't wanted.
+async fn is_the_same(seed: u64, step: u64, late: u64, tombstone_hours: u32, items_since: [f64; 2]) -> u32 {
     let mut rng = SmallRng::seed_from_u64(seed);
     let upstream =
         Upstream::start(UpstreamConfig { block_rows: 7, segment_blocks: 5, ..UpstreamConfig::default() });
     let upstream = upstream.await.unwrap();
-    upstream.push_many(events(&mut rng, 500, step, late));
+    let mut first = events(&mut rng, 500, step, late);
+    let rest = first.split_off(first.len() / 2);
+    upstream.push_many(first);
     upstream.seal();
-    if rng.random() {
-        upstream.compact();
-    }
-    let (end, since) =
-        ((START + 600 * step) as i64, (START as f64 + 500.0 * step as f64 * items_since) as i64);
-    let case = Case { upstream, clock: Clock::manual(end), tombstone_hours, items_since_us: since };
+    let clock = Clock::manual((START + 600 * step) as i64);
+    let [since, later] = items_since.map(|share| (START as f64 + 500.0 * step as f64 * share) as i64);
+    let mut case = Case { upstream, clock, tombstone_hours, items_since_us: since };
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = EmbeddedStore::open(store_config(other.path())).unwrap();
+    case.backfill(&expected).await.unwrap();
+    drop(case.read(dir.path(), &mut rng).await);
+    case.items_since_us = later;
+    case.upstream.push_many(rest);
+    case.upstream.seal();
+    if rng.random() {
+        case.upstream.compact();
+    }
     let reached = case.backfill(&expected).await;
     let (loaded, cuts) = case.load(dir.path(), &mut rng).await;
     assert!(!dir.path().join("loading").exists());
@@ -333,7 +342,7 @@ fn seeds() -> u64 {
 async fn a_load_leaves_what_single_events_do() {
     let mut cuts = 0;
     for seed in 0..seeds() {
-        cuts += is_the_same(seed, 1_000_000, 500, 168, 0.0).await;
+        cuts += is_the_same(seed, 1_000_000, 500, 168, [0.0, 0.0]).await;
     }
     assert!(cuts > 0, "it was never cut off");
 }
@@ -343,6 +352,14 @@ async fn a_load_leaves_what_single_events_do() {
 async fn what_is_too_old_is_forgotten_as_by_single_events() {
     for seed in 0..seeds() {
         // what comes late is never older than what is forgotten
-        is_the_same(seed, 400_000_000, 60, 8, 0.5).await;
+        is_the_same(seed, 400_000_000, 60, 8, [0.5, 0.5]).await;
+    }
+}
+
+/// `--items-since` counts back from when a run begins: a load that rests for long goes on with less.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_noted_is_deleted_though_it_is_too_old_by_then() {
+    for seed in 0..seeds() {
+        is_the_same(seed, 400_000_000, 60, 8, [0.0, 1.1]).await;
     }
 }

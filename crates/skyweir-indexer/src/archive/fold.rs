@@ -169,10 +169,12 @@ impl<L: Load> Fold<L> {
     }
 
     /// Whether a deletion is of what is too old to be wanted, and its tombstone would be forgotten before anything is
-    /// that isn't. An archive has the deletions of all times.
+    /// that isn't. An archive has the deletions of all times. Who goes on may want less than before: what is noted by
+    /// then has to be deleted.
     fn is_forgotten(&self, event: &Event, op: &RecordOp) -> bool {
         let tombstones_us = self.horizons.tombstones_ms.saturating_mul(1_000);
         op.action == Action::Delete
+            && !self.place.has_items
             && self.place.stream_us < self.items_since_us
             && event.time_us < self.items_since_us.saturating_sub(tombstones_us)
     }
