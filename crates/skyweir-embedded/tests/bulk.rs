@@ -210,14 +210,34 @@ async fn what_was_cut_off_or_is_not_empty_is_refused() {
     let mut bulk = Bulk::begin(config(&dir)).unwrap();
     bulk.actor(&did(1)).unwrap();
     assert!(bulk.follow(ActorId(0), ActorId(1), &rkey(1), Tid(1)).is_err(), "account 1 has no number");
+    bulk.follow(ActorId(0), ActorId(0), &rkey(1), Tid(1)).unwrap();
+    bulk.sync().unwrap();
     drop(bulk);
+    // nothing of it was said to be complete: the directory is as empty as before
+    drop(EmbeddedStore::open(config(&dir)).unwrap());
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
+    assert_eq!(bulk.place(), b"");
+    assert_eq!(bulk.actor(&did(2)).unwrap(), ActorId(0));
+    let cut = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(bulk.finish(&mut |_| panic!("the process ends here"))).map(drop)
+    });
+    assert!(cut.await.unwrap_err().is_panic());
     let refused = EmbeddedStore::open(config(&dir)).map(drop).unwrap_err().to_string();
     assert!(refused.contains("cut off"), "{refused}");
     let refused = check(&config(&dir).data_dir).unwrap_err().to_string();
-    assert!(refused.contains("no data directory"), "{refused}");
-    // nothing of it was said to be complete: it begins again, and a directory without a database is an empty one
-    let bulk = Bulk::begin(config(&dir)).unwrap();
+    assert!(refused.contains("cut off"), "{refused}");
+    // it begins again without those tables
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
     assert_eq!(bulk.place(), b"");
+    assert!(!config(&dir).data_dir.join("db").exists());
+    bulk.reached(b"1").unwrap();
+    bulk.sync().unwrap();
+    drop(bulk);
+    let refused = EmbeddedStore::open(config(&dir)).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("cut off"), "{refused}");
+    let bulk = Bulk::begin(config(&dir)).unwrap();
+    assert_eq!(bulk.place(), b"1");
     drop(bulk.finish(&mut |_| {}).await.unwrap());
     drop(EmbeddedStore::open(config(&dir)).unwrap());
     assert!(check(&config(&dir).data_dir).unwrap().is_sound());

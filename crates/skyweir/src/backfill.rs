@@ -66,12 +66,13 @@ async fn backfill(config: Config, from: &str, work: &mut Attended<'_>) -> Result
     let settings = config.store.clone();
     let bulk = match opened(move || Bulk::open(settings)).await? {
         Some(bulk) if bulk.place().is_empty() => {
-            let asked = has_archive(&config.indexer, from, clock.clone());
-            let Some(has_archive) = work.until_stopped(asked).await else { return Ok(None) };
-            if has_archive? {
+            let asked = work.until_stopped(has_archive(&config.indexer, from, clock.clone())).await;
+            if let Some(Ok(true)) = asked {
                 Some(bulk)
             } else {
                 bulk.discard()?;
+                let Some(asked) = asked else { return Ok(None) };
+                asked?;
                 None
             }
         }

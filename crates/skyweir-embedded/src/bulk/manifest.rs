@@ -25,7 +25,7 @@ pub(super) struct Manifest {
     pub(super) steps: u64,
     /// Bytes of the other files.
     pub(super) lengths: [u64; 4],
-    /// What it is that was read so far; empty: nothing.
+    /// What it is that was read so far; empty: nothing, and the tables are being written.
     pub(super) place: Vec<u8>,
 }
 

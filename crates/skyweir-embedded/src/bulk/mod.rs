@@ -3,8 +3,8 @@
 //!
 //! What comes out is what the same operations one by one would have left, but for which rows are folded into blocks,
 //! and for the numbers of further records of an edge. The folder `loading` has all that was taken so far, up to a
-//! durable place; the database is made of it, and made again if that is cut off. As long as a load isn't finished the
-//! directory is refused.
+//! durable place; the database is made of it, and made again if that is cut off. From the first such place on, or from
+//! where the database is made, the directory is refused until the load is finished.
 
 mod columns;
 mod fold;
@@ -84,7 +84,7 @@ impl Bulk {
                 manifest::remove(&config.data_dir)?;
                 return Ok(None);
             }
-            _ => begin(&config.data_dir, &folder)?,
+            nothing => begin(&config.data_dir, &folder, nothing.is_some())?,
         };
         let memory = config.load_mb.max(1) << 20;
         let [names, accounts, keys, notes] = manifest.lengths;
@@ -192,7 +192,8 @@ impl Bulk {
         self.steps.spill(move || {
             let synced = files.iter().try_for_each(std::fs::File::sync_data);
             synced.map_err(|e| io("cannot sync", &folder, &e))?;
-            manifest.write(&folder)
+            // what has no place isn't gone on with: nothing is lost with it, and the directory is as empty as before
+            if manifest.place.is_empty() { Ok(()) } else { manifest.write(&folder) }
         })
     }
 }
@@ -207,14 +208,25 @@ fn is_empty(config: &Config) -> Result<bool> {
     Ok(!is_there(meta::KEY_ACTORS)? && !is_there(meta::KEY_CURSOR)?)
 }
 
-/// Marks a load, of which nothing is there.
-fn begin(data_dir: &Path, folder: &Path) -> Result<Manifest> {
+/// Begins with nothing. `is_marked`: tables of which nothing counts may be there.
+fn begin(data_dir: &Path, folder: &Path, is_marked: bool) -> Result<Manifest> {
+    if is_marked {
+        remove_database(data_dir)?;
+    }
     manifest::remove(data_dir)?;
     std::fs::create_dir_all(folder).map_err(|e| io("cannot make", folder, &e))?;
-    let manifest = Manifest::default();
-    manifest.write(folder)?;
     sync_folder(data_dir)?;
-    Ok(manifest)
+    Ok(Manifest::default())
+}
+
+/// Removes tables that a load has begun to write, or that hold nothing.
+fn remove_database(data_dir: &Path) -> Result<()> {
+    let folder = data_dir.join("db");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| io("cannot remove", &folder, &e))?;
+        sync_folder(data_dir)?;
+    }
+    Ok(())
 }
 
 impl Load for Bulk {

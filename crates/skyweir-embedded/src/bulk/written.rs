@@ -11,7 +11,7 @@ use super::manifest;
 use super::others::Others;
 use super::tables::{self, Loaded};
 use super::tail::Tail;
-use super::{Bulk, BulkProgress};
+use super::{Bulk, BulkProgress, remove_database};
 use crate::EmbeddedStore;
 use crate::db::Db;
 use crate::error::io;
@@ -44,10 +44,9 @@ impl Bulk {
             let store = EmbeddedStore::assemble(self.config, self.lock, db)?;
             return Ok(Written { store, data_dir, notes: self.notes });
         }
-        let folder = data_dir.join("db");
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder).map_err(|e| io("cannot remove", &folder, &e))?;
-        }
+        // also of a load without a place: its tables don't fit together until all are there
+        self.manifest.write(&self.folder)?;
+        remove_database(&data_dir)?;
         let db = Db::open(&self.config)?;
         let mut others = Others::begin(&self.folder)?;
         let syncs: Vec<_> = self.columns.syncs().collect();
