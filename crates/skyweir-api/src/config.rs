@@ -46,11 +46,12 @@ pub struct Config {
     pub upstream: Option<UpstreamUrl>,
     /// Which HTTP upstream speaks, `"1.1"` or `"2"` (the default).
     pub upstream_http: UpstreamHttp,
-    /// Whether ours are passed upstream as well as long as not all follows are known (default true).
+    /// Whether ours are passed upstream as well as long as not all follows are known (default true). Cursors of
+    /// followers and follows don't outlive a change of that: either side refuses those of the other.
     pub upstream_until_complete: bool,
     /// How many calls are passed on at once (default 1,024). More are answered `UNAVAILABLE` at once. They don't count
-    /// as `max_requests`. Over HTTP/2 up to 128 KiB of each answer wait in memory for a client that doesn't read, for all
-    /// answers together at most 2 GiB.
+    /// as `max_requests`. Over HTTP/2 up to 128 KiB of each answer wait in memory while its client doesn't read, of
+    /// all together at most 2 GiB.
     pub upstream_requests: usize,
     /// How many connections to upstream are open at once over HTTP/1.1, where each serves one call at a time (default
     /// 256); more calls wait, in the order of asking. Over HTTP/2 one connection serves all.
