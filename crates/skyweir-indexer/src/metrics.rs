@@ -60,7 +60,7 @@ pub fn describe() {
     describe_gauge!(
         WHOLE,
         Unit::Count,
-        "1 when all follows up to the place upstream are known, 0 when some are missing"
+        "1 when all follows up to the place upstream are known, 0 when some are missing or an archive is being read"
     );
     describe_gauge!(
         ARCHIVE_SHARE,

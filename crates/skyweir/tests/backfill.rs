@@ -152,6 +152,7 @@ async fn a_service_begins_with_the_archive_by_itself() {
     let read = "skyweir_indexer_archive_share";
     let text = serve.until("/metrics", |_, text| metric(text, read).is_some_and(|share| share > 0.3)).await;
     assert!(metric(&text, read) < Some(0.9), "{text}");
+    assert_eq!(metric(&text, "skyweir_indexer_whole"), Some(0.0), "it is a part");
     let text = serve.until("/readyz", |status, _| status == 503).await;
     assert!(text.contains("reason: loading: ") && !text.contains(NOTE), "{text}");
     let (graph, share) = status(&serve).await;

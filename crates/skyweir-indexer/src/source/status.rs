@@ -115,7 +115,12 @@ impl SourceStatus {
 
     pub(crate) fn whole(&self, whole: bool) {
         self.whole.store(whole, Relaxed);
-        metrics::whole(whole);
+        self.tell();
+    }
+
+    /// The metric is what clients are told.
+    fn tell(&self) {
+        metrics::whole(self.completeness() == Completeness::Whole);
     }
 
     pub(super) fn gap(&self, reason: &str, message: &str) {
@@ -126,11 +131,13 @@ impl SourceStatus {
 
     pub(crate) fn archive(&self, progress: ArchiveProgress) {
         *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        self.tell();
     }
 
     /// No archive is read any more.
     pub(crate) fn archive_ended(&self) {
         *self.archive.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.tell();
     }
 
     pub(crate) fn frame(&self, now_us: i64) {
