@@ -3,6 +3,7 @@
 //! more.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod away;
 mod hosted;
 mod killed;
 
