@@ -177,7 +177,7 @@ impl Intake {
         let Some(saved) = self.store.view().await?.cursor().await? else { return Ok(None) };
         let position = saved.position;
         let place = SavedCursor { source: self.kind.id(), ..saved };
-        give(&self.config, self.store.as_ref(), &place, false, stop).await?;
+        give(&self.config, self.store.as_ref(), &place, None, stop).await?;
         self.status.archive_ended();
         Ok(Some(position))
     }

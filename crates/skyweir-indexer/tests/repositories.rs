@@ -48,9 +48,20 @@ async fn backfill(
     config: Config,
     store: Arc<dyn Store>,
 ) -> Result<Option<u64>, BackfillError> {
+    Ok(told(upstream, config, store).await?.0)
+}
+
+/// Tells also how many repositories couldn't be had.
+async fn told(
+    upstream: &Upstream,
+    config: Config,
+    store: Arc<dyn Store>,
+) -> Result<(Option<u64>, u64), BackfillError> {
     let (clock, status) = (Clock::manual(START as i64 + 86_400_000_000), Arc::new(SourceStatus::default()));
+    let told = status.clone();
     let begun = Backfill::begin(config, store, &upstream.url_http(), i64::MIN, clock, status).await?;
-    begun.run(CancellationToken::new()).await
+    let reached = begun.run(CancellationToken::new()).await?;
+    Ok((reached, told.repositories_missing()))
 }
 
 /// Feeds a store live until it stands at this place.
@@ -279,6 +290,7 @@ async fn a_relay_sends_on_to_where_accounts_are() {
     let config_of_relay = UpstreamConfig {
         repositories: true,
         repositories_at: Some(pds.url_http()),
+        listed: 1,
         ..UpstreamConfig::default()
     };
     let relay = Upstream::start(config_of_relay).await.unwrap();
@@ -290,17 +302,35 @@ async fn a_relay_sends_on_to_where_accounts_are() {
     assert_eq!(has(&store).await.len(), 2);
     assert_eq!((relay.repository_counts().elsewhere, pds.repository_counts().repositories), (1, 1));
     // an account whose host is down is passed over, after some attempts
-    relay.push(Event::create(&did(1), START, FOLLOW, "k1", json!({"$type": FOLLOW})));
+    for host in [&relay, &pds] {
+        host.push(Event::create(&did(1), START, FOLLOW, "k1", json!({"$type": FOLLOW})));
+    }
     pds.refuse(Some(500));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let few = Config { source: SourceConfig { archive_attempts: 2, ..config().source }, ..config() };
-    backfill(&relay, few, store.clone()).await.unwrap().unwrap();
-    assert_eq!(has(&store).await, Vec::<String>::new());
+    let (_, missing) = told(&relay, few.clone(), store.clone()).await.unwrap();
+    assert_eq!((has(&store).await, missing), (Vec::new(), 2));
+    assert!(!store.view().await.unwrap().is_whole().await.unwrap());
     assert_eq!(
         relay.repository_counts().elsewhere,
         1 + 2 * 2 * 2,
         "two accounts, two rounds of two attempts"
     );
+    // also killed in between it knows of those before
+    let (store, mut kills) = (MemoryStore::new(), 0);
+    let missing = loop {
+        let (killer, killed) = Killer::after(kills * 4, true);
+        tokio::select! {
+            done = told(&relay, few.clone(), killer.wrap(store.clone())) => break done.unwrap().1,
+            () = killed => kills += 1,
+        }
+    };
+    assert!(missing == 2 && kills > 3, "{missing} after {kills} kills");
+    // run again, it tries those
+    pds.refuse(None);
+    let store: Arc<dyn Store> = Arc::new(store);
+    assert_eq!(told(&relay, config(), store.clone()).await.unwrap().1, 0);
+    assert!(has(&store).await.len() == 2 && store.view().await.unwrap().is_whole().await.unwrap());
 }
 
 /// Lets a host go down as soon as its accounts are listed.
@@ -378,14 +408,14 @@ async fn what_cannot_be_read_says_why() {
         txn.commit().await.unwrap();
         store
     };
-    let elsewhere = named("repositories of ws://elsewhere 1 2 3 ".to_owned()).await;
+    let elsewhere = named("repositories of ws://elsewhere 1 2 3 0 ".to_owned()).await;
     let said = backfill(&upstream, config(), elsewhere).await.unwrap_err().to_string();
     assert!(said.starts_with("the data directory was filled from repositories of ws://elsewhere"), "{said}");
     // a place beyond the end of the list is its end
     let url = upstream.url_firehose();
-    let end = named(format!("repositories of {url} 5 6 7 8")).await;
+    let end = named(format!("repositories of {url} 5 6 7 0 8")).await;
     assert_eq!(backfill(&upstream, config(), end.clone()).await.unwrap(), Some(5));
-    let end = named(format!("repositories of {url} 5 6 7 no number")).await;
+    let end = named(format!("repositories of {url} 5 6 7 0 no number")).await;
     let said = backfill(&upstream, config(), end.clone()).await.unwrap_err().to_string();
     assert!(said.contains("listRepos: status 400 InvalidRequest") && said.contains("see --from"), "{said}");
     // nothing but a backfill goes on there

@@ -15,7 +15,7 @@ use skyweir_store::Load as _;
 use skyweir_types::Clock;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{BackfillOptions, ServeOptions};
 use crate::config::Config;
@@ -51,17 +51,30 @@ pub(crate) fn command(options: &BackfillOptions) -> Result<ExitCode> {
 async fn run(config: Config, from: &str, bar: Option<&ProgressBar>) -> Result<ExitCode> {
     let mut work = Attended { signals: Signals::new()?, stop: CancellationToken::new(), bar };
     info!(from, data.dir = %config.data_dir.display(), "backfill begins");
-    let Some((reached, live)) = backfill(config, from, &mut work).await? else {
+    let status = Arc::new(SourceStatus::default());
+    let Some((reached, live)) = backfill(config, from, &status, &mut work).await? else {
         info!("stopped before the end: the same command goes on where it was");
         return Ok(ExitCode::FAILURE);
     };
-    info!(reached, "backfill is complete; `skyweir serve --source {live}` goes on from there");
+    match status.repositories_missing() {
+        0 => info!(reached, "backfill is complete; `skyweir serve --source {live}` goes on from there"),
+        missing => warn!(
+            reached,
+            "backfill is done, but {missing} repositories couldn't be had, and the follows in them aren't known: run it \
+             again to try those; `skyweir serve --source {live}` goes on from there"
+        ),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Tells where the live stream goes on, and its name; `None` when it was stopped before the end.
-async fn backfill(config: Config, from: &str, work: &mut Attended<'_>) -> Result<Option<(u64, String)>> {
-    let (clock, status) = (Clock::system(), Arc::new(SourceStatus::default()));
+async fn backfill(
+    config: Config,
+    from: &str,
+    status: &Arc<SourceStatus>,
+    work: &mut Attended<'_>,
+) -> Result<Option<(u64, String)>> {
+    let clock = Clock::system();
     let since = config.backfill.items_since.before(clock.now_micros());
     let settings = config.store.clone();
     let bulk = match opened(move || Bulk::open(settings)).await? {
@@ -83,7 +96,7 @@ async fn backfill(config: Config, from: &str, work: &mut Attended<'_>) -> Result
         Some(bulk) => {
             let (settings, told) = (config.indexer.clone(), status.clone());
             let loader = Loader::new(settings, from, since, clock.clone(), told)?;
-            load::run(&loader, bulk, &status, work).await?
+            load::run(&loader, bulk, status, work).await?
         }
         None => Some(opened(move || EmbeddedStore::open(settings)).await?),
     };
@@ -97,7 +110,7 @@ async fn backfill(config: Config, from: &str, work: &mut Attended<'_>) -> Result
     // timelines of before would lack what is read now without tasks: they fill again
     spawn_blocking(move || Rings::forget(&store)).await??;
     let live = backfill.live();
-    let reached = work.attend(backfill.run(work.stop.clone()), pace::of_archive(&status)).await?;
+    let reached = work.attend(backfill.run(work.stop.clone()), pace::of_archive(status)).await?;
     Ok(reached.map(|reached| (reached, live)))
 }
 

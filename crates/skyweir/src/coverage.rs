@@ -8,7 +8,7 @@ use skyweir_store::Store;
 
 /// Said as long as a store isn't whole.
 pub(crate) const NOTE: &str = "no backfill: only follows made since this data directory began are known, or some were \
-                               missed in a gap, so timelines lack accounts that are followed";
+                               missed in a gap or couldn't be had, so timelines lack accounts that are followed";
 
 /// Told of a directory by a file, before the store itself knew it.
 const MARK: &str = "FROM_THE_BEGINNING";

@@ -148,34 +148,32 @@ impl Backfill {
     pub(crate) async fn read(self, stop: CancellationToken) -> Result<Option<u64>, crate::Error> {
         let (live, store, status) = (self.live(), self.store.clone(), self.status.clone());
         let config = self.config.clone();
-        let (reached, tells_all) = match self.way {
+        let ended = match self.way {
             Way::Archive(source) => {
                 let indexer = Indexer::new(self.config, self.store, *source, self.start, self.status);
                 let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
-                (archive(indexer, store.as_ref(), live, stop.clone()).await, false)
+                archive(indexer, store.as_ref(), live, stop.clone()).await
             }
             Way::Repositories(stream, since, clock) => {
                 let (stop, status) = (stop.clone(), self.status);
-                let reading = repos::backfill(self.config, self.store, stream, since, clock, status, stop);
-                (reading.await, true)
+                repos::backfill(self.config, self.store, stream, since, clock, status, stop).await
             }
         };
         // cut off, it isn't over: what is there is a part
-        let Some(reached) = reached? else { return Ok(None) };
+        let Some((reached, is_whole)) = ended? else { return Ok(None) };
         let position = reached.position;
-        // where nothing is sealed yet nothing is missing
-        give(&config, store.as_ref(), &reached, tells_all || position == 0, &stop).await?;
+        give(&config, store.as_ref(), &reached, is_whole, &stop).await?;
         status.archive_ended();
         Ok(Some(position))
     }
 }
 
-/// Gives a store its place, and says that it is whole, if it is: as often as it takes.
+/// Gives a store its place, and says whether it is whole, if that changes: as often as it takes.
 pub(crate) async fn give(
     config: &Config,
     store: &dyn Store,
     place: &SavedCursor,
-    whole: bool,
+    whole: Option<bool>,
     stop: &CancellationToken,
 ) -> skyweir_store::Result<()> {
     let mut again = Again::new(config, stop);
@@ -185,10 +183,10 @@ pub(crate) async fn give(
     Ok(())
 }
 
-async fn give_once(store: &dyn Store, place: &SavedCursor, whole: bool) -> skyweir_store::Result<()> {
+async fn give_once(store: &dyn Store, place: &SavedCursor, whole: Option<bool>) -> skyweir_store::Result<()> {
     let mut txn = store.begin().await?;
-    if whole {
-        txn.set_whole(true).await?;
+    if let Some(whole) = whole {
+        txn.set_whole(whole).await?;
     }
     txn.set_cursor(place.clone()).await?;
     txn.commit().await
@@ -247,17 +245,20 @@ async fn way(
     Ok((Way::Archive(Box::new(archive)), live))
 }
 
-/// Reads an archive to its end; `None` when it was stopped before.
+/// Reads an archive to its end, and tells whether the store is whole, if that changes; `None` when it was stopped
+/// before.
 async fn archive(
     indexer: Indexer,
     store: &dyn Store,
     live: String,
     stop: CancellationToken,
-) -> Result<Option<SavedCursor>, crate::Error> {
+) -> Result<Option<(SavedCursor, Option<bool>)>, crate::Error> {
     if indexer.run(stop).await? == Ended::Stopped {
         return Ok(None);
     }
     let saved = store.view().await?.cursor().await?;
     let (position, time_us) = saved.map_or((0, i64::MIN), |saved| (saved.position, saved.time_us));
-    Ok(Some(SavedCursor { source: live, position, time_us }))
+    // where nothing is sealed yet nothing is missing
+    let is_whole = (position == 0).then_some(true);
+    Ok(Some((SavedCursor { source: live, position, time_us }, is_whole)))
 }

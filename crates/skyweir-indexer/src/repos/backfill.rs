@@ -1,7 +1,6 @@
 //! The whole of a host's repositories into a store: page after page, each with a place of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use skyweir_store::{SavedCursor, Store};
 use skyweir_types::Clock;
@@ -31,7 +30,7 @@ struct Work {
 }
 
 /// Reads all repositories of a firehose's host, from the saved place on, if it is one among them. Returns the place at
-/// which the firehose goes on, or `None` when it was stopped before.
+/// which the firehose goes on, and whether the store is whole then, or `None` when it was stopped before.
 pub(crate) async fn run(
     config: Config,
     store: Arc<dyn Store>,
@@ -40,7 +39,7 @@ pub(crate) async fn run(
     clock: Clock,
     status: Arc<SourceStatus>,
     stop: CancellationToken,
-) -> Result<Option<SavedCursor>, Error> {
+) -> Result<Option<(SavedCursor, Option<bool>)>, Error> {
     let work = Work { config, store, stream, items_since_us, clock, status };
     let common = Common::default();
     let mut host = Host::new(&work.stream, &work.config.source, &common.gates, &work.clock)?;
@@ -57,12 +56,13 @@ pub(crate) async fn run(
             return Ok(None);
         };
         let Some((page, next)) = listed? else { break };
-        let done = place.done + page.accounts.len() as u64;
-        if work.read(page, stop.clone()).await? == Ended::Stopped {
+        if work.read(page.clone(), stop.clone()).await? == Ended::Stopped {
             return Ok(None);
         }
+        place.done += page.accounts.len() as u64;
+        place.missing += work.missing(&page).await?;
         let Some(after) = next else { break };
-        place = Place { done, after, ..place };
+        place.after = after;
         work.save(&place).await?;
     }
     // with a time to keep them posts may have left that were taken
@@ -70,11 +70,9 @@ pub(crate) async fn run(
     let settling = settle(work.store.as_ref(), taken_since_us);
     let Some(settled) = stop.run_until_cancelled(settling).await else { return Ok(None) };
     info!(reposts = settled?, "of posts that are gone or were replaced, left out");
-    let missing = common.missing.load(Relaxed);
-    if missing > 0 {
-        warn!(repositories = missing, "these couldn't be had: the same command tries them again");
-    }
-    Ok(Some(SavedCursor { source: live, position: place.seq, time_us: place.time_us }))
+    let Place { seq, time_us, missing, .. } = place;
+    work.status.missing(missing);
+    Ok(Some((SavedCursor { source: live, position: seq, time_us }, Some(missing == 0))))
 }
 
 impl Work {
@@ -97,7 +95,7 @@ impl Work {
         };
         info!(seq = now.position, "the firehose goes on here when all repositories are read");
         let (seq, time_us) = (now.position, now.time_us);
-        let place = Place { live: live.to_owned(), seq, time_us, done: 0, after: String::new() };
+        let place = Place { live: live.to_owned(), seq, time_us, done: 0, missing: 0, after: String::new() };
         self.save(&place).await?;
         Ok(place)
     }
@@ -162,6 +160,13 @@ impl Work {
         let (store, status) = (self.store.clone(), self.status.clone());
         let indexer = Indexer::new(self.config.clone(), store, source, CursorChoice::Auto, status);
         indexer.items_since(self.items_since_us).without_tasks().run(stop).await
+    }
+
+    /// How many of a page that is read couldn't be had, also before a restart.
+    async fn missing(&self, page: &Page) -> Result<u64, Error> {
+        let saved = self.store.view().await?.cursor().await?;
+        let saved = saved.filter(|saved| saved.source == page.id());
+        Ok(saved.map_or(0, |saved| page.progress(saved.position).missing as u64))
     }
 
     async fn save(&self, place: &Place) -> Result<(), Error> {

@@ -1,13 +1,13 @@
 //! How far a backfill from repositories is: saved with its effects, as the name and the number of a cursor.
 //!
 //! ```text
-//! name:   repositories of LIVE SEQ TIME DONE AFTER
-//! number: how many accounts of the page behind AFTER are done | 48 bits of a hash of their names
+//! name:   repositories of LIVE SEQ TIME DONE MISSING AFTER
+//! number: of the page behind AFTER: 44 bits of a hash of the accounts that are done | how many of those are missing |
+//!         how many are done
 //! ```
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use skyweir_types::{AccountStatus, Did};
 use xxhash_rust::xxh3::Xxh3;
@@ -18,8 +18,9 @@ use crate::source::Stream;
 /// What the name of a place among repositories begins with; the live stream's follows.
 pub(crate) const REPOSITORIES_OF: &str = "repositories of ";
 
-/// How many bits of the number count accounts: a page has fewer.
-const COUNT_BITS: u32 = 16;
+/// How many bits of the number count accounts: a page has a thousand at most.
+const COUNT_BITS: u32 = 10;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// A place between two pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Place {
     pub(super) time_us: i64,
     /// How many accounts were named before.
     pub(super) done: u64,
+    /// How many of them couldn't be had.
+    pub(super) missing: u64,
     /// The cursor that asks for the next page; empty for the first.
     pub(super) after: String,
 }
@@ -48,8 +51,6 @@ pub(super) struct Account {
 pub(super) struct Common {
     /// The pauses that hosts have asked for.
     pub(super) gates: Gates,
-    /// How many repositories couldn't be had.
-    pub(super) missing: Arc<AtomicU64>,
 }
 
 impl PartialEq for Common {
@@ -71,10 +72,19 @@ pub struct Page {
     pub(super) nameless: usize,
 }
 
+/// How far a page is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// So many accounts are done.
+    pub(super) done: usize,
+    /// So many of them couldn't be had.
+    pub(super) missing: usize,
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { live, seq, time_us, done, after } = self;
-        write!(f, "{REPOSITORIES_OF}{live} {seq} {time_us} {done} {after}")
+        let Self { live, seq, time_us, done, missing, after } = self;
+        write!(f, "{REPOSITORIES_OF}{live} {seq} {time_us} {done} {missing} {after}")
     }
 }
 
@@ -82,10 +92,11 @@ impl Place {
     /// Reads the name of a saved place among the repositories of this stream's host.
     pub(super) fn parse(name: &str, live: &str) -> Option<Self> {
         let rest = name.strip_prefix(REPOSITORIES_OF)?.strip_prefix(live)?.strip_prefix(' ')?;
-        let mut parts = rest.splitn(4, ' ');
+        let mut parts = rest.splitn(5, ' ');
         let mut next = || parts.next();
-        let (seq, time_us, done) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
-        Some(Self { live: live.to_owned(), seq, time_us, done, after: next()?.to_owned() })
+        let (seq, time_us) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let (done, missing) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        Some(Self { live: live.to_owned(), seq, time_us, done, missing, after: next()?.to_owned() })
     }
 }
 
@@ -95,21 +106,23 @@ impl Page {
         self.place.to_string()
     }
 
-    /// The number of the place behind so many accounts.
-    pub(super) fn position(&self, done: usize) -> u64 {
+    /// The number of the place behind so many accounts, of which so many couldn't be had.
+    pub(super) fn position(&self, Progress { done, missing }: Progress) -> u64 {
         let mut hash = Xxh3::new();
         for account in &self.accounts[..done] {
             hash.update(account.did.as_str().as_bytes());
             hash.update(b" ");
         }
-        (hash.digest() << COUNT_BITS) | done as u64
+        (hash.digest() << (2 * COUNT_BITS)) | ((missing as u64) << COUNT_BITS) | done as u64
     }
 
-    /// How many accounts are done at a saved place; none, if the page has become another one since: then all of it is
-    /// read again, which changes nothing that is right.
-    pub(super) fn done(&self, position: u64) -> usize {
-        let done = (position & ((1 << COUNT_BITS) - 1)) as usize;
-        if done <= self.accounts.len() && self.position(done) == position { done } else { 0 }
+    /// What is done at a saved place; nothing, if the page has become another one since: then all of it is read again,
+    /// which changes nothing that is right.
+    pub(super) fn progress(&self, position: u64) -> Progress {
+        let (done, missing) = (position & COUNT, (position >> COUNT_BITS) & COUNT);
+        let progress = Progress { done: done as usize, missing: missing as usize };
+        let is_ours = progress.done <= self.accounts.len() && self.position(progress) == position;
+        if is_ours { progress } else { Progress::default() }
     }
 }
 
@@ -121,7 +134,7 @@ mod tests {
     const LIVE: &str = "ws://h/xrpc/com.atproto.sync.subscribeRepos";
 
     fn place(after: &str) -> Place {
-        Place { live: LIVE.to_owned(), seq: 7, time_us: -5, done: 3, after: after.to_owned() }
+        Place { live: LIVE.to_owned(), seq: 7, time_us: -5, done: 3, missing: 2, after: after.to_owned() }
     }
 
     fn page(dids: &[&str]) -> Page {
@@ -144,11 +157,17 @@ mod tests {
     #[test]
     fn a_page_that_became_another_is_read_again() {
         let before = page(&["did:plc:a", "did:plc:b", "did:plc:c"]);
+        let progress = |done| Progress { done, missing: done / 2 };
         for done in 0..=3 {
-            assert_eq!(before.done(before.position(done)), done);
+            assert_eq!(before.progress(before.position(progress(done))), progress(done));
         }
         let after = page(&["did:plc:a", "did:plc:c"]);
-        assert_eq!([1, 2, 3].map(|done| after.done(before.position(done))), [1, 0, 0]);
-        assert_eq!(before.done(0), 0, "the begin");
+        let none = Progress::default();
+        let found = [1, 2, 3].map(|done| after.progress(before.position(progress(done))));
+        assert_eq!(found, [progress(1), none, none]);
+        assert_eq!(before.progress(0), none, "the begin");
+        let all = vec!["did:plc:a"; 1_000];
+        let (all, end) = (page(&all), Progress { done: 1_000, missing: 1_000 });
+        assert_eq!(all.progress(all.position(end)), end, "no page is too long for the number");
     }
 }

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::Page;
 use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
+use super::place::Progress;
 use crate::Skip;
 use crate::decode::UNKNOWN_TIME;
 use crate::source::{ArchiveProgress, Ended, Error, Frame, FrameSender, SourceConfig, SourceStatus, StartAt};
@@ -22,10 +23,10 @@ struct Reading<'a> {
     page: &'a Page,
     shared: Arc<Shared>,
     status: &'a SourceStatus,
-    /// Which accounts are done.
-    is_done: Vec<bool>,
-    /// All before this one are.
-    reached: usize,
+    /// Which accounts are done, and whether they could be had.
+    done: Vec<Option<bool>>,
+    /// All before this one are done.
+    reached: Progress,
     idle: Vec<Fetcher>,
     /// How many were made.
     made: u64,
@@ -55,14 +56,14 @@ pub(crate) async fn run(
         accounts_us: Some(page.place.time_us),
         events: AtomicU64::new(before),
     });
-    let reached = page.done(start.done());
-    let is_done = (0..page.accounts.len()).map(|account| account < reached).collect();
+    let reached = page.progress(start.done());
+    let done = (0..page.accounts.len()).map(|account| (account < reached.done).then_some(true)).collect();
     status.connected();
     let mut reading = Reading {
         page,
         shared,
         status,
-        is_done,
+        done,
         reached,
         idle: Vec::new(),
         made: 0,
@@ -79,18 +80,17 @@ pub(crate) async fn run(
 
 impl Reading<'_> {
     async fn all(&mut self) -> Result<(), Stop> {
-        if self.reached == 0 && self.page.nameless > 0 {
+        if self.reached.done == 0 && self.page.nameless > 0 {
             let nameless = vec![Skip::BadDid; self.page.nameless];
             self.shared.send(Vec::new(), nameless).await?;
         }
         self.progress();
-        let waiting = (self.reached..self.page.accounts.len()).collect();
+        let waiting = (self.reached.done..self.page.accounts.len()).collect();
         self.round(waiting, false).await?;
         let later = std::mem::take(&mut self.later);
         self.round(later, true).await?;
         let (missing, why) = &self.missing;
         if *missing > 0 {
-            self.page.common.missing.fetch_add(*missing as u64, Relaxed);
             warn!(
                 repositories = missing, last.reason = %why,
                 "repositories can't be had, and what is in them is not known"
@@ -115,12 +115,12 @@ impl Reading<'_> {
             };
             self.idle.push(fetcher);
             match outcome? {
-                Outcome::Done => self.done(account).await?,
+                Outcome::Done => self.done(account, true).await?,
                 Outcome::Later(..) if !is_last => self.later.push_back(account),
                 Outcome::Later(skip, why) => {
                     self.missing = (self.missing.0 + 1, why);
                     self.shared.send(Vec::new(), vec![skip]).await?;
-                    self.done(account).await?;
+                    self.done(account, false).await?;
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Reading<'_> {
             end(&shared, &listed.did, None, false).await?;
             let event = shared.account(&listed.did, listed.status);
             shared.send(Vec::from_iter(event), Vec::new()).await?;
-            return self.done(account).await;
+            return self.done(account, true).await;
         }
         let mut fetcher = match self.idle.pop() {
             Some(idle) => idle,
@@ -152,11 +152,14 @@ impl Reading<'_> {
     }
 
     /// All that an account has is handed on: the place may move.
-    async fn done(&mut self, account: usize) -> Result<(), Stop> {
-        self.is_done[account] = true;
+    async fn done(&mut self, account: usize, is_had: bool) -> Result<(), Stop> {
+        self.done[account] = Some(is_had);
         let before = self.reached;
-        self.reached += self.is_done[before..].iter().take_while(|is_done| **is_done).count();
-        if self.reached > before {
+        while let Some(Some(is_had)) = self.done.get(self.reached.done) {
+            self.reached.done += 1;
+            self.reached.missing += usize::from(!is_had);
+        }
+        if self.reached != before {
             let position = Some(self.page.position(self.reached));
             let frame = Frame { position, time_us: UNKNOWN_TIME, events: Vec::new(), skipped: Vec::new() };
             self.shared.out.send(frame).await.map_err(|_| Stop::Unheard)?;
@@ -166,7 +169,7 @@ impl Reading<'_> {
     }
 
     fn progress(&self) {
-        let reached = self.page.place.done + self.reached as u64;
+        let reached = self.page.place.done + self.reached.done as u64;
         self.status.archive(ArchiveProgress { reached, tip: 0, events: self.shared.events.load(Relaxed) });
         self.status.frame(self.shared.clock.now_micros());
     }

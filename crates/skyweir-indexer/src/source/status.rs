@@ -19,6 +19,7 @@ pub struct SourceStatus {
     last_frame_us: AtomicI64,
     archive: Mutex<Option<ArchiveProgress>>,
     whole: AtomicBool,
+    missing: AtomicU64,
 }
 
 /// How far an archive is read, or a host's repositories.
@@ -121,6 +122,16 @@ impl SourceStatus {
     /// The metric is what clients are told.
     fn tell(&self) {
         metrics::whole(self.completeness() == Completeness::Whole);
+    }
+
+    /// How many of a host's repositories couldn't be had, once all others are read.
+    #[must_use]
+    pub fn repositories_missing(&self) -> u64 {
+        self.missing.load(Relaxed)
+    }
+
+    pub(crate) fn missing(&self, repositories: u64) {
+        self.missing.store(repositories, Relaxed);
     }
 
     pub(super) fn gap(&self, reason: &str, message: &str) {
