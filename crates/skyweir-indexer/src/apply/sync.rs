@@ -1,9 +1,9 @@
 //! Resyncs (`#sync` of Jetstream v2): the account's records come again under the new rev, and their end is not marked.
 //! What still carries an older rev at the account's next rev, or after a grace of stream time, is swept. A repository
-//! that is fetched as a whole says itself where it ends.
+//! that is fetched as a whole says itself where it ends; cut off before, it takes nothing away.
 
 use skyweir_store::{AccountRow, RecordBody, RecordRow, Result, SyncMark, Txn};
-use skyweir_types::{ActorId, Collection, Event, Tid};
+use skyweir_types::{AcrossAccounts, ActorId, Collection, Event, Tid};
 
 use super::{Applier, Outcome, PAGE, SYNCS_MOST};
 
@@ -87,7 +87,8 @@ impl Applier {
             return Ok(Outcome::Stale);
         };
         if is_whole {
-            self.end_sync(txn, actor, mark).await?;
+            self.sweep(txn, actor, mark).await?;
+            self.forget_sync(txn, actor).await?;
             // what the live stream tells again of before is in it, or isn't there any more
             let mut row = txn.account(actor).await?;
             row.gone = row.gone.max(rev);
@@ -98,10 +99,13 @@ impl Applier {
         Ok(Outcome::Applied)
     }
 
-    /// Ends a resync: sweeps what did not come again. The tombstones keep the old revs, so that a replacement row
-    /// that comes after all brings its record back.
+    /// Ends a resync of which nothing more will come: sweeps what did not come again. The tombstones keep the old revs,
+    /// so that a replacement row that comes after all brings its record back.
     pub(super) async fn end_sync(&mut self, txn: &mut dyn Txn, actor: ActorId, mark: SyncMark) -> Result<()> {
-        self.sweep(txn, actor, mark).await?;
+        // a firehose has none: a backfill from repositories was cut off in one, whose rest nobody has told
+        if self.across != AcrossAccounts::Upstream {
+            self.sweep(txn, actor, mark).await?;
+        }
         self.forget_sync(txn, actor).await
     }
 
