@@ -286,13 +286,15 @@ impl Gate {
         *until = (*until).max(Some(Instant::now() + wait));
     }
 
+    /// Until when it is closed, if it is.
+    pub(crate) fn closed(&self) -> Option<Instant> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
+    }
+
     pub(crate) async fn pass(&self) {
-        loop {
-            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match until.filter(|until| *until > Instant::now()) {
-                None => return,
-                Some(until) => sleep_until(until).await,
-            }
+        while let Some(until) = self.closed() {
+            sleep_until(until).await;
         }
     }
 }

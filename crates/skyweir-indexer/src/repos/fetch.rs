@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use skyweir_types::{AccountStatus, Body, Clock, Did, Event, RecordOp, Tid};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::hosts::{Gates, Host, elsewhere};
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
     /// None where that stream tells all of it.
     pub(super) accounts_us: Option<i64>,
+    /// Whether an account isn't waited for while its own host is down, or wants to be left alone.
+    pub(super) puts_aside: bool,
     /// Events handed on so far.
     pub(super) events: AtomicU64,
 }
@@ -38,8 +40,9 @@ pub(super) struct Shared {
 pub(super) enum Outcome {
     /// Read, or known to be hidden.
     Done,
-    /// It can't be had now: as what that is counted, and why.
-    Later(Skip, String),
+    /// It can't be had now: as what that is counted, why, and until when its own host wants to be left alone, if that
+    /// is why.
+    Later(Skip, String, Option<Instant>),
 }
 
 /// Why there is no use in going on with others.
@@ -52,6 +55,7 @@ pub(super) enum Stop {
 
 /// Why a reading ended early.
 enum Trouble {
+    Closed(Instant, String),
     Http(Failure),
     Fault(RepoFault),
     Unheard,
@@ -111,6 +115,10 @@ impl Fetcher {
                     return Ok(Outcome::Done);
                 }
                 Err(Trouble::Unheard) => return Err(Stop::Unheard),
+                Err(Trouble::Closed(until, why)) => {
+                    end(shared, did, rev, false).await?;
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(until)));
+                }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
                     pass = Pass::Tree;
                     continue;
@@ -119,7 +127,7 @@ impl Fetcher {
                 Err(Trouble::Http(Failure::NoRepository { error, why })) => {
                     end(shared, did, rev, false).await?;
                     if error == "RepoNotFound" {
-                        return Ok(Outcome::Later(Skip::RepoNotFound, why));
+                        return Ok(Outcome::Later(Skip::RepoNotFound, why, None));
                     }
                     let hidden = shared.account(did, AccountStatus::Hidden);
                     shared.send(Vec::from_iter(hidden), Vec::new()).await?;
@@ -140,13 +148,13 @@ impl Fetcher {
                 }
                 Err(Trouble::Http(failure)) => {
                     end(shared, did, rev, false).await?;
-                    return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why()));
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why(), None));
                 }
             };
             attempts += 1;
             if attempts >= shared.config.archive_attempts {
                 end(shared, did, rev, false).await?;
-                return Ok(Outcome::Later(skip, why));
+                return Ok(Outcome::Later(skip, why, None));
             }
             sleep(self.backoff.pause()).await;
         }
@@ -176,7 +184,7 @@ impl Fetcher {
         walk: &mut RepoWalk,
         rev: &mut Option<Tid>,
     ) -> Result<(), Trouble> {
-        let mut answer = self.ask(did).await?;
+        let mut answer = self.ask(shared, did).await?;
         let (now_us, most) = (shared.clock.now_micros(), shared.config.repo_bytes);
         let (mut car, mut found, mut length) = (CarReader::default(), Vec::new(), 0);
         let mut batch = Batch { shared, did, now_us, events: Vec::new(), skipped: Vec::new() };
@@ -211,20 +219,32 @@ impl Fetcher {
     }
 
     /// Asks for a repository, also where the host sends us on: once, as no account is in three places.
-    async fn ask(&mut self, did: &Did) -> Result<Answer, Failure> {
+    async fn ask(&mut self, shared: &Shared, did: &Did) -> Result<Answer, Trouble> {
         let call = format!("getRepo?did={}", encoded(did.as_str()));
         self.is_away = false;
         let (why, to) = match self.home.get(&call).await {
             Err(Failure::Elsewhere { why, to }) => (why, to),
-            answer => return answer,
+            answer => return Ok(answer?),
         };
-        let Some(stream) = elsewhere(&to, self.home.stream()) else { return Err(Failure::Refused(why)) };
+        let Some(stream) = elsewhere(&to, self.home.stream()) else {
+            return Err(Failure::Refused(why).into());
+        };
         self.is_away = true;
         let host = match self.away.take().filter(|host| host.stream() == &stream) {
             Some(host) => host,
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };
-        self.away.insert(host).get(&call).await
+        let host = self.away.insert(host);
+        if shared.puts_aside {
+            if let Some(until) = host.closed() {
+                return Err(Trouble::Closed(until, format!("{} wants to be left alone", stream.authority())));
+            }
+            if host.is_down(shared.config.archive_attempts) {
+                let why = format!("{} doesn't answer, and didn't before", stream.authority());
+                return Err(Failure::Refused(why).into());
+            }
+        }
+        Ok(host.get(&call).await?)
     }
 }
 

@@ -7,25 +7,44 @@ use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 use skyweir_types::Clock;
+use tokio::time::Instant;
 
 use crate::archive::http::{Answer, Failure, Gate, Http, MOST_WAIT};
 use crate::source::{self, Error, SourceConfig, SourceKind, Stream};
 
 /// How many hosts' pauses are remembered; then they are forgotten, and each may say it again.
 const MOST_GATES: usize = 10_000;
+/// Whoever is down is asked again after this: a proxy's host starts in less, and a dead one costs us little.
+const AGAIN: Duration = Duration::from_secs(60);
 /// Larger numbers of a rate limit's reset are seconds since 1970, smaller ones seconds from now.
 const EPOCH: i64 = 1_000_000_000;
 const REPOSITORY: &str = "/xrpc/com.atproto.sync.getRepo";
 
 /// The pauses that hosts have asked for. Who asks one of them asks all downloads.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gates(Arc<Mutex<HashMap<String, Gate>>>);
+pub(super) struct Gates(Arc<Mutex<HashMap<String, (Gate, Health)>>>);
+
+/// How often in a row a host didn't answer, and when that was last.
+#[derive(Clone, Debug, Default)]
+struct Health(Arc<Mutex<(u32, Option<Instant>)>>);
+
+impl Health {
+    fn note(&self, is_answer: bool) {
+        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *health = if is_answer { (0, None) } else { (health.0.saturating_add(1), Some(Instant::now())) };
+    }
+
+    fn is_down(&self, attempts: u32) -> bool {
+        let (failures, last) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures >= attempts && last.is_some_and(|last| last.elapsed() < AGAIN)
+    }
+}
 
 impl Gates {
-    fn of(&self, authority: &str) -> Gate {
+    fn of(&self, authority: &str) -> (Gate, Health) {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(authority) {
-            return gate.clone();
+        if let Some(known) = gates.get(authority) {
+            return known.clone();
         }
         if gates.len() >= MOST_GATES {
             gates.clear();
@@ -39,6 +58,7 @@ pub(super) struct Host {
     stream: Stream,
     http: Http,
     gate: Gate,
+    health: Health,
     gates: Gates,
     clock: Clock,
 }
@@ -50,8 +70,8 @@ impl Host {
         gates: &Gates,
         clock: &Clock,
     ) -> Result<Self, Error> {
-        let (http, gate) = (Http::new(stream, config)?, gates.of(stream.authority()));
-        Ok(Self { stream: stream.clone(), http, gate, gates: gates.clone(), clock: clock.clone() })
+        let (http, (gate, health)) = (Http::new(stream, config)?, gates.of(stream.authority()));
+        Ok(Self { stream: stream.clone(), http, gate, health, gates: gates.clone(), clock: clock.clone() })
     }
 
     /// Another host, with the pauses that it has asked for.
@@ -76,7 +96,22 @@ impl Host {
         if let Err(Failure::Passing(_, Some(wait))) = &answer {
             self.gate.close(*wait);
         }
+        self.health.note(answer.is_ok() || self.answered() || self.is_limited());
         answer
+    }
+
+    /// Until when it wants to be left alone, if it does.
+    pub(super) fn closed(&self) -> Option<Instant> {
+        self.gate.closed()
+    }
+
+    /// Whether it didn't answer so many times in a row, and that was just now.
+    pub(super) fn is_down(&self, attempts: u32) -> bool {
+        self.health.is_down(attempts)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.http.last.as_ref().is_some_and(|(status, _)| status.as_u16() == 429)
     }
 
     /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state: nor does what
@@ -139,6 +174,19 @@ mod tests {
         assert_eq!(asked("0", "1999999999", false), Some(0));
         assert_eq!(asked("0", "2999999999", false), Some(600), "nobody has to be waited for so long");
         assert_eq!(asked("0", "soon", false), None);
+    }
+
+    #[test]
+    fn who_never_answers_is_down_until_an_answer() {
+        let (gates, attempts) = (Gates::default(), 3);
+        let (_, health) = gates.of("pds");
+        for failures in 0..5 {
+            assert_eq!(gates.of("pds").1.is_down(attempts), failures >= attempts);
+            health.note(false);
+        }
+        assert!(!gates.of("another").1.is_down(attempts));
+        health.note(true);
+        assert!(!health.is_down(attempts));
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Resync {
         let gates = Gates::default();
         // what becomes of accounts is told by the firehose
         let (accounts_us, events) = (None, AtomicU64::new(0));
-        let shared = Arc::new(Shared { stream, config, clock, gates, out, accounts_us, events });
+        let shared =
+            Arc::new(Shared { stream, config, clock, gates, out, accounts_us, puts_aside: false, events });
         let (waiting, fetched, idle) = (VecDeque::new(), HashSet::new(), Vec::new());
         let resync = Self { store, shared, asked, missed, waiting, fetched, idle, running: JoinSet::new() };
         (asker, resync)
@@ -151,7 +152,7 @@ impl Resync {
                 info!(did = did.as_str(), "repository was read anew");
                 Ok(())
             }
-            Ok(Outcome::Later(skip, why)) => {
+            Ok(Outcome::Later(skip, why, _)) => {
                 metrics::resynced("failed");
                 warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
                 self.shared.send(Vec::new(), vec![skip]).await

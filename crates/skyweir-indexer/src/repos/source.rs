@@ -1,12 +1,13 @@
 //! A page of accounts as a source: their repositories side by side, handed on as they come. The place moves past an
 //! account when all before it are done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use skyweir_types::{AccountStatus, Clock};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Page;
@@ -33,6 +34,8 @@ struct Reading<'a> {
     running: JoinSet<Download>,
     /// Those that couldn't be had, and are tried once more at the end.
     later: VecDeque<usize>,
+    /// How often in this round the host of an account wanted to be left alone.
+    closed: HashMap<usize, u32>,
     /// How many can't be had at all, and why the last one can't.
     missing: (usize, String),
 }
@@ -54,6 +57,7 @@ pub(crate) async fn run(
         gates: page.common.gates.clone(),
         out: out.clone(),
         accounts_us: Some(page.place.time_us),
+        puts_aside: true,
         events: AtomicU64::new(before),
     });
     let reached = page.progress(start.done());
@@ -69,6 +73,7 @@ pub(crate) async fn run(
         made: 0,
         running: JoinSet::new(),
         later: VecDeque::new(),
+        closed: HashMap::new(),
         missing: (0, String::new()),
     };
     match reading.all().await {
@@ -100,13 +105,24 @@ impl Reading<'_> {
     }
 
     async fn round(&mut self, mut waiting: VecDeque<usize>, is_last: bool) -> Result<(), Stop> {
+        let attempts = self.shared.config.archive_attempts;
+        let mut paused: Vec<(Instant, usize)> = Vec::new();
         loop {
+            let now = Instant::now();
+            waiting.extend(paused.extract_if(.., |(until, _)| *until <= now).map(|(_, account)| account));
             while self.running.len() < self.shared.config.repo_downloads
                 && let Some(account) = waiting.pop_front()
             {
                 self.begin(account).await?;
             }
-            let (account, fetcher, outcome) = match self.running.join_next().await {
+            let ended = match paused.iter().map(|(until, _)| *until).min() {
+                Some(until) if self.running.len() < self.shared.config.repo_downloads => tokio::select! {
+                    ended = self.running.join_next(), if !self.running.is_empty() => ended,
+                    () = sleep_until(until) => continue,
+                },
+                _ => self.running.join_next().await,
+            };
+            let (account, fetcher, outcome) = match ended {
                 None => return Ok(()),
                 Some(Ok(download)) => download,
                 // its account may not be passed over
@@ -116,14 +132,30 @@ impl Reading<'_> {
             self.idle.push(fetcher);
             match outcome? {
                 Outcome::Done => self.done(account, true).await?,
-                Outcome::Later(..) if !is_last => self.later.push_back(account),
-                Outcome::Later(skip, why) => {
-                    self.missing = (self.missing.0 + 1, why);
-                    self.shared.send(Vec::new(), vec![skip]).await?;
-                    self.done(account, false).await?;
+                Outcome::Later(skip, why, Some(until)) => {
+                    let closed = self.closed.entry(account).or_default();
+                    *closed += 1;
+                    if *closed < attempts {
+                        paused.push((until, account));
+                    } else {
+                        self.closed.remove(&account);
+                        self.put_off(account, skip, why, is_last).await?;
+                    }
                 }
+                Outcome::Later(skip, why, None) => self.put_off(account, skip, why, is_last).await?,
             }
         }
+    }
+
+    /// An account can't be had: it is tried once more at the end, or passed over.
+    async fn put_off(&mut self, account: usize, skip: Skip, why: String, is_last: bool) -> Result<(), Stop> {
+        if !is_last {
+            self.later.push_back(account);
+            return Ok(());
+        }
+        self.missing = (self.missing.0 + 1, why);
+        self.shared.send(Vec::new(), vec![skip]).await?;
+        self.done(account, false).await
     }
 
     async fn begin(&mut self, account: usize) -> Result<(), Stop> {

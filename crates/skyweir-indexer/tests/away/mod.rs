@@ -4,16 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use async_trait::async_trait;
+use serde_json::json;
 use skyweir_indexer::source::{Source, SourceConfig, SourceStatus, parse};
 use skyweir_indexer::{Config, CursorChoice, Indexer};
-use skyweir_loadtest::{Event, Upstream};
+use skyweir_loadtest::{Event, Upstream, UpstreamConfig};
 use skyweir_store::{Hook, HookedStore, MemoryStore, Operation, Store};
 use skyweir_types::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::hosted::{FOLLOW, START, did};
+use super::hosted::{FOLLOW, START, contents, did};
 use super::killed::Killer;
-use super::{backfill, config, has, host, live, record, saved};
+use super::{backfill, config, has, host, live, record, saved, told};
+
+/// A relay with so many accounts, all of them on this host.
+async fn relay(at: String, accounts: usize) -> Upstream {
+    let config =
+        UpstreamConfig { repositories: true, repositories_at: Some(at), ..UpstreamConfig::default() };
+    let relay = Upstream::start(config).await.unwrap();
+    let follow = json!({"$type": FOLLOW});
+    relay.push_many((0..accounts).map(|n| Event::create(&did(n), START, FOLLOW, "k1", follow.clone())));
+    relay
+}
 
 fn few() -> Config {
     Config { source: SourceConfig { archive_attempts: 2, ..config().source }, ..config() }
@@ -107,4 +121,45 @@ async fn what_is_cut_off_takes_nothing_away() {
         tokio::join!(goes_on, told);
         assert_eq!(has(&store).await.len(), 26, "away: {is_away}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_host_is_not_asked_for_each_account() {
+    let pds = super::host().await;
+    pds.refuse(Some(502));
+    let relay = relay(pds.url_http(), 20).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, few(), store).await.unwrap().1, 20);
+    // once a round for each account, and some until it is known
+    let asked = relay.repository_counts().elsewhere;
+    assert!((40..50).contains(&asked), "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_to_be_left_alone_is_asked_afterwards() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = relay(format!("http://{}", listener.local_addr().unwrap()), 6).await;
+    let mut pds = JoinSet::new();
+    pds.spawn(async move {
+        let not_now = "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0";
+        let hidden = "400 Bad Request\r\ncontent-length: 25\r\n\r\n{\"error\":\"RepoTakendown\"}";
+        for answer in [not_now].into_iter().chain(std::iter::repeat(hidden)) {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+            let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let one = Config { source: SourceConfig { repo_downloads: 1, ..few().source }, ..few() };
+    assert_eq!(told(&relay, one, store.clone()).await.unwrap().1, 0);
+    let hidden = contents(store.as_ref()).await;
+    assert_eq!(hidden.iter().filter(|line| line.contains("(Hidden")).count(), 6, "{hidden:?}");
+    // the first three times; the others once before the pause is over, as long as that is, and then again
+    let asked = relay.repository_counts().elsewhere;
+    assert!((3 + 5..=3 + 2 * 5).contains(&asked), "{asked}");
 }
