@@ -65,9 +65,13 @@ pub fn describe() {
     describe_gauge!(
         ARCHIVE_SHARE,
         Unit::Count,
-        "Share of the archive that is read and handed on, from 0 to 1; as it was once that is over"
+        "Share of the archive that is read and handed on, from 0 to 1; as it was once that is over; not of repositories"
     );
-    describe_counter!(ARCHIVE_EVENTS, Unit::Count, "Events that an archive had for us");
+    describe_counter!(
+        ARCHIVE_EVENTS,
+        Unit::Count,
+        "Events that an archive had for us, without those of repositories"
+    );
     describe_counter!(
         ARCHIVE_BYTES,
         Unit::Bytes,

@@ -45,8 +45,9 @@ pub struct SourceConfig {
     /// planned so often and isn't there; a repository is asked for so often, and as often again at the end of its page.
     /// At least 1, default 5.
     pub archive_attempts: u32,
-    /// A download of an archive that brings fewer bytes a second, while we wait for it, is cut after `liveness_ms` and
-    /// goes on over another connection; default 1,024, 0 takes any.
+    /// A download of an archive, a repository or a list of them that brings fewer bytes a second, while we wait for it,
+    /// is cut after `liveness_ms`; one of an archive goes on over another connection, the others begin anew. Default
+    /// 1,024, 0 takes any.
     pub archive_least_rate: u32,
     /// What a stream had no longer isn't waited for when an archive that is asked again and again brings nothing for so
     /// many milliseconds: it becomes a gap, and the stream goes on. At least 1, default 3,600,000. The first reading of
@@ -54,8 +55,8 @@ pub struct SourceConfig {
     pub archive_patience_ms: u64,
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
-    /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have changed
-    /// as a whole (`#sync`), up to 64; 0: none, and what changed isn't known. Default 2.
+    /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have
+    /// changed as a whole (`#sync`), up to 64; 0: none, and what changed isn't known. Default 2.
     pub resync_downloads: usize,
     /// About how many bytes of a repository may be held until its blocks are in order, from 65,536 on; default
     /// 67,108,864. One that takes more is read twice, first its tree, and given up if that doesn't help: some
