@@ -26,18 +26,13 @@ struct Listed {
     repos: Vec<Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Repo {
-    did: String,
-    /// Hosts of before don't say it.
-    #[serde(default = "yes")]
-    active: bool,
-    #[serde(default)]
-    status: Option<String>,
-}
-
-fn yes() -> bool {
-    true
+/// What a row says; nothing if it names no account. A wrong one is no reason to read none.
+fn account(row: &Value) -> Option<Account> {
+    let did = Did::parse(row.get("did")?.as_str()?).ok()?;
+    // hosts of before don't say it
+    let is_active = row.get("active").and_then(Value::as_bool).unwrap_or(true);
+    let status = AccountStatus::from_event(is_active, row.get("status").and_then(Value::as_str));
+    Some(Account { did, status })
 }
 
 /// The page behind a place, and the cursor behind it; no page at the end.
@@ -54,29 +49,30 @@ pub(super) async fn page(
     let refused = |why: &str| Failure::Refused(format!("listRepos: {why}"));
     let mut answer = host.get(&format!("listRepos?limit={PAGE}{cursor}")).await?;
     let bytes = answer.whole(MOST_BYTES).await?.ok_or_else(|| refused("the page is too long"))?;
-    let listed: Listed = serde_json::from_slice(&bytes).map_err(|error| refused(&error.to_string()))?;
+    parsed(&bytes, stream, place, common).map_err(|why| refused(&why))
+}
+
+fn parsed(
+    bytes: &[u8],
+    stream: &Stream,
+    place: &Place,
+    common: &Common,
+) -> Result<Option<(Page, Option<String>)>, String> {
+    let listed: Listed = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if listed.repos.len() > PAGE {
-        return Err(refused("the page has more accounts than asked for"));
+        return Err("the page has more accounts than asked for".to_owned());
     }
     let next = listed.cursor.filter(|cursor| !cursor.is_empty());
+    // a host that leaves accounts out may send an empty page before the last
     if listed.repos.is_empty() && next.is_none() {
         return Ok(None);
     }
     if next.as_ref().is_some_and(|next| *next == place.after || next.len() > MOST_CURSOR) {
-        return Err(refused("its cursor doesn't get on, or is too long"));
+        return Err("its cursor doesn't get on, or is too long".to_owned());
     }
-    let named = listed.repos.len();
     let mut seen = HashSet::new();
-    let accounts: Vec<Account> = listed
-        .repos
-        .into_iter()
-        .filter_map(|row| {
-            let repo = Repo::deserialize(row).ok()?;
-            let status = AccountStatus::from_event(repo.active, repo.status.as_deref());
-            Did::parse(&repo.did).ok().map(|did| Account { did, status })
-        })
-        .collect();
-    let nameless = named - accounts.len();
+    let accounts: Vec<Account> = listed.repos.iter().filter_map(account).collect();
+    let nameless = listed.repos.len() - accounts.len();
     // read side by side, two of them would be in each other's way
     let accounts = accounts.into_iter().filter(|account| seen.insert(account.did.clone())).collect();
     let (common, stream, place) = (common.clone(), stream.clone(), place.clone());
@@ -138,18 +134,44 @@ pub(super) fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::parse;
 
     #[test]
     fn values_pass_through_a_query() {
         assert_eq!(encoded("1699::did:web:a%3A8 &=ü"), "1699::did:web:a%253A8%20%26%3D%C3%BC");
     }
 
+    fn read(text: &str, after: &str) -> Result<Option<(Page, Option<String>)>, String> {
+        let live = "ws://h/xrpc/com.atproto.sync.subscribeRepos";
+        let Ok(SourceKind::Stream(stream)) = parse(live) else { panic!("it is a stream") };
+        let (live, after) = (live.to_owned(), after.to_owned());
+        let place = Place { live, seq: 7, time_us: 0, done: 0, missing: 0, after };
+        parsed(text.as_bytes(), &stream, &place, &Common::default())
+    }
+
     #[test]
-    fn older_hosts_list_only_the_active() {
-        let text =
-            r#"{"repos":[{"did":"did:plc:a","head":"x"},{"did":"x","active":false,"status":"deleted"}]}"#;
-        let listed: Listed = serde_json::from_str(text).unwrap();
-        let active = listed.repos.into_iter().map(|row| Repo::deserialize(row).unwrap().active);
-        assert_eq!((listed.cursor, active.collect()), (None, vec![true, false]));
+    fn only_a_page_without_a_cursor_is_the_last() {
+        for end in [r#"{"repos":[]}"#, r#"{"repos":[],"cursor":""}"#, r#"{"cursor":null,"repos":[]}"#] {
+            assert!(read(end, "a").unwrap().is_none(), "{end}");
+        }
+        let (page, next) = read(r#"{"repos":[],"cursor":"b"}"#, "a").unwrap().unwrap();
+        assert_eq!((page.accounts.len(), next.as_deref()), (0, Some("b")));
+        assert!(read(r#"{"repos":[],"cursor":"a"}"#, "a").is_err(), "it would never end");
+    }
+
+    #[test]
+    fn a_wrong_row_stands_for_itself() {
+        let text = r#"{"repos":[{"did":"did:plc:a","head":"x"},{"did":"did:plc:b","active":false,"status":"deleted"},
+            {"did":"did:plc:c","active":null,"status":7},{"did":"x"},{"did":7},{},null,{"did":"did:plc:a"}]}"#;
+        let (page, next) = read(text, "").unwrap().unwrap();
+        let account = |did, status| Account { did: Did::parse(did).unwrap(), status };
+        let expected = [
+            // older hosts list only the active, and don't say so
+            account("did:plc:a", AccountStatus::Active),
+            account("did:plc:b", AccountStatus::Deleted),
+            account("did:plc:c", AccountStatus::Active),
+        ];
+        assert_eq!((page.accounts.as_ref(), page.nameless, next), (expected.as_slice(), 4, None));
+        assert!(read(r#"{"repos":{}}"#, "").is_err());
     }
 }
