@@ -19,7 +19,7 @@ pub fn describe() {
     describe_histogram!(
         REQUEST_SECONDS,
         Unit::Seconds,
-        "Time to answer a gRPC request, by method and status code (cancelled: the client left before)"
+        "Time to answer a gRPC request, by method and status code (cancelled: the client left, or its deadline passed)"
     );
     describe_counter!(ITEMS, Unit::Count, "Timeline items returned, by source (cache or merge)");
     describe_counter!(
@@ -44,7 +44,7 @@ pub fn describe() {
         PASSED_SECONDS,
         Unit::Seconds,
         "Time of a call that is passed on to the data plane behind us, to its last byte, by outcome (ok; error: its \
-         own; unreachable, broken, timeout, overload, too_large; cancelled: the client left before)"
+         own; unreachable, broken, timeout, overload, too_large; cancelled: the client left, or its deadline passed)"
     );
     describe_gauge!(PASSING, Unit::Count, "Calls that are being passed on now");
     describe_gauge!(

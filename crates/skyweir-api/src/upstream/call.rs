@@ -9,7 +9,8 @@ use tonic::{Code, Status};
 use super::UpstreamError;
 use crate::metrics::{self, Open};
 
-/// A call on its way. Dropped without an end of its own, it counts as cancelled: the client has left.
+/// A call on its way. Dropped without an end of its own, it counts as cancelled: the client has left,
+/// or its deadline has passed.
 pub(super) struct Call {
     began: Instant,
     outcome: &'static str,
