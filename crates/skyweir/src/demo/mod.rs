@@ -141,8 +141,6 @@ fn next_steps(stage: &Stage, network: &Network, grpc: SocketAddr, keep: bool) ->
         "The real network, from now on, into ./.skyweir (without the flag all of it, which takes long):",
     )?;
     stage.say(format_args!("  {skyweir} serve --backfill false"))?;
-    stage.say(
-        "An AppView reads timelines from it once a proxy sends /bsky.Service/GetTimeline to 127.0.0.1:7700:",
-    )?;
+    stage.say("An AppView can have it for its data plane when yours stands behind it (--upstream):")?;
     stage.say("  README.md, \"The AppView\"")
 }
