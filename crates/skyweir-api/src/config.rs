@@ -37,7 +37,8 @@ pub struct Config {
     /// messages over 4 MiB unless told otherwise); it ends there with a cursor.
     pub max_page_bytes: usize,
     /// A silent connection is probed after this many milliseconds, and closed after as many again (default 20,000); one
-    /// that never spoke HTTP/2 is closed by then, too.
+    /// that never spoke HTTP/2 is closed by then, too. That to upstream, over HTTP/2, is probed after half of this and
+    /// given up after the other half, by default before `upstream_timeout_ms` ends the calls on it.
     pub keepalive_ms: u64,
     /// At shutdown, how long open requests may take to finish, milliseconds (default 10,000).
     pub drain_ms: u64,

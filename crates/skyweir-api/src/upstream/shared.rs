@@ -21,7 +21,8 @@ const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// The connection to upstream.
 pub(super) struct Shared {
     dial: Dial,
-    keepalive: Duration,
+    /// So long it may be silent before it is probed, and again before it is given up.
+    silence: Duration,
     /// Has room for the windows of all calls: those whose clients don't read hold up no others.
     window: u32,
     open: Mutex<Connection>,
@@ -39,11 +40,11 @@ struct Connection {
 }
 
 impl Shared {
-    /// Passes on this many calls at once.
+    /// Passes on this many calls at once, on a connection that is given up when it is silent for `keepalive`.
     pub(super) fn new(dial: Dial, keepalive: Duration, most: usize) -> Self {
         let calls = u32::try_from(most).unwrap_or(u32::MAX);
         let window = calls.saturating_mul(WINDOW).min(LARGEST_WINDOW);
-        Self { dial, keepalive, window, open: Mutex::default(), failures: AtomicU64::new(0) }
+        Self { dial, silence: keepalive / 2, window, open: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
     /// Sends a call and waits for the head of the answer.
@@ -99,8 +100,8 @@ impl Shared {
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(self.window)
-            .keep_alive_interval(self.keepalive)
-            .keep_alive_timeout(self.keepalive)
+            .keep_alive_interval(self.silence)
+            .keep_alive_timeout(self.silence)
             .handshake(io)
             .await
             .map_err(|error| never_answered(&error, UpstreamHttp::One))?;
@@ -113,19 +114,28 @@ impl Shared {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::net::{TcpSocket, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::task::JoinSet;
     use tokio::time::Instant;
     use tonic::body::Body;
 
     use super::super::body::Flow;
-    use super::super::dial::CONNECT;
+    use super::super::dial::{CONNECT, Tasks};
     use super::*;
 
-    async fn why(shared: Arc<Shared>) -> String {
+    fn to(listener: &TcpListener) -> Arc<Shared> {
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        Arc::new(Shared::new(Dial { url, tasks: Tasks::default() }, Duration::from_secs(20), 20))
+    }
+
+    async fn refused(shared: Arc<Shared>) -> UpstreamError {
         let request = Request::new(Up::new(Body::empty(), 1, &Arc::<Flow>::default()));
-        match shared.send(request).await {
-            Err(UpstreamError::Unreachable { why, .. }) => why,
+        shared.send(request).await.expect_err("nobody answers")
+    }
+
+    async fn why(shared: Arc<Shared>) -> String {
+        match refused(shared).await {
+            UpstreamError::Unreachable { why, .. } => why,
             other => panic!("{other:?}"),
         }
     }
@@ -135,11 +145,9 @@ mod tests {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(0).unwrap();
-        let address = listener.local_addr().unwrap();
         // takes the only place of those that wait to be accepted: no further one is answered
-        let _first = TcpStream::connect(address).await.unwrap();
-        let dial = Dial { url: format!("http://{address}").parse().unwrap(), tasks: Default::default() };
-        let shared = Arc::new(Shared::new(dial, Duration::from_secs(20), 20));
+        let _first = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let shared = to(&listener);
         let began = Instant::now();
         let mut calls = JoinSet::new();
         for _ in 0..20 {
@@ -152,5 +160,15 @@ mod tests {
         drop(listener);
         let said = why(shared).await;
         assert!(said.contains("refused"), "who comes later tries again: {said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_given_up_in_time() {
+        // never accepted from: connections come to be, and hear nothing
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let began = Instant::now();
+        let error = refused(to(&listener)).await;
+        assert!(matches!(error, UpstreamError::Mute { .. }), "{error:?}");
+        assert!((20..22).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     }
 }
