@@ -7,15 +7,17 @@ use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use skyweir_store::Result;
+use rustix::io::Errno;
+use skyweir_store::{Error, Result};
 
 use crate::codec::Reader;
 use crate::error::{corrupt, io};
 
 /// So many rows are written and read together.
-const CHUNK: usize = 4_096;
-/// Bytes that are read or written at a time.
+const CHUNK: usize = 1_024;
+/// Bytes that are read or written at a time; less when many runs are read at once.
 const BUFFER: usize = 1 << 18;
+const BUFFER_LEAST: usize = 1 << 12;
 
 /// What is sorted. Rows with the same key come together.
 pub(super) trait Row: Copy + Default + Send + 'static {
@@ -38,6 +40,7 @@ pub(super) struct Sorter<R> {
     /// How many rows make a run.
     size: usize,
     runs: u64,
+    memory: usize,
     writing: Option<JoinHandle<Result<()>>>,
     pushed: u64,
 }
@@ -47,7 +50,8 @@ impl<R: Row> Sorter<R> {
     /// as many that are sorted meanwhile, and half as many for sorting.
     pub(super) fn new(folder: &Path, name: &'static str, memory: usize) -> Self {
         let size = (memory * 2 / 5 / size_of::<R>()).max(1);
-        Self { folder: folder.to_owned(), name, rows: Vec::new(), size, runs: 0, writing: None, pushed: 0 }
+        let folder = folder.to_owned();
+        Self { folder, name, rows: Vec::new(), size, runs: 0, memory, writing: None, pushed: 0 }
     }
 
     /// Goes on behind so many runs, which hold so many rows.
@@ -99,15 +103,17 @@ impl<R: Row> Sorter<R> {
 
     /// The rows of a run.
     pub(super) fn run(&self, run: u64) -> Result<Source<R>> {
-        Source::open(self.path(run))
+        Source::open(self.path(run), BUFFER)
     }
 
     /// All rows, by key; those of the same key in the order of their runs. `kept`: the runs stay.
     pub(super) fn sorted(mut self, kept: bool) -> Result<Sorted<R>> {
         self.wait()?;
         let mut sorted = Sorted { heads: BinaryHeap::new(), sources: Vec::new() };
+        // all are open at once
+        let buffer = (self.memory / 2 / self.runs.max(1) as usize).clamp(BUFFER_LEAST, BUFFER);
         for run in 0..self.runs {
-            sorted.sources.push(self.run(run)?);
+            sorted.sources.push(Source::open(self.path(run), buffer)?);
             if !kept {
                 // the name goes now, the room when the reader does
                 let path = self.path(run);
@@ -161,9 +167,16 @@ pub(super) struct Source<R> {
 }
 
 impl<R: Row> Source<R> {
-    fn open(path: PathBuf) -> Result<Self> {
-        let file = File::open(&path).map_err(|e| io("cannot open", &path, &e))?;
-        Ok(Self { rows: Vec::new(), at: 0, file: Some((path, BufReader::with_capacity(BUFFER, file))) })
+    fn open(path: PathBuf, buffer: usize) -> Result<Self> {
+        let file = File::open(&path).map_err(|e| match e.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => Error::Unavailable(format!(
+                "cannot open {}: {e}: raise the limit of open files (ulimit -n; LimitNOFILE= of a unit) and go on, or \
+                 remove the data directory and load again with a larger store.load_mb, which makes fewer runs",
+                path.display()
+            )),
+            _ => io("cannot open", &path, &e),
+        })?;
+        Ok(Self { rows: Vec::new(), at: 0, file: Some((path, BufReader::with_capacity(buffer, file))) })
     }
 
     /// Its next row; `None` at its end.

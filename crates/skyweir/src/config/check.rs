@@ -97,7 +97,7 @@ fn storage(config: &Config, faults: &mut Faults) {
     faults.range("store.memtable_mb", store.memtable_mb, 1..=65_536);
     faults.range("store.remembered_accounts", store.remembered_accounts as u64, 0..=1 << 32);
     faults.range("store.worker_threads", store.worker_threads as u64, 1..=256);
-    faults.range("store.load_mb", store.load_mb as u64, 1..=65_536);
+    faults.range("store.load_mb", store.load_mb as u64, 64..=65_536);
     faults.range("rings.slices", rings.slices.into(), 1..=65_536);
     faults.range("rings.restore_threads", rings.restore_threads as u64, 1..=256);
 }
