@@ -157,7 +157,7 @@ proptest! {
             let mut written = bulk.write(0, &mut |_| {}).await.unwrap();
             let mut notes = written.notes(0).unwrap();
             for at in 0..steps.len() {
-                assert_eq!(notes.next().unwrap(), Some((vec![at as u8], at as u64 * 5 + 5)));
+                assert_eq!(notes.next().unwrap(), Some((vec![at as u8], at as u64 * 9 + 9)));
             }
             assert_eq!(notes.next().unwrap(), None);
             let store = written.finish().unwrap();
@@ -246,6 +246,39 @@ async fn what_was_cut_off_or_is_not_empty_is_refused() {
     drop(one_by_one(config(&dir), &[]).await);
     let refused = Bulk::begin(config(&dir)).map(drop).unwrap_err().to_string();
     assert!(refused.contains("holds accounts already"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_has_changed_on_disk_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
+    for n in 0..2 {
+        bulk.actor(&did(n)).unwrap();
+    }
+    bulk.follow(ActorId(0), ActorId(1), &rkey(1), Tid(1)).unwrap();
+    bulk.note(b"a note").unwrap();
+    bulk.reached(b"1").unwrap();
+    bulk.sync().unwrap();
+    drop(bulk);
+    let flip = |name: &str, at: usize| {
+        let path = config(&dir).data_dir.join("loading").join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    let run = std::fs::read(config(&dir).data_dir.join("loading/steps-0.run")).unwrap();
+    for at in 0..run.len() {
+        flip("steps-0.run", at);
+        assert!(Bulk::begin(config(&dir)).is_err(), "byte {at} of the run");
+        flip("steps-0.run", at);
+    }
+    let mut written = Bulk::begin(config(&dir)).unwrap().write(0, &mut |_| {}).await.unwrap();
+    for at in 0..14 {
+        flip("notes", at);
+        assert!(written.notes(0).unwrap().next().is_err(), "byte {at} of the note");
+        flip("notes", at);
+    }
+    assert_eq!(written.notes(0).unwrap().next().unwrap(), Some((b"a note".to_vec(), 14)));
 }
 
 /// Follows in blocks change as those do that came one by one.

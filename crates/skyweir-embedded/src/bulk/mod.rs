@@ -158,7 +158,8 @@ impl Bulk {
         for run in 0..self.steps.runs() {
             let mut run = self.steps.run(run)?;
             while let Some(step) = run.next()? {
-                if step.actor as usize >= self.columns.len() {
+                let subject = if step.kind == Kind::Put { step.value } else { 0 };
+                if subject.max(step.actor.into()) >= self.columns.len() as u64 {
                     return Err(corrupt("a load has a step of an account without a name"));
                 }
                 if let Kind::Put | Kind::Delete | Kind::Other = step.kind {

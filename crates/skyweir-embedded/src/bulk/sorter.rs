@@ -137,7 +137,7 @@ impl<R> Drop for Sorter<R> {
     }
 }
 
-/// A run: chunks of u32 rows, u32 bytes, and these. It is on disk when this returns.
+/// A run: chunks of u32 rows, u32 bytes, their CRC-32, and these. It is on disk when this returns.
 fn write_run<R: Row>(path: &Path, mut rows: Vec<R>) -> Result<()> {
     let failed = |e: std::io::Error| io("cannot write", path, &e);
     R::sort(&mut rows);
@@ -150,8 +150,8 @@ fn write_run<R: Row>(path: &Path, mut rows: Vec<R>) -> Result<()> {
             row.push(&before, &mut bytes);
             before = *row;
         }
-        for number in [chunk.len(), bytes.len()] {
-            file.write_all(&(number as u32).to_be_bytes()).map_err(failed)?;
+        for number in [chunk.len() as u32, bytes.len() as u32, crc32fast::hash(&bytes)] {
+            file.write_all(&number.to_be_bytes()).map_err(failed)?;
         }
         file.write_all(&bytes).map_err(failed)?;
     }
@@ -213,15 +213,18 @@ impl<R: Row> Source<R> {
         if file.fill_buf().map_err(failed)?.is_empty() {
             return Ok(());
         }
-        let mut head = [0; 8];
+        let mut head = [0; 12];
         file.read_exact(&mut head).map_err(failed)?;
         let mut reader = Reader::new("loading", &head);
-        let (count, len) = (reader.u32()? as usize, reader.u32()? as usize);
+        let (count, len, crc) = (reader.u32()? as usize, reader.u32()? as usize, reader.u32()?);
         if count > CHUNK || len > CHUNK * size_of::<R>() * 2 {
             return Err(corrupt(format_args!("{} is no run of rows", path.display())));
         }
         let mut bytes = vec![0; len];
         file.read_exact(&mut bytes).map_err(failed)?;
+        if crc32fast::hash(&bytes) != crc {
+            return Err(corrupt(format_args!("{} isn't what was written", path.display())));
+        }
         let mut reader = Reader::new("loading", &bytes);
         let mut before = R::default();
         for _ in 0..count {

@@ -14,14 +14,15 @@ use super::tail::Tail;
 use super::{Bulk, BulkProgress, remove_database};
 use crate::EmbeddedStore;
 use crate::db::Db;
-use crate::error::io;
+use crate::error::{corrupt, io};
 
 /// How many records that need the usual path make a transaction.
 const GROUP: u64 = 500;
 
-/// Appends a note.
+/// Appends a note: u32 bytes, their CRC-32, and these.
 pub(super) fn note(file: &mut Tail, note: &[u8]) -> Result<()> {
     file.push(&(note.len() as u32).to_be_bytes())?;
+    file.push(&crc32fast::hash(note).to_be_bytes())?;
     file.push(note)
 }
 
@@ -149,11 +150,16 @@ impl Notes for NotesReader {
         if self.file.fill_buf().map_err(failed)?.is_empty() {
             return Ok(None);
         }
-        let mut len = [0; 4];
-        self.file.read_exact(&mut len).map_err(failed)?;
-        let mut note = vec![0; u32::from_be_bytes(len) as usize];
-        self.file.read_exact(&mut note).map_err(failed)?;
-        self.at += 4 + note.len() as u64;
+        let (mut len, mut crc) = ([0; 4], [0; 4]);
+        self.file.read_exact(&mut len).and_then(|()| self.file.read_exact(&mut crc)).map_err(failed)?;
+        let mut note = Vec::new();
+        // no more memory than the file has
+        let len = u64::from(u32::from_be_bytes(len));
+        self.file.by_ref().take(len).read_to_end(&mut note).map_err(failed)?;
+        if note.len() as u64 != len || crc32fast::hash(&note) != u32::from_be_bytes(crc) {
+            return Err(corrupt(format_args!("{} isn't what was written", self.path.display())));
+        }
+        self.at += 8 + note.len() as u64;
         Ok(Some((note, self.at)))
     }
 }
