@@ -87,7 +87,11 @@ impl Bulk {
             nothing => begin(&config.data_dir, &folder, nothing.is_some())?,
         };
         let memory = config.load_mb.max(1) << 20;
-        let [names, accounts, keys, notes] = manifest.lengths;
+        let [names, accounts, keys, notes] = match manifest.lengths {
+            // the rest is in the tables
+            [.., notes] if manifest.is_written => [0, 0, 0, notes],
+            lengths => lengths,
+        };
         let names = Names::open(&folder, names)?;
         let mut bulk = Self {
             memory,
@@ -130,7 +134,7 @@ impl Bulk {
         manifest::remove(&self.config.data_dir)
     }
 
-    /// Whether the tables are written, so that no step may come any more.
+    /// Whether the tables are written, so that no step may come any more; then only the notes are known.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.manifest.is_written
