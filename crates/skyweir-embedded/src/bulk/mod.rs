@@ -86,7 +86,7 @@ impl Bulk {
             }
             nothing => begin(&config.data_dir, &folder, nothing.is_some())?,
         };
-        let memory = config.load_mb.max(1) << 20;
+        let memory = config.load_mb << 20;
         let [names, accounts, keys, notes] = match manifest.lengths {
             // the rest is in the tables
             [.., notes] if manifest.is_written => [0, 0, 0, notes],

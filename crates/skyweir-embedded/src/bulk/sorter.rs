@@ -49,7 +49,7 @@ impl<R: Row> Sorter<R> {
     /// Keeps its runs in `folder`, as files called after `name`; uses up to `memory` bytes: for the rows that come, for
     /// as many that are sorted meanwhile, and half as many for sorting.
     pub(super) fn new(folder: &Path, name: &'static str, memory: usize) -> Self {
-        let size = (memory * 2 / 5 / size_of::<R>()).max(1);
+        let size = memory * 2 / 5 / size_of::<R>();
         let folder = folder.to_owned();
         Self { folder, name, rows: Vec::new(), size, runs: 0, memory, writing: None, pushed: 0 }
     }
