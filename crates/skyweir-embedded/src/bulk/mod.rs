@@ -55,8 +55,10 @@ pub struct Bulk {
     config: Config,
     folder: PathBuf,
     memory: usize,
-    /// What is durable, or about to be.
+    /// What is durable.
     manifest: Manifest,
+    /// What is when the last run is written.
+    writing: Option<Manifest>,
     place: Vec<u8>,
     steps: Sorter<Step>,
     names: Names,
@@ -104,6 +106,7 @@ impl Bulk {
             lock,
             folder,
             manifest,
+            writing: None,
             names,
         };
         if !bulk.is_written() {
@@ -181,19 +184,31 @@ impl Bulk {
     /// Makes all that has come durable when there is much of it.
     fn make_room(&mut self) -> Result<()> {
         let sum = |lengths: [u64; 4]| lengths.iter().sum::<u64>();
-        let grown = sum(self.lengths()) - sum(self.manifest.lengths);
+        let saved = self.writing.as_ref().unwrap_or(&self.manifest).lengths;
+        let grown = sum(self.lengths()) - sum(saved);
         if self.steps.is_full() || grown > self.memory as u64 { self.save() } else { Ok(()) }
+    }
+
+    /// Waits until what is being made durable is.
+    fn wait(&mut self) -> Result<()> {
+        let writing = self.writing.take();
+        self.steps.wait()?;
+        if let Some(manifest) = writing {
+            self.manifest = manifest;
+        }
+        Ok(())
     }
 
     /// Has all that has come made durable by another thread.
     fn save(&mut self) -> Result<()> {
+        self.wait()?;
         let lengths = self.lengths();
         let files = [self.names.file(), self.columns.file(), &mut self.keys, &mut self.notes];
         let files = files.into_iter().map(Tail::handle).collect::<Result<Vec<_>>>()?;
         let (runs, steps, place) = (self.steps.runs() + 1, self.steps.pushed(), self.place.clone());
         let (manifest, folder) =
             (Manifest { is_written: false, runs, steps, lengths, place }, self.folder.clone());
-        self.manifest = manifest.clone();
+        self.writing = Some(manifest.clone());
         self.steps.spill(move || {
             let synced = files.iter().try_for_each(std::fs::File::sync_data);
             synced.map_err(|e| io("cannot sync", &folder, &e))?;
@@ -320,6 +335,6 @@ impl Load for Bulk {
 
     fn sync(&mut self) -> Result<()> {
         self.save()?;
-        self.steps.wait()
+        self.wait()
     }
 }

@@ -37,7 +37,7 @@ impl Bulk {
         before_ms: i64,
         progress: &mut (dyn FnMut(BulkProgress) + Send),
     ) -> Result<Written> {
-        self.steps.wait()?;
+        self.wait()?;
         self.columns.forget_revs();
         let data_dir = self.config.data_dir.clone();
         if self.is_written() {
