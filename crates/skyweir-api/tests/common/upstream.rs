@@ -133,7 +133,7 @@ async fn answer(request: Request<Incoming>, tell: Tell) -> Result<Response<Body>
     };
     match method.as_str() {
         "Echo" => {
-            let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let whole = read(body).await;
             let (first, second) = (whole.slice(..whole.len() / 2), whole.slice(whole.len() / 2..));
             for part in [first, second] {
                 pieces.send(Ok(Frame::data(part))).await.unwrap();
@@ -141,6 +141,7 @@ async fn answer(request: Request<Incoming>, tell: Tell) -> Result<Response<Body>
             pieces.send(trailers(&[("grpc-status", "0"), ("x-kept", "yes")])).await.unwrap();
         }
         "Fails" => {
+            read(body).await;
             let said = [
                 ("grpc-status", "5"),
                 ("grpc-message", "none%20here"),
@@ -149,6 +150,7 @@ async fn answer(request: Request<Incoming>, tell: Tell) -> Result<Response<Body>
             pieces.send(trailers(&said)).await.unwrap();
         }
         "GetTimeline" | "FailsAtOnce" => {
+            read(body).await;
             let mut answer = grpc(Empty::new().map_err(|never| match never {}).boxed_unsync());
             answer.headers_mut().insert("grpc-status", HeaderValue::from_static("9"));
             answer.headers_mut().insert("grpc-status-details-bin", HeaderValue::from_static("CAk"));
@@ -204,6 +206,11 @@ async fn answer(request: Request<Incoming>, tell: Tell) -> Result<Response<Body>
     }
     drop(pieces);
     Ok(grpc(StreamBody::new(ReceiverStream::new(receiver)).boxed_unsync()))
+}
+
+/// Reads a request to its end: an answer that comes before that may close the connection.
+async fn read(body: Incoming) -> Bytes {
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
 }
 
 fn trailers(said: &[(&'static str, &'static str)]) -> Piece {
