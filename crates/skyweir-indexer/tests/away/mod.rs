@@ -33,6 +33,31 @@ fn few() -> Config {
     Config { source: SourceConfig { archive_attempts: 2, ..config().source }, ..config() }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_had_is_counted_over_all_pages_and_kills() {
+    let upstream = Upstream::start(skyweir_loadtest::UpstreamConfig {
+        repositories: true,
+        repositories_at: Some("http://127.0.0.1:1".to_owned()),
+        listed: 1,
+        ..skyweir_loadtest::UpstreamConfig::default()
+    });
+    let relay = upstream.await.unwrap();
+    relay.push_many((0..4).map(|n| {
+        let time_us = super::hosted::START + n;
+        skyweir_loadtest::Event::account(&super::hosted::did(n as usize), time_us, true, None)
+    }));
+    let (store, mut kills) = (MemoryStore::new(), 0);
+    let missing = loop {
+        let (killer, killed) = super::killed::Killer::after(kills * 4, true);
+        tokio::select! {
+            done = super::told(&relay, few(), killer.wrap(store.clone())) => break done.unwrap().1,
+            () = killed => kills += 1,
+        }
+    };
+    assert!(missing == 4 && kills > 3, "{missing} after {kills} kills");
+    assert!(!store.view().await.unwrap().is_whole().await.unwrap());
+}
+
 /// Lets a host go down as soon as its accounts are listed.
 struct Down {
     upstream: Arc<Upstream>,
