@@ -92,11 +92,9 @@ async fn is_whole(store: &dyn Store) -> bool {
     store.view().await.unwrap().is_whole().await.unwrap()
 }
 
-/// Leaves a place in a store.
 async fn stand(store: &dyn Store, source: &str, position: u64, whole: bool) {
     let mut txn = store.begin().await.unwrap();
-    let time_us = START as i64;
-    txn.set_cursor(SavedCursor { source: source.to_owned(), position, time_us }).await.unwrap();
+    txn.set_cursor(SavedCursor { source: source.into(), position, time_us: START as i64 }).await.unwrap();
     txn.set_whole(whole).await.unwrap();
     txn.commit().await.unwrap();
 }
@@ -391,10 +389,9 @@ async fn a_store_that_refuses_for_a_while_gets_its_place_all_the_same() {
     assert!(is_whole(&store).await);
     assert_eq!(fault.fired(), 2);
     running.stop().await;
-
-    // another instance's archive: the place is given back
+    // another instance's archive while catching up: the place is given back
     let store = MemoryStore::new();
-    stand(&store, &format!("archive of {url}"), 1_000, true).await;
+    stand(&store, &format!("archive behind {url}"), 1_000, true).await;
     let (hooked, fault) = refusing(&store);
     let mut running = Running::start(&url, Begin { has_timelines: true, ..AUTO }, hooked).await.unwrap();
     running.streams(&store, &url, 1_000).await;

@@ -135,8 +135,8 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let figure = |name: &str| step[name].as_f64().with_context(|| format!("the harness has no {name}"));
     for each in said["steps"].as_array().context("the harness has no steps")? {
         report.note(format!(
-            "at {} events/s, of which {} were sent: reads p50 {} ms, p99 {} ms (the harness itself late by a p99 of {} ms); \
-             greatest lag {} s; {} cores, {} MiB resident; what bent: {}",
+            "at {} events/s, of which {} were sent: reads p50 {} ms, p99 {} ms (the harness itself late by a p99 of \
+             {} ms); greatest lag {} s; {} cores, {} MiB resident; what bent: {}",
             each["pace"],
             number(each["sent"]["per_second"].as_f64().unwrap_or(f64::NAN)),
             each["reads"]["p50"],
