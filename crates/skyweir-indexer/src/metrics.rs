@@ -53,7 +53,7 @@ pub fn describe() {
     describe_gauge!(
         SWEEP_BEHIND,
         Unit::Seconds,
-        "How far removing what has left is behind the horizon; 0 when all that can go is gone"
+        "How far removing what has left is behind the horizon, what may still be replayed included; 0 when all is gone"
     );
     describe_gauge!(ENDED, Unit::Count, "1 once a file or archive has been read to its end and applied");
     gauge!(ENDED).set(0.0);

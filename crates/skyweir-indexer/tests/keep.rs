@@ -78,10 +78,15 @@ async fn the_record_stays_until_no_replay_can_come() {
     // their revs guard: a former version can't come back
     let again = [dated_back(5, "p"), post("ann", 6, "q", "one"), dated_back(7, "q")];
     assert_eq!(world.apply(&again).await, [Outcome::Stale; 3]);
-    world.apply(&[tick(7 * DAY + 4)]).await;
-    assert!(world.body("ann", Collection::Post, "p").await.is_some());
+    for second in [7 * DAY + 3, 7 * DAY + 4] {
+        world.apply(&[tick(second)]).await;
+        assert!(world.body("ann", Collection::Post, "p").await.is_some());
+        assert_eq!(world.behind_ms(), horizon(&world).await - ms(-30 * DAY), "what waits is told");
+    }
     world.apply(&[tick(7 * DAY + 5)]).await;
     assert!(world.body("ann", Collection::Post, "p").await.is_none());
+    world.apply(&[tick(7 * DAY + 8)]).await;
+    assert_eq!((world.stored("ann").await, world.behind_ms()), (0, 0));
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ enum Wait {
     No,
     /// The horizon passes this `sortAt`.
     Horizon(i64),
-    /// The stream's clock comes to this millisecond.
-    Time(i64),
+    /// The stream's clock comes to this millisecond; its `sortAt` is below the horizon.
+    Time { ms: i64, sort_at: i64 },
 }
 
 /// What a sweep did.
@@ -45,7 +45,8 @@ enum Wait {
 pub struct Swept {
     /// Items removed that had left.
     pub items: u64,
-    /// How far the horizon was above the last of them when there was no time for more, milliseconds; else zero.
+    /// How far the horizon was above the last of them when there was no time for more, or is above the next one when that
+    /// may still be replayed, milliseconds; else zero.
     pub behind_ms: i64,
 }
 
@@ -66,7 +67,7 @@ impl Leaving {
         match self.wait {
             Wait::No => false,
             Wait::Horizon(sort_at) => self.horizon <= sort_at,
-            Wait::Time(ms) => stream_ms < ms,
+            Wait::Time { ms, .. } => stream_ms < ms,
         }
     }
 
@@ -133,10 +134,13 @@ impl Applier {
             txn.raise_horizon(self.leaving.horizon).await?;
             self.leaving.saved = self.leaving.horizon;
         }
-        if self.leaving.waits(self.stream_ms()) {
-            return Ok(());
+        if !self.leaving.waits(self.stream_ms()) {
+            self.remove_left(txn, (GO_LEAST + events * GO_AN_EVENT).min(PAGE)).await?;
         }
-        self.remove_left(txn, (GO_LEAST + events * GO_AN_EVENT).min(PAGE)).await
+        if let Wait::Time { sort_at, .. } = self.leaving.wait {
+            self.leaving.swept.behind_ms = self.leaving.horizon.saturating_sub(sort_at);
+        }
+        Ok(())
     }
 
     async fn remove_left(&mut self, txn: &mut dyn Txn, n: usize) -> Result<()> {
@@ -148,7 +152,7 @@ impl Applier {
                 return Ok(());
             }
             if let Some(ms) = self.forget(txn, &item).await? {
-                self.leaving.wait = Wait::Time(ms);
+                self.leaving.wait = Wait::Time { ms, sort_at: item.sort_at };
                 return Ok(());
             }
             (self.leaving.next, last) = (ItemId(item.id.0 + 1), item.sort_at);

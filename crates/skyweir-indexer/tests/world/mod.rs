@@ -135,6 +135,11 @@ impl World {
         self.applier.reload(self.store.view().await.unwrap().as_ref()).await.unwrap();
     }
 
+    /// How far removing what has left is behind the horizon, milliseconds.
+    pub(crate) fn behind_ms(&self) -> i64 {
+        self.applier.left().map_or(0, |(_, swept)| swept.behind_ms)
+    }
+
     pub(crate) fn stream_us(&self) -> i64 {
         self.applier.stream_us()
     }
