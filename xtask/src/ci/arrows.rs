@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skyweir-proto", &[]),
     ("skyweir-store", &["skyweir-types"]),
     ("skyweir-embedded", &["skyweir-store", "skyweir-types"]),
+    ("skyweir-scylla", &["skyweir-store", "skyweir-types"]),
     ("skyweir-graph", &["skyweir-store", "skyweir-types"]),
     ("skyweir-indexer", &["skyweir-store", "skyweir-types"]),
     ("skyweir-writer", &["skyweir-graph", "skyweir-store", "skyweir-types"]),

@@ -47,10 +47,10 @@ pub struct Opened {
 type Running<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 type Case = (&'static str, for<'a> fn(&'a dyn Subject) -> Running<'a>);
 
-/// The one list of cases, handed on to a macro.
+/// The list of cases about records, handed on to a macro.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! conformance_cases {
+macro_rules! conformance_record_cases {
     ($then:ident $subject:expr) => {
         $crate::$then! {
             $subject;
@@ -61,7 +61,6 @@ macro_rules! conformance_cases {
             feeds::a_new_version_may_take_the_old_ones_place, feeds::the_newest_is_known,
             horizon::what_is_before_the_horizon_has_left,
             horizon::transactions_find_what_has_left_in_the_order_of_its_coming,
-            horizon::references_before_a_time_are_dropped,
             edges::an_edge_lives_as_long_as_one_record, edges::both_edge_sets_page_by_rising_number,
             edges::an_account_may_follow_itself, edges::high_follows_are_those_above_the_limit,
             edges::the_record_of_an_edge_is_the_oldest_that_lives,
@@ -71,6 +70,18 @@ macro_rules! conformance_cases {
             snapshots::a_transaction_sees_its_own_writes,
             snapshots::a_dropped_transaction_leaves_nothing, snapshots::one_transaction_at_a_time,
             snapshots::none_asked_none_given, snapshots::records_survive,
+        }
+    };
+}
+
+/// The list of cases about timelines, handed on to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_timeline_cases {
+    ($then:ident $subject:expr) => {
+        $crate::$then! {
+            $subject;
+            horizon::references_before_a_time_are_dropped,
             cache::references_are_counted, cache::writing_twice_is_writing_once,
             cache::the_cap_holds_and_the_floor_rises, cache::a_trim_takes_whole_milliseconds,
             cache::a_read_ends_with_a_whole_millisecond, cache::the_draw_decides_but_for_own_items,
@@ -110,7 +121,24 @@ macro_rules! conformance_each {
 #[macro_export]
 macro_rules! conformance_tests {
     ($subject:expr) => {
-        $crate::conformance_cases! { conformance_each $subject }
+        $crate::conformance_record_tests! { $subject }
+        $crate::conformance_timeline_tests! { $subject }
+    };
+}
+
+/// As [`conformance_tests!`](crate::conformance_tests), of the cases about records.
+#[macro_export]
+macro_rules! conformance_record_tests {
+    ($subject:expr) => {
+        $crate::conformance_record_cases! { conformance_each $subject }
+    };
+}
+
+/// As [`conformance_tests!`](crate::conformance_tests), of the cases about timelines.
+#[macro_export]
+macro_rules! conformance_timeline_tests {
+    ($subject:expr) => {
+        $crate::conformance_timeline_cases! { conformance_each $subject }
     };
 }
 
@@ -122,14 +150,17 @@ macro_rules! conformance_list {
     };
 }
 
-const ALL: &[Case] = conformance_cases! { conformance_list () };
+const RECORDS: &[Case] = conformance_record_cases! { conformance_list () };
+const TIMELINES: &[Case] = conformance_timeline_cases! { conformance_list () };
 
 /// Runs a case of this name on a runtime of its own.
 ///
 /// # Panics
 /// When the subject breaks the contract, or when there is no such case.
 pub fn run(name: &str, subject: &dyn Subject) {
-    let (_, case) = ALL.iter().find(|(known, _)| *known == name).expect("a case of the list");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let mut all = RECORDS.iter().chain(TIMELINES);
+    let (_, case) = all.find(|(known, _)| *known == name).expect("a case of the list");
+    // subjects may speak with servers
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime of one thread").block_on(case(subject));
 }

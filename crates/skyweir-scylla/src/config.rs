@@ -1,0 +1,65 @@
+//! What can be set, with its limits and defaults.
+
+use serde::Deserialize;
+
+/// Settings of the store: `[scylla]` in `skyweir.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Nodes to ask first for the others, each `HOST:PORT`. Default `127.0.0.1:9042`.
+    pub nodes: Vec<String>,
+    /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 letters, digits
+    /// and underscores. Default `skyweir`.
+    pub keyspace: String,
+    /// How many copies of each row a datacenter keeps, when the keyspace is made here; a keyspace that is there stays
+    /// as it is. Default 3.
+    pub replication: u8,
+    /// The datacenter whose nodes are asked; the others only get its writes. Empty: all are alike. Default empty.
+    pub datacenter: String,
+    /// Whether the keyspace and its tables are made when they aren't there. Default true; where programs may not change
+    /// the schema, somebody applies what `skyweir schema` prints.
+    pub create: bool,
+    /// The Redis server with the task log. Default `redis://127.0.0.1:6379`.
+    pub redis: String,
+    /// The name under which the indexer holds its lease. Who comes with the same name takes it over at once, with
+    /// another name only when it is over. Give each machine its own; the default is `skyweir`.
+    pub holder: String,
+    /// How long a lease lasts that isn't renewed, milliseconds, 1,000 to 600,000: another machine's indexer waits for
+    /// that long. Default 10,000.
+    pub lease_ms: u64,
+    /// How long a row is kept that was replaced or removed, seconds, 30 to 86,400. A view that is older than this
+    /// is refused. Default 600.
+    pub superseded_ttl_s: u32,
+    /// How many followers a partition holds, 100 to 1,000,000; what comes after that goes to a new one. May be changed
+    /// at any time. Default 50,000.
+    pub followers_bucket: u32,
+    /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000.
+    pub request_timeout_ms: u64,
+    /// After how many milliseconds a read is also sent to another node, 1 to 60,000. Default 100.
+    pub speculate_ms: u64,
+    /// How many requests one call has under way at a time, 1 to 4,096. Default 64.
+    pub in_flight: usize,
+    /// Connections to each shard of ScyllaDB, and to each node of Cassandra, 1 to 64. Default 2.
+    pub connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nodes: vec!["127.0.0.1:9042".into()],
+            keyspace: "skyweir".into(),
+            replication: 3,
+            datacenter: String::new(),
+            create: true,
+            redis: "redis://127.0.0.1:6379".into(),
+            holder: "skyweir".into(),
+            lease_ms: 10_000,
+            superseded_ttl_s: 600,
+            followers_bucket: 50_000,
+            request_timeout_ms: 5_000,
+            speculate_ms: 100,
+            in_flight: 64,
+            connections: 2,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Private conversions into [`skyweir_store::Error`]: what may pass by itself, and what can't be.
+
+use std::fmt::Display;
+
+use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
+use skyweir_store::Error;
+
+/// Something stored can't be what it is.
+pub(crate) fn corrupt(what: impl Display) -> Error {
+    Error::Corrupt(what.to_string())
+}
+
+/// Rows of a table can't be read as what they are.
+pub(crate) fn unreadable(table: &str, error: impl Display) -> Error {
+    Error::Corrupt(format!("undecodable rows of table {table}: {error}"))
+}
+
+/// No session came to be.
+pub(crate) fn session(nodes: &[String], error: &NewSessionError) -> Error {
+    Error::Unavailable(format!(
+        "no CQL node of {} answers ({error}); start them, or name others in scylla.nodes",
+        nodes.join(", ")
+    ))
+}
+
+/// A statement could not be prepared.
+pub(crate) fn prepare(text: &str, error: &PrepareError) -> Error {
+    Error::Unavailable(format!(
+        "the CQL server refused a statement ({error}): {text}; if it misses a table, apply what `skyweir schema` prints"
+    ))
+}
+
+/// A statement failed. Whether what it writes was written isn't known then.
+pub(crate) fn execution(doing: &str, error: &ExecutionError) -> Error {
+    let advice = match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(db, _)) => match db {
+            DbError::Unauthorized | DbError::AuthenticationError => {
+                "grant the role what `skyweir schema` needs"
+            }
+            DbError::Unavailable { .. } => "too few copies are up; start the nodes that are down",
+            DbError::Overloaded | DbError::RateLimitReached { .. } => "the cluster has too much to do",
+            DbError::Invalid | DbError::SyntaxError => "apply what `skyweir schema` prints",
+            _ => "look at the log of the server",
+        },
+        ExecutionError::RequestTimeout(_) => "the cluster has too much to do, or can't be reached",
+        ExecutionError::ConnectionPoolError(_) | ExecutionError::EmptyPlan => {
+            "no node can be reached; look whether they are up, and at scylla.datacenter"
+        }
+        _ => "look at the log of the server",
+    };
+    Error::Unavailable(format!("CQL: {doing}: {error}; {advice}"))
+}
+
+/// Redis failed.
+pub(crate) fn redis(doing: &str, error: &redis::RedisError) -> Error {
+    Error::Unavailable(format!("Redis: {doing}: {error}; look whether the server of scylla.redis is up"))
+}

@@ -1,0 +1,229 @@
+//! The way to the CQL server: one session, what its statements have in common, and how much runs at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::client::{PoolSize, SelfIdentity};
+use scylla::deserialize::row::DeserializeRow;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::response::query_result::QueryRowsResult;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::unprepared::Statement;
+use scylla::statement::{Consistency, SerialConsistency};
+use skyweir_store::{Error, Result};
+
+use crate::config::Config;
+use crate::dialect::Dialect;
+use crate::error;
+
+/// Tables are made slowly, and the driver waits until all nodes know them.
+const DEFINE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A node that hangs is left after six seconds. Shorter, a busy one is taken for dead.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What a statement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Reads: also sent to a second node when the first is slow.
+    Read,
+    /// Writes that may be sent again: their timestamps are their own.
+    Write,
+    /// A condition and a write: never sent again by the driver, as the second answer would be another.
+    Conditional,
+}
+
+/// A session with the server that holds the keyspace.
+pub(crate) struct Db {
+    session: Session,
+    dialect: Dialect,
+    keyspace: String,
+    in_flight: usize,
+    read: ExecutionProfileHandle,
+    write: ExecutionProfileHandle,
+    define: ExecutionProfileHandle,
+}
+
+impl Db {
+    /// Connects, and finds out which server it is. The keyspace needn't be there yet.
+    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+        check_name(&config.keyspace)?;
+        let timeout = Duration::from_millis(config.request_timeout_ms);
+        let write = ExecutionProfile::builder()
+            .request_timeout(Some(timeout))
+            .consistency(Consistency::LocalQuorum)
+            .serial_consistency(Some(SerialConsistency::LocalSerial))
+            .build();
+        let speculation = SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: Duration::from_millis(config.speculate_ms),
+        };
+        let read = write.to_builder().speculative_execution_policy(Some(Arc::new(speculation))).build();
+        let define = write.to_builder().request_timeout(Some(DEFINE_TIMEOUT)).build();
+        let connections = config.connections.try_into().unwrap_or(std::num::NonZeroUsize::MIN);
+        let write = write.into_handle();
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&config.nodes)
+            .default_execution_profile_handle(write.clone())
+            .connection_timeout(timeout)
+            .keepalive_interval(KEEPALIVE)
+            .keepalive_timeout(KEEPALIVE_TIMEOUT)
+            .pool_size(PoolSize::PerShard(connections))
+            .custom_identity(SelfIdentity::new().with_application_name("skyweir"))
+            .fetch_full_schema_metadata(false);
+        if !config.datacenter.is_empty() {
+            builder = builder.prefer_datacenter(config.datacenter.clone());
+        }
+        let session = builder.build().await.map_err(|e| error::session(&config.nodes, &e))?;
+        let mut db = Self {
+            session,
+            dialect: Dialect::Cassandra,
+            keyspace: config.keyspace.clone(),
+            in_flight: config.in_flight.max(1),
+            read: read.into_handle(),
+            write,
+            define: define.into_handle(),
+        };
+        if db.ask(Dialect::PROBE).await?.rows_num() > 0 {
+            db.dialect = Dialect::Scylla;
+        }
+        Ok(db)
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) fn keyspace(&self) -> &str {
+        &self.keyspace
+    }
+
+    /// The driver itself, for what is its own affair: topology, batches.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Prepares a statement; `{ks}` in it stands for the keyspace.
+    pub(crate) async fn prepare(&self, what: Use, text: &str) -> Result<PreparedStatement> {
+        let text = text.replace("{ks}", &self.keyspace);
+        let prepared = self.session.prepare(text.as_str()).await;
+        let mut prepared = prepared.map_err(|e| error::prepare(&text, &e))?;
+        let profile = if what == Use::Read { &self.read } else { &self.write };
+        prepared.set_execution_profile_handle(Some(profile.clone()));
+        prepared.set_is_idempotent(what != Use::Conditional);
+        Ok(prepared)
+    }
+
+    /// Runs a statement that answers with rows, all of them at once: those that ask for a bounded number.
+    pub(crate) async fn rows(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<QueryRowsResult> {
+        let answer = self.session.execute_unpaged(statement, values).await;
+        let answer = answer.map_err(|e| error::execution(name(statement), &e))?;
+        answer.into_rows_result().map_err(|e| error::unreadable(name(statement), e))
+    }
+
+    /// The rows as what they are.
+    pub(crate) async fn all<T>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Vec<T>>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let rows = self.rows(statement, values).await?;
+        let rows = rows.rows::<T>().map_err(|e| error::unreadable(name(statement), e))?;
+        rows.collect::<std::result::Result<_, _>>().map_err(|e| error::unreadable(name(statement), e))
+    }
+
+    /// The first row, if there is one.
+    pub(crate) async fn first<T>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Option<T>>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let rows = self.rows(statement, values).await?;
+        rows.maybe_first_row().map_err(|e| error::unreadable(name(statement), e))
+    }
+
+    /// Runs a statement that answers with nothing.
+    pub(crate) async fn write(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<()> {
+        let done = self.session.execute_unpaged(statement, values).await;
+        done.map(|_| ()).map_err(|e| error::execution(name(statement), &e))
+    }
+
+    /// Does the same with each, side by side, as many at a time as the config allows; answers stand in the order of
+    /// the questions. The first error ends it.
+    pub(crate) async fn each<'a, Q, A, F>(
+        &'a self,
+        questions: impl IntoIterator<Item = Q>,
+        ask: impl FnMut(Q) -> F,
+    ) -> Result<Vec<A>>
+    where
+        F: Future<Output = Result<A>> + 'a,
+    {
+        stream::iter(questions.into_iter().map(ask)).buffered(self.in_flight).try_collect().await
+    }
+
+    /// Runs a statement that is run once: of the schema.
+    pub(crate) async fn ask(&self, text: &str) -> Result<QueryRowsResult> {
+        let mut statement = Statement::new(text);
+        statement.set_execution_profile_handle(Some(self.define.clone()));
+        statement.set_is_idempotent(true);
+        let answer = self.session.query_unpaged(statement, ()).await;
+        let answer = answer.map_err(|e| error::execution("schema", &e))?;
+        answer.into_rows_result().map_err(|e| error::unreadable("schema", e))
+    }
+
+    /// Runs a statement that changes the schema.
+    pub(crate) async fn define(&self, text: &str) -> Result<()> {
+        let mut statement = Statement::new(text);
+        statement.set_execution_profile_handle(Some(self.define.clone()));
+        let done = self.session.query_unpaged(statement, ()).await;
+        done.map(|_| ()).map_err(|e| error::execution("schema", &e))
+    }
+}
+
+/// The table that a statement is about.
+fn name(statement: &PreparedStatement) -> &str {
+    statement.get_table_name().unwrap_or("of a statement")
+}
+
+/// Names go into statements as they are.
+fn check_name(keyspace: &str) -> Result<()> {
+    let plain =
+        keyspace.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if plain && (1..=48).contains(&keyspace.len()) && !keyspace.starts_with(|c: char| !c.is_ascii_lowercase())
+    {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and underscores, a letter first"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_need_no_quotes_pass() {
+        for good in ["skyweir", "s", "a_1", &"x".repeat(48)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "_a", "1a", "A", "a-b", "a b", "a;", "ä", &"x".repeat(49)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}
