@@ -125,7 +125,8 @@ pub struct RingInfo {
     pub floor: i64,
     /// The share of references that it keeps.
     pub rate: f32,
-    /// How many references it holds, also below the floor.
+    /// How many references it holds, also below the floor. Where rows tell, those written twice may count twice
+    /// until the timeline is read to its end.
     pub len: usize,
     /// When this generation was published, milliseconds since 1970.
     pub since_ms: i64,
@@ -193,14 +194,16 @@ pub trait Timelines: Send + Sync {
     }
 
     /// Writes references to one shard. Each is kept when the timeline is filling or in, the reference stands above
-    /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap, raising
-    /// the floor; a timeline that the memory budget has no room for is trimmed too. Idempotent by (viewer, item).
+    /// its floor, and the author is the viewer or the draw is below the timeline's rate. Trims to the cap (a store may
+    /// wait until a configured number is over it), raising the floor; a timeline that the memory budget has no room for
+    /// is trimmed too. Idempotent by (viewer, item).
     async fn apply(&self, shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>>;
     /// Raises one timeline's floor to at least `floor` (`i64::MIN`: not), then writes an author's items to it as
     /// `apply` would, in one step. For a filling one the floor is noted, and counts at its publication.
     async fn fill(&self, viewer: ActorId, references: &[Reference], floor: i64) -> Result<Counts>;
     /// Removes an author's items from one timeline, unless the viewer follows the author (or is it) at that moment:
-    /// edge and removal are one step against `fill` and `apply`. Returns how many left.
+    /// edge and removal are one step against `fill` and `apply`. Returns how many left: a store may leave them where
+    /// they are, as nothing but room comes of it.
     async fn purge(&self, viewer: ActorId, author: ActorId, items: &[ItemId]) -> Result<u64>;
     /// Drops the references before this `sortAt` from all timelines, and raises the floor of those that held such to
     /// just below it. Returns how many left.
@@ -238,7 +241,8 @@ pub trait Timelines: Send + Sync {
     /// `n`. What was read at or after `recent_ms` was read lately.
     async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>>;
 
-    /// Makes all published timelines durable, complete as of task `kept`: every task below it was done before.
+    /// Makes all published timelines durable, complete as of task `kept`: every task below it was done before. What
+    /// was written since may come back after a restart or not.
     async fn checkpoint(&self, kept: TaskId) -> Result<()>;
     /// The task from which the writer has to begin, so that the restored timelines miss nothing.
     fn restored(&self) -> TaskId;

@@ -8,7 +8,7 @@ use skyweir_types::{ActorId, TaskId};
 use self::cache::CacheStep;
 use self::records::{Write, look, transact};
 use super::kit::intern;
-use super::{Memory, Opened, Subject};
+use super::{Home, Memory, Opened, Subject};
 use crate::{Shape, View};
 
 /// How many accounts there are.
@@ -119,7 +119,20 @@ pub async fn compare(seed: u64, steps: u64, judged: &dyn Subject) {
         intern(&*opened.store, ACTORS).await;
     }
     for at in 1..=steps {
-        let step = Step::random(&mut random, at);
+        let mut step = Step::random(&mut random, at);
+        if judged.home() == Home::Rows {
+            match step {
+                // they may stay
+                Step::Cache(CacheStep::Purge(..)) => step = Step::Look(at),
+                // and what is newer than a checkpoint may be there
+                Step::Restart(_) => {
+                    for opened in [&left, &right].into_iter().filter_map(|side| side.opened.as_ref()) {
+                        opened.timelines.checkpoint(TaskId(at)).await.unwrap();
+                    }
+                }
+                _ => {}
+            }
+        }
         let found = step.run(&mut left, judged, shape).await;
         let wanted = step.run(&mut right, reference, shape).await;
         assert_eq!(found, wanted, "seed {seed}, step {at}: not what the reference answers");
