@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
+use scylla::errors::{
+    DbError, ExecutionError, NewSessionError, NextRowError, PrepareError, RequestAttemptError,
+};
 use skyweir_store::Error;
 
 /// Something stored can't be what it is.
@@ -49,6 +51,19 @@ pub(crate) fn execution(doing: &str, error: &ExecutionError) -> Error {
         _ => "look at the log of the server",
     };
     Error::Unavailable(format!("CQL: {doing}: {error}; {advice}"))
+}
+
+/// A table could not be gone through.
+pub(crate) fn paging(table: &str, error: impl Display) -> Error {
+    Error::Unavailable(format!("CQL: reading all of {table}: {error}; look at the log of the server"))
+}
+
+/// The next row of a table did not come, or can't be what it is.
+pub(crate) fn next_row(table: &str, error: NextRowError) -> Error {
+    match error {
+        NextRowError::RowDeserializationError(error) => unreadable(table, error),
+        error => paging(table, error),
+    }
 }
 
 /// Redis failed.

@@ -8,10 +8,14 @@
 mod config;
 mod dialect;
 mod error;
+mod metrics;
 mod schema;
 mod session;
 mod table;
+mod timelines;
 
 pub use config::Config;
 pub use dialect::Dialect;
+pub use metrics::describe as describe_metrics;
 pub use schema::statements as schema_statements;
+pub use timelines::{Rows, RowsConfig};

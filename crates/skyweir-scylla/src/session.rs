@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
+use scylla::client::pager::QueryPager;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::client::{PoolSize, SelfIdentity};
@@ -157,6 +158,33 @@ impl Db {
         rows.maybe_first_row().map_err(|e| error::unreadable(name(statement), e))
     }
 
+    /// All rows of a statement that goes over a whole table.
+    pub(crate) async fn scan<T>(&self, statement: &PreparedStatement) -> Result<Vec<T>>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let table = name(statement);
+        let pager = self.session.execute_iter(statement.clone(), ()).await;
+        collect(table, pager.map_err(|e| error::paging(table, e))?).await
+    }
+
+    /// All rows of a statement that is run seldom, of a table of the server.
+    pub(crate) async fn scan_once<T>(
+        &self,
+        table: &str,
+        text: &str,
+        values: impl SerializeRow,
+    ) -> Result<Vec<T>>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+    {
+        let mut statement = Statement::new(text);
+        statement.set_execution_profile_handle(Some(self.read.clone()));
+        statement.set_is_idempotent(true);
+        let pager = self.session.query_iter(statement, values).await;
+        collect(table, pager.map_err(|e| error::paging(table, e))?).await
+    }
+
     /// Runs a statement that answers with nothing.
     pub(crate) async fn write(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<()> {
         let done = self.session.execute_unpaged(statement, values).await;
@@ -193,6 +221,14 @@ impl Db {
         let done = self.session.query_unpaged(statement, ()).await;
         done.map(|_| ()).map_err(|e| error::execution("schema", &e))
     }
+}
+
+async fn collect<T>(table: &str, pager: QueryPager) -> Result<Vec<T>>
+where
+    T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
+{
+    let rows = pager.rows_stream::<T>().map_err(|e| error::unreadable(table, e))?;
+    rows.map_err(|e| error::next_row(table, e)).try_collect().await
 }
 
 /// The table that a statement is about.
