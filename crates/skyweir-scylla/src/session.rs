@@ -109,6 +109,12 @@ impl Db {
         &self.session
     }
 
+    /// How requests run that are also sent to a second node when the first is slow, for what is neither read nor a
+    /// statement alone.
+    pub(crate) fn speculating(&self) -> &ExecutionProfileHandle {
+        &self.read
+    }
+
     /// Prepares a statement; `{ks}` in it stands for the keyspace.
     pub(crate) async fn prepare(&self, what: Use, text: &str) -> Result<PreparedStatement> {
         let text = text.replace("{ks}", &self.keyspace);

@@ -65,7 +65,10 @@ impl OneStep {
         if self.values.is_empty() {
             return Ok(());
         }
-        let done = db.session().batch(&self.batch, self.values).await;
+        // fan-out waits for trims: one node that hangs must not be waited for
+        let Self { mut batch, values } = self;
+        batch.set_execution_profile_handle(Some(db.speculating().clone()));
+        let done = db.session().batch(&batch, values).await;
         done.map(|_| ()).map_err(|e| error::execution("timeline", &e))
     }
 }

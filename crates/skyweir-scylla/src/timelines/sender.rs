@@ -67,7 +67,7 @@ impl Sender {
         let mut batches = Vec::new();
         for (place, rows) in places.into_values() {
             let (target, window) = (map.target(place), self.window((map.host(place), place.core)));
-            let cut = |rows: &[NewRow]| self.send(Arc::clone(&window), target.clone(), rows.to_vec());
+            let cut = |rows: &[NewRow]| self.send(target.clone(), Arc::clone(&window), rows.to_vec());
             batches.extend(rows.chunks(self.batch_rows).map(cut));
         }
         stream::iter(batches).buffer_unordered(AT_ONCE).try_collect().await
@@ -75,8 +75,8 @@ impl Sender {
 
     async fn send(
         &self,
-        window: Arc<Window>,
         target: Option<Arc<dyn LoadBalancingPolicy>>,
+        window: Arc<Window>,
         rows: Vec<NewRow>,
     ) -> Result<()> {
         let place = window.place().await;
@@ -87,8 +87,9 @@ impl Sender {
         }
     }
 
-    /// One batch: first straight to the place, and if that doesn't answer in time, to whom the driver chooses. Times
-    /// are those of the generations, so writing twice is writing once.
+    /// One batch: first straight to its place, and if that doesn't answer in time, to whom the driver chooses, and soon
+    /// to a second, as the first may be the same again. Times are those of the generations, so writing twice is
+    /// writing once.
     async fn batch(
         &self,
         mut place: WindowPlace,
@@ -98,9 +99,10 @@ impl Sender {
         let statements = vec![BatchStatement::from(self.insert.clone()); rows.len()];
         let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
         batch.set_is_idempotent(true);
+        let session = self.db.session();
         if target.is_some() {
             batch.set_load_balancing_policy(target);
-            match timeout(self.resend, self.db.session().batch(&batch, rows)).await {
+            match timeout(self.resend, session.batch(&batch, rows)).await {
                 Ok(Ok(_)) => {
                     place.succeeded();
                     return Ok(());
@@ -113,15 +115,11 @@ impl Sender {
             metrics::resent();
             batch.set_load_balancing_policy(None);
         }
-        match self.db.session().batch(&batch, rows).await {
-            Ok(_) => Ok(()),
-            Err(failed) => {
-                if is_load(&failed) {
-                    place.suffered();
-                }
-                Err(error::execution("timeline", &failed))
-            }
-        }
+        // others may try the place again meanwhile
+        drop(place);
+        batch.set_execution_profile_handle(Some(self.db.speculating().clone()));
+        let done = session.batch(&batch, rows).await;
+        done.map(|_| ()).map_err(|failed| error::execution("timeline", &failed))
     }
 
     /// The same rows one by one, side by side.

@@ -7,7 +7,6 @@ use scylla::cluster::Node;
 use scylla::policies::load_balancing::{
     LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
 };
-use scylla::routing::Token;
 use scylla::value::CqlValue;
 use skyweir_store::{Error, Result};
 use tokio::time::Instant;
@@ -86,7 +85,10 @@ async fn look(db: &Db, parts: u32, datacenter: &str, shards: Option<u32>) -> Res
     let mut nodes = state.get_nodes_info().to_vec();
     nodes.sort_by_key(|node| node.host_id);
     let cores = nodes.iter().map(|node| node.sharder().map_or(Cores::Parts(parts), Cores::Sharded)).collect();
-    let mut ranges = tablets(db, &nodes, datacenter).await?;
+    // connections are made as a process begins: then nobody counts as away
+    let mut chosen =
+        Chosen { nodes: &nodes, datacenter, first: shards.is_none(), taken: vec![0; nodes.len()] };
+    let mut ranges = tablets(db, &mut chosen).await?;
     if ranges.is_empty() {
         for (token, _) in state.replica_locator().ring().iter() {
             let replicas = state.get_token_endpoints(db.keyspace(), "timeline", *token);
@@ -94,7 +96,7 @@ async fn look(db: &Db, parts: u32, datacenter: &str, shards: Option<u32>) -> Res
                 let index = nodes.iter().position(|known| known.host_id == node.host_id)?;
                 Some(Owner { node: index as u32, core: None })
             });
-            ranges.extend(choose(replicas, &nodes, datacenter, *token).map(|owner| (token.value(), owner)));
+            ranges.extend(chosen.choose(replicas.collect()).map(|owner| (token.value(), owner)));
         }
     }
     if ranges.is_empty() {
@@ -107,7 +109,7 @@ async fn look(db: &Db, parts: u32, datacenter: &str, shards: Option<u32>) -> Res
 }
 
 /// The ranges of the table's tablets; none where it has none.
-async fn tablets(db: &Db, nodes: &[Arc<Node>], datacenter: &str) -> Result<Vec<(i64, Owner)>> {
+async fn tablets(db: &Db, chosen: &mut Chosen<'_>) -> Result<Vec<(i64, Owner)>> {
     if db.dialect() == Dialect::Cassandra {
         return Ok(Vec::new());
     }
@@ -119,36 +121,41 @@ async fn tablets(db: &Db, nodes: &[Arc<Node>], datacenter: &str) -> Result<Vec<(
     let range = |(last, replicas): (i64, Vec<(CqlValue, i32)>)| {
         let replicas = replicas.into_iter().filter_map(|(host, core)| {
             let CqlValue::Uuid(host) = host else { return None };
-            let index = nodes.iter().position(|known| known.host_id == host)?;
+            let index = chosen.nodes.iter().position(|known| known.host_id == host)?;
             Some(Owner { node: index as u32, core: u32::try_from(core).ok() })
         });
-        choose(replicas, nodes, datacenter, Token::new(last)).map(|owner| (last, owner))
+        let replicas = replicas.collect();
+        chosen.choose(replicas).map(|owner| (last, owner))
     };
     Ok(tablets.into_iter().filter_map(range).collect())
 }
 
-/// The replica that takes a range's writes: one that can be reached before others, one near before others, and else
-/// always the same one of them, another for another range.
-fn choose(
-    replicas: impl Iterator<Item = Owner>,
-    nodes: &[Arc<Node>],
-    datacenter: &str,
-    range: Token,
-) -> Option<Owner> {
-    let rank = |owner: &Owner| {
-        let node = &nodes[owner.node as usize];
-        let far = !datacenter.is_empty() && node.datacenter.as_deref() != Some(datacenter);
-        (!node.is_connected(), far)
-    };
-    best(replicas.collect(), rank, range)
+/// Which replica takes the writes of each range.
+struct Chosen<'a> {
+    nodes: &'a [Arc<Node>],
+    datacenter: &'a str,
+    first: bool,
+    /// How many ranges each node has.
+    taken: Vec<u32>,
 }
 
-/// One of those that rank lowest.
-fn best<R: Ord>(mut replicas: Vec<Owner>, rank: impl Fn(&Owner) -> R, range: Token) -> Option<Owner> {
-    let least = replicas.iter().map(&rank).min()?;
-    replicas.retain(|owner| rank(owner) == least);
-    let spread = range.value().cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    replicas.get(spread as usize % replicas.len()).copied()
+impl Chosen<'_> {
+    /// One that can be reached before others, one near before others, and then the one with the fewest ranges.
+    fn choose(&mut self, replicas: Vec<Owner>) -> Option<Owner> {
+        let rank = |owner: &Owner| {
+            let node = &self.nodes[owner.node as usize];
+            let far = !self.datacenter.is_empty() && node.datacenter.as_deref() != Some(self.datacenter);
+            (!self.first && !node.is_connected(), far)
+        };
+        best(&replicas, rank, &mut self.taken)
+    }
+}
+
+/// One of those that rank lowest, the one with the fewest taken.
+fn best<R: Ord>(replicas: &[Owner], rank: impl Fn(&Owner) -> R, taken: &mut [u32]) -> Option<Owner> {
+    let owner = replicas.iter().min_by_key(|owner| (rank(owner), taken[owner.node as usize]))?;
+    taken[owner.node as usize] += 1;
+    Some(*owner)
 }
 
 #[cfg(test)]
@@ -157,16 +164,17 @@ mod tests {
 
     #[test]
     fn ranges_are_spread_over_the_replicas_that_rank_lowest() {
-        let replicas = || (0..4).map(|node| Owner { node, core: None }).collect::<Vec<_>>();
-        let mut counts = [0; 4];
-        for n in 0..3_000i64 {
-            let range = Token::new(n.wrapping_mul(0x1234_5678_9abc_def1));
-            let one = best(replicas(), |owner| owner.node == 2, range).unwrap();
-            assert_eq!(best(replicas(), |owner| owner.node == 2, range), Some(one));
-            counts[one.node as usize] += 1;
+        let replicas: Vec<_> = (0..4).map(|node| Owner { node, core: None }).collect();
+        let mut taken = [0; 4];
+        for n in 0..9 {
+            // whichever comes first in a range's list
+            let mut replicas = replicas.clone();
+            replicas.rotate_left(n % 4);
+            assert_ne!(best(&replicas, |owner| owner.node == 2, &mut taken).unwrap().node, 2);
         }
-        assert_eq!(counts[2], 0);
-        assert!([0, 1, 3].iter().all(|node| (800..1_200).contains(&counts[*node])), "{counts:?}");
-        assert_eq!(best(vec![], |_| 0, Token::new(1)), None);
+        assert_eq!(taken, [3, 3, 0, 3]);
+        assert_eq!(best(&[], |_| 0, &mut taken), None);
+        // where only those are left that rank high
+        assert_eq!(best(&replicas[2..3], |owner| owner.node == 2, &mut taken).unwrap().node, 2);
     }
 }

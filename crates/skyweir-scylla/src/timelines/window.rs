@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Additive increase, multiplicative decrease: a pure count.
 #[derive(Clone, Copy, Debug)]
@@ -37,20 +37,22 @@ impl Aimd {
     }
 }
 
-/// The window of one shard.
+/// The window of one shard. Who came first gets the next place.
 pub(super) struct Window {
+    places: Arc<Semaphore>,
     state: Mutex<State>,
-    freed: Notify,
 }
 
 struct State {
     aimd: Aimd,
-    busy: u32,
+    /// How many places there are, taken ones too.
+    there: usize,
 }
 
 /// A place in a [`Window`], given back when it is dropped.
 pub(super) struct Place {
     window: Arc<Window>,
+    permit: Option<OwnedSemaphorePermit>,
     outcome: Outcome,
 }
 
@@ -65,7 +67,9 @@ enum Outcome {
 impl Window {
     /// One that never gets wider than this.
     pub(super) fn new(most: u32) -> Self {
-        Self { state: Mutex::new(State { aimd: Aimd::new(most), busy: 0 }), freed: Notify::new() }
+        let aimd = Aimd::new(most);
+        let there = aimd.limit() as usize;
+        Self { places: Arc::new(Semaphore::new(there)), state: Mutex::new(State { aimd, there }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,16 +78,8 @@ impl Window {
 
     /// Waits for a place.
     pub(super) async fn place(self: &Arc<Self>) -> Place {
-        loop {
-            {
-                let mut state = self.state();
-                if state.busy < state.aimd.limit() {
-                    state.busy += 1;
-                    return Place { window: Arc::clone(self), outcome: Outcome::Unknown };
-                }
-            }
-            self.freed.notified().await;
-        }
+        let permit = Arc::clone(&self.places).acquire_owned().await.ok();
+        Place { window: Arc::clone(self), permit, outcome: Outcome::Unknown }
     }
 }
 
@@ -101,18 +97,26 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let places = &self.window.places;
         let mut state = self.window.state();
-        state.busy -= 1;
         match self.outcome {
             Outcome::Unknown => {}
             Outcome::Succeeded => state.aimd.succeeded(),
             Outcome::Suffered => state.aimd.suffered(),
         }
-        let free = state.aimd.limit().saturating_sub(state.busy);
-        drop(state);
-        // one for this place, one for the place by which the window may have grown
-        for _ in 0..free.min(2) {
-            self.window.freed.notify_one();
+        let wanted = state.aimd.limit() as usize;
+        // those that are taken go when they are given back, before who waits gets them
+        match self.permit.take() {
+            Some(permit) if state.there > wanted => {
+                permit.forget();
+                state.there -= 1;
+            }
+            permit => drop(permit),
+        }
+        state.there -= places.forget_permits(state.there.saturating_sub(wanted));
+        if state.there < wanted {
+            places.add_permits(wanted - state.there);
+            state.there = wanted;
         }
     }
 }
