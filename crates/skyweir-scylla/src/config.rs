@@ -33,6 +33,9 @@ pub struct Config {
     /// How many followers a partition holds, 100 to 1,000,000; what comes after that goes to a new one. May be changed
     /// at any time. Default 50,000.
     pub followers_bucket: u32,
+    /// How many accounts transactions remember the number of, and of how many what changes about them; some 300 bytes
+    /// for both. Default 131,072.
+    pub remembered_accounts: usize,
     /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000.
     pub request_timeout_ms: u64,
     /// After how many milliseconds a read is also sent to another node, 1 to 60,000. Default 100.
@@ -56,6 +59,7 @@ impl Default for Config {
             lease_ms: 10_000,
             superseded_ttl_s: 600,
             followers_bucket: 50_000,
+            remembered_accounts: 131_072,
             request_timeout_ms: 5_000,
             speculate_ms: 100,
             in_flight: 64,

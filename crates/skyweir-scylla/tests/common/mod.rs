@@ -1,0 +1,81 @@
+//! What the tests of this crate need: the servers, and an empty keyspace for each.
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    reason = "each test binary uses its part, and says what it leaves out"
+)]
+
+use futures::future::join_all;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use skyweir_scylla::Config;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One test of a process at a time: they share a keyspace, as making tables is slow.
+static ONE: Mutex<()> = Mutex::const_new(());
+
+/// The servers that the environment names, and an empty keyspace there.
+pub(crate) struct Servers {
+    pub(crate) config: Config,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Servers {
+    /// `None`, and a word about it, when there are none. The keyspace has the test binary's name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let (Ok(cql), Ok(redis)) = (std::env::var("SKYWEIR_TEST_CQL"), std::env::var("SKYWEIR_TEST_REDIS"))
+        else {
+            assert!(
+                std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"),
+                "SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers"
+            );
+            println!("skipped: SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers");
+            return None;
+        };
+        let config = Config {
+            nodes: cql.split(',').map(str::to_owned).collect(),
+            keyspace: format!("skyweir_test_{name}"),
+            redis,
+            replication: 1,
+            // a busy machine's servers are slow
+            request_timeout_ms: 20_000,
+            connections: 1,
+            ..Config::default()
+        };
+        Some(Self { config, _one: ONE.blocking_lock() })
+    }
+
+    /// Takes all away that a former test has left.
+    pub(crate) async fn empty(&self) {
+        let keyspace = &self.config.keyspace;
+        let session = self.session().await;
+        // without a commit log, tables are emptied without a flush to disk
+        let make = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': 1}} AND durable_writes = false"
+        );
+        session.query_unpaged(make, ()).await.unwrap();
+        let tables =
+            format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
+        let tables = session.query_unpaged(tables, ()).await.unwrap().into_rows_result().unwrap();
+        let tables: Vec<(String,)> = tables.rows().unwrap().map(Result::unwrap).collect();
+        let tables = tables.iter().filter(|(table,)| table != "schema_version");
+        let truncate = |table| session.query_unpaged(format!("TRUNCATE {keyspace}.{table}"), ());
+        for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
+            truncated.unwrap();
+        }
+        self.redis("DEL", &[&format!("{keyspace}:tasks")]).await;
+    }
+
+    /// A session of the test's own.
+    pub(crate) async fn session(&self) -> Session {
+        SessionBuilder::new().known_nodes(&self.config.nodes).build().await.unwrap()
+    }
+
+    /// Runs a command that answers with a number.
+    pub(crate) async fn redis(&self, command: &str, values: &[&str]) -> i64 {
+        let client = redis::Client::open(self.config.redis.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd(command).arg(values).query_async(&mut connection).await.unwrap()
+    }
+}
