@@ -13,6 +13,7 @@ use crate::table::marks::{self, Mark};
 use crate::table::{Effect, Life};
 
 /// What becomes of an account.
+#[derive(Clone, Copy)]
 struct Change {
     stored: Stored,
     head: Head,

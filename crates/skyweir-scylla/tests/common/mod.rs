@@ -72,8 +72,8 @@ impl Servers {
         SessionBuilder::new().known_nodes(&self.config.nodes).build().await.unwrap()
     }
 
-    /// Runs a command that answers with a number.
-    pub(crate) async fn redis(&self, command: &str, values: &[&str]) -> i64 {
+    /// Runs a command.
+    pub(crate) async fn redis(&self, command: &str, values: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.config.redis.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd(command).arg(values).query_async(&mut connection).await.unwrap()
