@@ -22,6 +22,8 @@ use crate::table::{Life, items};
 
 /// How many rows one request asks for at most: answers stay below a megabyte or so.
 const PAGE_MOST: usize = 5_000;
+/// How many rows of a partition one request names, as many as ScyllaDB lets one.
+const KEYS_MOST: usize = 100;
 /// How many rows more than asked for are read of a feed: some of them may be dead.
 const SPARE: usize = 4;
 
@@ -84,9 +86,12 @@ impl ScyllaView {
         for id in ids {
             buckets.entry(items::bucket(*id)).or_default().push(*id);
         }
-        let buckets: Vec<_> = buckets.into_iter().collect();
+        let asks: Vec<(i64, &[ItemId])> = buckets
+            .iter()
+            .flat_map(|(bucket, ids)| ids.chunks(KEYS_MOST).map(|some| (*bucket, some)))
+            .collect();
         let Inner { db, tables, .. } = &*self.inner;
-        let rows = db.each(buckets.len(), |at| tables.items.of(db, buckets[at].0, &buckets[at].1)).await?;
+        let rows = db.each(asks.len(), |at| tables.items.of(db, asks[at].0, asks[at].1)).await?;
         let shown = |row: &items::Row| self.shows(row.life) && row.item.sort_at >= self.moment.horizon;
         Ok(rows.into_iter().flatten().filter(shown).map(|row| (row.item.id, row.item)).collect())
     }

@@ -6,13 +6,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use skyweir_store::Result;
 use skyweir_types::{ActorId, RecordKey};
 
-use super::{PAGE_MOST, ScyllaView};
+use super::{KEYS_MOST, PAGE_MOST, ScyllaView};
 use crate::codec::actor_column;
 use crate::store::Inner;
 use crate::table::follows::Entry;
-
-/// How many edges of one account a request asks for.
-const EDGES_MOST: usize = 100;
 
 /// One bucket of followers, being read.
 struct Bucket {
@@ -128,7 +125,7 @@ impl ScyllaView {
         }
         let asks: Vec<(ActorId, &[ActorId])> = subjects
             .iter()
-            .flat_map(|(follower, subjects)| subjects.chunks(EDGES_MOST).map(|some| (*follower, some)))
+            .flat_map(|(follower, subjects)| subjects.chunks(KEYS_MOST).map(|some| (*follower, some)))
             .collect();
         let Inner { db, tables, .. } = &*self.inner;
         let rows = db.each(asks.len(), |at| tables.follows.edges(db, asks[at].0, asks[at].1)).await?;
