@@ -8,8 +8,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Nodes to ask first for the others, each `HOST:PORT`. Default `127.0.0.1:9042`.
     pub nodes: Vec<String>,
-    /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 letters, digits
-    /// and underscores. Default `skyweir`.
+    /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 lower-case
+    /// letters, digits and underscores, a letter first. Default `skyweir`.
     pub keyspace: String,
     /// How many copies of each row a datacenter keeps, when the keyspace is made here; a keyspace that is there stays
     /// as it is. Default 3.

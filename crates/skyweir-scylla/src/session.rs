@@ -205,7 +205,8 @@ fn check_name(keyspace: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Unavailable(format!(
-        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and underscores, a letter first"
+        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and \
+         underscores, a letter first"
     )))
 }
 

@@ -65,8 +65,8 @@ impl ScyllaStore {
     /// Opens the store as its indexer: takes the lease, and does what a former one left undone.
     ///
     /// # Errors
-    /// `Unavailable` when a server doesn't answer, when another indexer has the lease, or when the tables are of another
-    /// version; `Corrupt` when what is stored contradicts itself.
+    /// `Unavailable` when a server doesn't answer, when another indexer has the lease, or when the tables are of
+    /// another version; `Corrupt` when what is stored contradicts itself.
     pub async fn open(config: &Config, clock: Clock) -> Result<Self> {
         let db = Db::connect(config).await?;
         schema::prepare(&db, config.replication, config.create).await?;
@@ -101,8 +101,8 @@ impl ScyllaStore {
         Ok(Self { inner, _renewal: renewal })
     }
 
-    /// Tasks that are lost for good, the first one and the one after the last: Redis had lost them, and they had left the
-    /// journal. Timelines may miss their references, so all have to be filled again.
+    /// Tasks that are lost for good, the first one and the one after the last: Redis had lost them, and they had left
+    /// the journal. Timelines may miss their references, so all have to be filled again.
     #[must_use]
     pub fn lost_tasks(&self) -> Option<(TaskId, TaskId)> {
         self.inner.log.lost()
