@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod proxy;
 mod rows;
 mod tasks;
 mod world;
@@ -15,6 +16,7 @@ use skyweir_store::{Error, Store as _};
 use skyweir_types::{Clock, TaskId};
 
 use common::Servers;
+use proxy::Proxy;
 use world::{A, change, changes_now, on_servers, open, rkey};
 
 /// The last committed transaction, and the one that shows.
@@ -116,6 +118,35 @@ fn an_indexer_that_has_lost_the_lease_changes_nothing() {
         assert!(first.begin().await.is_err());
         drop((first, second));
         assert_eq!(changes_now(&open(&servers.config).await).await, 2);
+    });
+}
+
+/// Whether a lost commit was done is found out before anything else is: the answers are lost of some, the requests of
+/// others, and each is there once.
+#[test]
+fn a_commit_whose_answer_is_lost_counts_once() {
+    on_servers(async |servers| {
+        let proxy = Proxy::before(&servers.config.nodes[0]).await;
+        let store = open(&Config { nodes: vec![proxy.address.clone()], ..servers.config.clone() }).await;
+        for n in 0..6 {
+            let lost = proxy.lost();
+            match n {
+                1 | 2 => proxy.lose_answers(1),
+                3 => proxy.lose_requests(1),
+                4 => proxy.lose_answers(3),
+                _ => {}
+            }
+            let done = change(&store, n).await.commit().await;
+            assert_eq!(proxy.lost() > lost, (1..5).contains(&n), "the fault of commit {n} fired");
+            // as an indexer does: until it is settled, nothing else begins
+            while done.is_err() && store.begin().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            proxy.lose_answers(0);
+            assert_eq!(changes_now(&store).await, n + 1);
+        }
+        drop(store);
+        assert_eq!(changes_now(&open(&servers.config).await).await, 6);
     });
 }
 
