@@ -120,8 +120,10 @@ impl ScyllaTxn {
             }
         }
         if n > 0 {
-            // what this one removes is still stored, and if it is dropped nothing is gone
-            self.writer.oldest_tombstone = oldest.max(first.unwrap_or(before_ms).min(before_ms));
+            // what this one removes is still stored, and what it brings is stored soon
+            let ours = self.records.values().filter_map(|record| deleted_at(record.now.as_ref()));
+            let first = first.into_iter().chain(ours).fold(before_ms, i64::min);
+            self.writer.oldest_tombstone = oldest.max(first);
         }
         let is_read = stored.len() < n;
         let last = stored.last().map(|(found, ())| found.clone()).filter(|_| !is_read);

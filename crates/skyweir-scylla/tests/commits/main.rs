@@ -9,7 +9,9 @@ mod tasks;
 mod world;
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use skyweir_scylla::{Config, ScyllaStore};
 use skyweir_store::{Error, Store as _};
@@ -30,6 +32,17 @@ async fn committed_and_shown(servers: &Servers) -> (i64, i64) {
     (ask("seq", "lease").await, ask("seq", "visible").await)
 }
 
+/// Polls so many times; `None` if that isn't the end.
+async fn at_most<T>(polls: u32, mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
+    let mut left = polls;
+    poll_fn(|cx| {
+        let poll = future.as_mut().poll(cx).map(Some);
+        left -= 1;
+        if poll.is_pending() && left == 0 { Poll::Ready(None) } else { poll }
+    })
+    .await
+}
+
 /// A commit is a future: it is dropped at each point where it waits, one after the other, and a new indexer finds all
 /// of it or nothing.
 #[test]
@@ -41,13 +54,7 @@ fn a_commit_that_is_cut_off_is_whole_or_nothing() {
         let (mut done, mut nothing, mut whole, mut half) = (0, 0, 0, 0);
         for polls in 1.. {
             let mut commit = change(&store, done).await.commit();
-            let mut left = polls;
-            let ended = poll_fn(|cx| {
-                let poll = commit.as_mut().poll(cx).map(Some);
-                left -= 1;
-                if poll.is_pending() && left == 0 { Poll::Ready(None) } else { poll }
-            })
-            .await;
+            let ended = at_most(polls, commit.as_mut()).await;
             drop((commit, store));
             let (committed, shown) = committed_and_shown(servers).await;
             half += u32::from(committed > shown);
@@ -78,13 +85,7 @@ fn a_commit_that_is_given_up_is_settled_by_the_next() {
         let mut done = 0;
         for polls in 1..40 {
             let mut commit = change(&store, done).await.commit();
-            let mut left = polls;
-            let ended = poll_fn(|cx| {
-                let poll = commit.as_mut().poll(cx).map(Some);
-                left -= 1;
-                if poll.is_pending() && left == 0 { Poll::Ready(None) } else { poll }
-            })
-            .await;
+            let ended = at_most(polls, commit.as_mut()).await;
             drop(commit);
             // whoever tries again looks at a view first: what it sees is what the transaction begins with
             let seen = store.view().await.unwrap().actor_count().await.unwrap();
@@ -139,9 +140,12 @@ fn a_commit_whose_answer_is_lost_counts_once() {
             let done = change(&store, n).await.commit().await;
             assert_eq!(proxy.lost() > lost, (1..5).contains(&n), "the fault of commit {n} fired");
             // as an indexer does: until it is settled, nothing else begins
-            while done.is_err() && store.begin().await.is_err() {
-                tokio::task::yield_now().await;
-            }
+            let settled = async {
+                while done.is_err() && store.begin().await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it is settled some time");
             proxy.lose_answers(0);
             assert_eq!(changes_now(&store).await, n + 1);
         }
