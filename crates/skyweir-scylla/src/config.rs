@@ -8,8 +8,8 @@ use serde::Deserialize;
 pub struct Config {
     /// Nodes to ask first for the others, each `HOST:PORT`. Default `127.0.0.1:9042`.
     pub nodes: Vec<String>,
-    /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 letters, digits
-    /// and underscores. Default `skyweir`.
+    /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 lower-case
+    /// letters, digits and underscores, a letter first. Default `skyweir`.
     pub keyspace: String,
     /// How many copies of each row a datacenter keeps, when the keyspace is made here; a keyspace that is there stays
     /// as it is. Default 3.
@@ -33,6 +33,9 @@ pub struct Config {
     /// How many followers a partition holds, 100 to 1,000,000; what comes after that goes to a new one. May be changed
     /// at any time. Default 50,000.
     pub followers_bucket: u32,
+    /// How many accounts transactions remember the number of, and of how many what changes about them; some 300 bytes
+    /// for both. Default 131,072.
+    pub remembered_accounts: usize,
     /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000.
     pub request_timeout_ms: u64,
     /// After how many milliseconds a read is also sent to another node, 1 to 60,000. Default 100.
@@ -56,6 +59,7 @@ impl Default for Config {
             lease_ms: 10_000,
             superseded_ttl_s: 600,
             followers_bucket: 50_000,
+            remembered_accounts: 131_072,
             request_timeout_ms: 5_000,
             speculate_ms: 100,
             in_flight: 64,

@@ -11,7 +11,8 @@ pub enum Dialect {
 
 impl Dialect {
     /// The statement whose answer has a row on ScyllaDB only.
-    pub(crate) const PROBE: &str = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'system' AND table_name = 'scylla_local'";
+    pub(crate) const PROBE: &str = "SELECT table_name FROM system_schema.tables \
+        WHERE keyspace_name = 'system' AND table_name = 'scylla_local'";
 
     /// How the files of a table are merged: both keep space and reads bounded under inserts that never end.
     pub(crate) fn compaction(self) -> &'static str {

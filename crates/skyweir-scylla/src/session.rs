@@ -197,17 +197,13 @@ impl Db {
         done.map(|_| ()).map_err(|e| error::execution(name(statement), &e))
     }
 
-    /// Does the same with each, side by side, as many at a time as the config allows; answers stand in the order of
-    /// the questions. The first error ends it.
-    pub(crate) async fn each<'a, Q, A, F>(
-        &'a self,
-        questions: impl IntoIterator<Item = Q>,
-        ask: impl FnMut(Q) -> F,
-    ) -> Result<Vec<A>>
+    /// Asks the questions of these numbers, from 0 up, side by side, as many at a time as the config allows; answers
+    /// stand in the order of the questions. The first error ends it.
+    pub(crate) async fn each<A, F>(&self, n: usize, ask: impl FnMut(usize) -> F) -> Result<Vec<A>>
     where
-        F: Future<Output = Result<A>> + 'a,
+        F: Future<Output = Result<A>>,
     {
-        stream::iter(questions.into_iter().map(ask)).buffered(self.in_flight).try_collect().await
+        stream::iter((0..n).map(ask)).buffered(self.in_flight).try_collect().await
     }
 
     /// Runs a statement that is run once: of the schema.
@@ -251,7 +247,8 @@ fn check_name(keyspace: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Unavailable(format!(
-        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and underscores, a letter first"
+        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and \
+         underscores, a letter first"
     )))
 }
 

@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::Servers;
 use futures::future::try_join_all;
 use skyweir_scylla::{Rows, RowsConfig};
 use skyweir_store::conformance::{Home, Opened, Subject, compare};
@@ -13,21 +14,18 @@ use skyweir_store::{
     CachedState, Counts, Delivery, Enrolment, MemoryStore, RingInfo, Shape, Store as _, Timelines,
 };
 use skyweir_types::{ActorId, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
-use tokio::sync::{Mutex, MutexGuard};
-
-/// One case at a time: all have the same tables.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Records in memory, timelines at the server.
 struct AtServer {
     records: MemoryStore,
+    servers: Option<Servers>,
     is_empty: AtomicBool,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl AtServer {
     fn new() -> Self {
-        Self { records: MemoryStore::new(), is_empty: AtomicBool::new(false), _turn: TURN.blocking_lock() }
+        let servers = Servers::find("timelines");
+        Self { records: MemoryStore::new(), servers, is_empty: AtomicBool::new(false) }
     }
 }
 
@@ -47,12 +45,12 @@ fn rows_config(shape: Shape) -> RowsConfig {
 #[async_trait::async_trait]
 impl Subject for AtServer {
     async fn open(&self, shape: Shape) -> Opened {
-        let config = common::config("timelines");
+        let servers = self.servers.as_ref().expect("it is asked before whether one is missing");
         if !self.is_empty.swap(true, Ordering::Relaxed) {
-            common::empty(&config).await;
+            servers.empty().await;
         }
         let next_task = *self.records.next_task().borrow();
-        let rows = Rows::connect(&config, &rows_config(shape), shape.draw, next_task).await.unwrap();
+        let rows = Rows::connect(&servers.config, &rows_config(shape), shape.draw, next_task).await.unwrap();
         Opened { store: Arc::new(self.records.clone()), timelines: Arc::new(rows) }
     }
 
@@ -61,27 +59,24 @@ impl Subject for AtServer {
     }
 
     fn is_missing(&self) -> bool {
-        common::is_missing()
+        self.servers.is_none()
     }
 }
 
 skyweir_store::conformance_timeline_tests!(AtServer::new());
 
 /// Runs a test at the server, if there is one, with empty tables.
-fn at_server<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    let _turn = TURN.blocking_lock();
-    if common::is_missing() {
-        return;
-    }
+fn at_server<F: Future<Output = ()>>(test: impl FnOnce(Servers) -> F) {
+    let Some(servers) = Servers::find("timelines") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        common::empty(&common::config("timelines")).await;
-        test().await;
+        servers.empty().await;
+        test(servers).await;
     });
 }
 
-async fn connect(rows: &RowsConfig) -> Rows {
-    Rows::connect(&common::config("timelines"), rows, DrawKey::default(), TaskId(1)).await.unwrap()
+async fn connect(servers: &Servers, rows: &RowsConfig) -> Rows {
+    Rows::connect(&servers.config, rows, DrawKey::default(), TaskId(1)).await.unwrap()
 }
 
 const V: ActorId = ActorId(4);
@@ -114,24 +109,23 @@ async fn held(rows: &Rows, viewer: ActorId) -> (RingInfo, Vec<i64>) {
 
 #[test]
 fn random_operations_are_answered_as_by_the_reference() {
-    if common::is_missing() {
-        return;
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for seed in 0..3 {
         let subject = AtServer::new();
-        runtime.block_on(compare(seed, 200, &subject));
+        if !subject.is_missing() {
+            runtime.block_on(compare(seed, 200, &subject));
+        }
     }
 }
 
 #[test]
 fn who_writes_to_an_ended_generation_changes_nothing() {
-    at_server(|| async {
+    at_server(|servers| async move {
         let config = rows_config(Shape::default());
-        let one = connect(&config).await;
+        let one = connect(&servers, &config).await;
         enrol(&one, V, -5).await;
         // a second process knows that generation, and not what comes after it
-        let late = connect(&config).await;
+        let late = connect(&servers, &config).await;
         let generation = begin(&one, V).await;
         assert_eq!(apply(&late, &[V], reference(3)).await.written, 1);
         late.fill(V, &[reference(8), reference(4)], 2).await.unwrap();
@@ -155,9 +149,9 @@ fn who_writes_to_an_ended_generation_changes_nothing() {
 
 #[test]
 fn what_was_not_finished_leaves_at_the_start() {
-    at_server(|| async {
+    at_server(|servers| async move {
         let config = rows_config(Shape::default());
-        let rows = connect(&config).await;
+        let rows = connect(&servers, &config).await;
         let mut generations = Vec::new();
         for viewer in (0..5).map(ActorId) {
             generations.push(enrol(&rows, viewer, 1).await);
@@ -171,9 +165,10 @@ fn what_was_not_finished_leaves_at_the_start() {
             "UPDATE {ks}.enrolled SET state = 0, generation = 2000 WHERE viewer = 1 IF EXISTS",
             "DELETE FROM {ks}.timeline USING TIMESTAMP 1000 WHERE viewer = 2",
         ] {
-            common::run(&common::config("timelines"), text).await;
+            let text = text.replace("{ks}", &servers.config.keyspace);
+            servers.session().await.query_unpaged(text, ()).await.unwrap();
         }
-        let rows = connect(&config).await;
+        let rows = connect(&servers, &config).await;
         assert_eq!((rows.enrolled(), rows.restored()), (2, TaskId(1)));
         let mut page = (0..5).map(ActorId).collect();
         rows.retain_enrolled(&mut page);
@@ -192,11 +187,11 @@ fn what_was_not_finished_leaves_at_the_start() {
 
 #[test]
 fn a_floor_only_rises_and_a_rate_only_falls() {
-    at_server(|| async {
+    at_server(|servers| async move {
         let config = rows_config(Shape::default());
-        let one = connect(&config).await;
+        let one = connect(&servers, &config).await;
         enrol(&one, V, -5).await;
-        let other = connect(&config).await;
+        let other = connect(&servers, &config).await;
         // each takes the floor and the rate for what they were when it began
         for (rows, floor, rate) in [(&one, 4, 0.25), (&other, -3, 0.75), (&other, 2, 0.5)] {
             rows.fill(V, &[], floor).await.unwrap();
@@ -205,18 +200,18 @@ fn a_floor_only_rises_and_a_rate_only_falls() {
         let (info, _) = held(&other, V).await;
         assert_eq!((info.floor, info.rate), (4, 0.25));
         drop((one, other));
-        let (info, _) = held(&connect(&config).await, V).await;
+        let (info, _) = held(&connect(&servers, &config).await, V).await;
         assert_eq!((info.floor, info.rate), (4, 0.25));
     });
 }
 
 #[test]
 fn trims_come_seldom_and_singles_write_the_same() {
-    at_server(|| async {
+    at_server(|servers| async move {
         for single_inserts in [false, true] {
             let shape = Shape { cap: 3, shards: 5, ..Shape::default() };
             let config = RowsConfig { trim_over: 2, single_inserts, ..rows_config(shape) };
-            let rows = connect(&config).await;
+            let rows = connect(&servers, &config).await;
             let viewers: Vec<_> = (0..40).map(ActorId).collect();
             for viewer in &viewers {
                 enrol(&rows, *viewer, i64::MIN).await;
@@ -240,10 +235,10 @@ fn trims_come_seldom_and_singles_write_the_same() {
 /// Whatever runs at the same time, above its floor a timeline misses nothing.
 #[test]
 fn nothing_is_missing_above_the_floor_whatever_runs_beside() {
-    at_server(|| async {
+    at_server(|servers| async move {
         let shape = Shape { cap: 40, shards: 3, ..Shape::default() };
         let config = RowsConfig { trim_over: 10, page_rows: 100, ..rows_config(shape) };
-        let rows = connect(&config).await;
+        let rows = connect(&servers, &config).await;
         let viewers: Vec<_> = (0..6).map(ActorId).collect();
         for viewer in &viewers {
             enrol(&rows, *viewer, i64::MIN).await;
@@ -265,7 +260,7 @@ fn nothing_is_missing_above_the_floor_whatever_runs_beside() {
         });
         try_join_all(fan_out).await.unwrap();
         // the last look is that of a process that finds it all
-        for rows in [rows.clone(), connect(&config).await] {
+        for rows in [rows.clone(), connect(&servers, &config).await] {
             for viewer in &viewers {
                 let (info, mut times) = held(&rows, *viewer).await;
                 times.retain(|time| *time < 1_000);

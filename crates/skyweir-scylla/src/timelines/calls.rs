@@ -119,8 +119,8 @@ impl Timelines for Rows {
 
     async fn drop_before(&self, sort_at: i64) -> Result<u64> {
         let inner = &*self.inner;
-        let viewers = inner.lines.all().await.into_iter().map(|(viewer, _)| viewer);
-        let left = inner.db.each(viewers, |viewer| inner.drop_before(viewer, sort_at)).await?;
+        let all = inner.lines.viewers().await;
+        let left = inner.db.each(all.len(), |at| inner.drop_before(all[at], sort_at)).await?;
         Ok(left.into_iter().sum())
     }
 

@@ -134,12 +134,13 @@ impl Enrolments {
 
     /// Notes when timelines were read.
     pub(super) async fn save(&self, visits: &[(ActorId, Generation, Visits)]) -> Result<()> {
-        let write = |(viewer, generation, visits): (ActorId, Generation, Visits)| {
+        let write = |at: usize| {
+            let (viewer, generation, visits) = visits[at];
             let again = visits.again.min(i8::MAX as u8).cast_signed();
             let values = (time(generation), i64::from(visits.last_read), again, key(viewer));
             self.db.write(&self.read, values)
         };
-        self.db.each(visits.iter().copied(), write).await.map(|_| ())
+        self.db.each(visits.len(), write).await.map(|_| ())
     }
 
     /// The task from which the writer begins, if the timelines are of this key of the draw.

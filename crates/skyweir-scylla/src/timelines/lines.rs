@@ -150,11 +150,11 @@ impl Lines {
         self.count() * BYTES
     }
 
-    /// All timelines, as they were when the walk came to them.
-    pub(super) async fn all(&self) -> Vec<(ActorId, Line)> {
+    /// Whose timelines are enrolled.
+    pub(super) async fn viewers(&self) -> Vec<ActorId> {
         let mut all = Vec::with_capacity(self.count() as usize);
         for (at, stripe) in self.stripes.iter().enumerate() {
-            all.extend(Self::table(stripe).iter().map(|(viewer, line)| (*viewer, *line)));
+            all.extend(Self::table(stripe).keys());
             pause(at).await;
         }
         all

@@ -119,7 +119,7 @@ impl Found<'_> {
                 None => {}
             }
         }
-        db.each(left, |enrolled| self.leave(enrolled)).await?;
+        db.each(left.len(), |at| self.leave(left[at])).await?;
         Ok(lines)
     }
 

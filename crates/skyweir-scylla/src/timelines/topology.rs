@@ -96,7 +96,8 @@ async fn look(db: &Db, parts: u32, datacenter: &str, shards: Option<u32>) -> Res
                 let index = nodes.iter().position(|known| known.host_id == node.host_id)?;
                 Some(Owner { node: index as u32, core: None })
             });
-            ranges.extend(chosen.choose(replicas.collect()).map(|owner| (token.value(), owner)));
+            let replicas: Vec<_> = replicas.collect();
+            ranges.extend(chosen.choose(&replicas).map(|owner| (token.value(), owner)));
         }
     }
     if ranges.is_empty() {
@@ -124,8 +125,8 @@ async fn tablets(db: &Db, chosen: &mut Chosen<'_>) -> Result<Vec<(i64, Owner)>> 
             let index = chosen.nodes.iter().position(|known| known.host_id == host)?;
             Some(Owner { node: index as u32, core: u32::try_from(core).ok() })
         });
-        let replicas = replicas.collect();
-        chosen.choose(replicas).map(|owner| (last, owner))
+        let replicas: Vec<_> = replicas.collect();
+        chosen.choose(&replicas).map(|owner| (last, owner))
     };
     Ok(tablets.into_iter().filter_map(range).collect())
 }
@@ -141,13 +142,13 @@ struct Chosen<'a> {
 
 impl Chosen<'_> {
     /// One that can be reached before others, one near before others, and then the one with the fewest ranges.
-    fn choose(&mut self, replicas: Vec<Owner>) -> Option<Owner> {
+    fn choose(&mut self, replicas: &[Owner]) -> Option<Owner> {
         let rank = |owner: &Owner| {
             let node = &self.nodes[owner.node as usize];
             let far = !self.datacenter.is_empty() && node.datacenter.as_deref() != Some(self.datacenter);
             (!self.first && !node.is_connected(), far)
         };
-        best(&replicas, rank, &mut self.taken)
+        best(replicas, rank, &mut self.taken)
     }
 }
 

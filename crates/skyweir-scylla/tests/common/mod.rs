@@ -1,62 +1,82 @@
-//! The server that tests speak to, and a keyspace of their own at it.
+//! What the tests of this crate need: the servers, and an empty keyspace for each.
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    reason = "each test binary uses its part, and says what it leaves out"
+)]
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
+use futures::future::join_all;
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use skyweir_scylla::{Config, Dialect, schema_statements};
+use skyweir_scylla::Config;
+use tokio::sync::{Mutex, MutexGuard};
 
-/// Names the nodes: `HOST:PORT`, with commas between several.
-const SERVER: &str = "SKYWEIR_TEST_CQL";
+/// One test of a process at a time: they share a keyspace, as making tables is slow.
+static ONE: Mutex<()> = Mutex::const_new(());
 
-/// Whether there is no server, said once for each test.
-///
-/// # Panics
-/// With `SKYWEIR_REQUIRE_ALL=1`, where there has to be one.
-pub(crate) fn is_missing() -> bool {
-    let missing = std::env::var_os(SERVER).is_none();
-    if missing {
-        assert!(std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"), "{SERVER} names no server");
-        eprintln!(
-            "skipped: {SERVER} names no server; `cargo xtask cql up` starts one and prints the variable"
+/// The servers that the environment names, and an empty keyspace there.
+pub(crate) struct Servers {
+    pub(crate) config: Config,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Servers {
+    /// `None`, and a word about it, when there are none. The keyspace has the test binary's name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let (Ok(cql), Ok(redis)) = (std::env::var("SKYWEIR_TEST_CQL"), std::env::var("SKYWEIR_TEST_REDIS"))
+        else {
+            assert!(
+                std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"),
+                "SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers"
+            );
+            println!("skipped: SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers");
+            return None;
+        };
+        let nodes: Vec<_> = cql.split(',').map(str::to_owned).collect();
+        let config = Config {
+            replication: nodes.len().min(3) as u8,
+            nodes,
+            keyspace: format!("skyweir_test_{name}"),
+            redis,
+            // a busy machine's servers are slow
+            request_timeout_ms: 20_000,
+            connections: 1,
+            ..Config::default()
+        };
+        Some(Self { config, _one: ONE.blocking_lock() })
+    }
+
+    /// Takes all away that a former test has left.
+    pub(crate) async fn empty(&self) {
+        let Config { keyspace, replication, .. } = &self.config;
+        let session = self.session().await;
+        // without a commit log, tables are emptied without a flush to disk
+        let make = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+             {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replication}}} AND durable_writes = false"
         );
-    }
-    missing
-}
-
-/// The server, with a keyspace for tests of this name: a copy of each row at each of up to three nodes. Another layout
-/// of the tables gets another keyspace.
-pub(crate) fn config(name: &str) -> Config {
-    let nodes = std::env::var(SERVER).unwrap();
-    let nodes: Vec<_> = nodes.split(',').map(str::to_owned).collect();
-    let replication = nodes.len().min(3) as u8;
-    let mut layout = DefaultHasher::new();
-    schema_statements("", replication, Dialect::Cassandra).hash(&mut layout);
-    Config {
-        nodes,
-        keyspace: format!("skyweir_test_{name}_{:08x}", layout.finish() as u32),
-        replication,
-        // the machine may be busy
-        request_timeout_ms: 20_000,
-        speculate_ms: 10_000,
-        ..Config::default()
-    }
-}
-
-/// Runs a statement of the test's own; `{ks}` stands for the keyspace.
-pub(crate) async fn run(config: &Config, text: &str) {
-    let session = SessionBuilder::new().known_nodes(&config.nodes).build().await.unwrap();
-    session.query_unpaged(text.replace("{ks}", &config.keyspace), ()).await.unwrap();
-}
-
-/// Empties the tables that the keyspace has, if any, but for the version.
-pub(crate) async fn empty(config: &Config) {
-    let session = SessionBuilder::new().known_nodes(&config.nodes).build().await.unwrap();
-    let text = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
-    let tables = session.query_unpaged(text, (&config.keyspace,)).await.unwrap().into_rows_result().unwrap();
-    for table in tables.rows::<(String,)>().unwrap() {
-        let (table,) = table.unwrap();
-        if table != "schema_version" {
-            session.query_unpaged(format!("TRUNCATE {}.{table}", config.keyspace), ()).await.unwrap();
+        session.query_unpaged(make, ()).await.unwrap();
+        let tables =
+            format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
+        let tables = session.query_unpaged(tables, ()).await.unwrap().into_rows_result().unwrap();
+        let tables: Vec<(String,)> = tables.rows().unwrap().map(Result::unwrap).collect();
+        let tables = tables.iter().filter(|(table,)| table != "schema_version");
+        let truncate = |table| session.query_unpaged(format!("TRUNCATE {keyspace}.{table}"), ());
+        for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
+            truncated.unwrap();
         }
+        self.redis("DEL", &[&format!("{keyspace}:tasks")]).await;
+    }
+
+    /// A session of the test's own.
+    pub(crate) async fn session(&self) -> Session {
+        SessionBuilder::new().known_nodes(&self.config.nodes).build().await.unwrap()
+    }
+
+    /// Runs a command.
+    pub(crate) async fn redis(&self, command: &str, values: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.config.redis.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd(command).arg(values).query_async(&mut connection).await.unwrap()
     }
 }

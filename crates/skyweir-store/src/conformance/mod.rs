@@ -25,7 +25,7 @@ use async_trait::async_trait;
 
 use crate::{Shape, Store, Timelines};
 
-pub use random::compare;
+pub use random::{compare, compare_records};
 pub use reference::Memory;
 
 /// What the suite judges: a place that holds one store and its timelines.
@@ -40,7 +40,7 @@ pub trait Subject: Send + Sync {
         Home::Memory
     }
 
-    /// Whether what it needs isn't here, so that nothing can be judged. It says why.
+    /// Whether what it needs is missing here, a server for one; it says so, and cases are passed over.
     fn is_missing(&self) -> bool {
         false
     }

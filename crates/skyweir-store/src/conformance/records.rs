@@ -126,6 +126,12 @@ pub(super) async fn tombstones_are_found_by_age(subject: &dyn Subject) {
     txn.commit().await.unwrap();
     let mut txn = store.begin().await.unwrap();
     assert_eq!(txn.tombstones_before(i64::MAX, 9).await.unwrap(), [key(0), key(2), key(4)]);
+    // one that is older than those looked for before
+    txn.put_record(&key(5), tombstone(-50)).await.unwrap();
+    assert_eq!(txn.tombstones_before(i64::MAX, 9).await.unwrap(), [key(5), key(0), key(2), key(4)]);
+    txn.commit().await.unwrap();
+    let mut txn = store.begin().await.unwrap();
+    assert_eq!(txn.tombstones_before(i64::MAX, 1).await.unwrap(), [key(5)]);
 }
 
 pub(super) async fn reposts_of_a_post_come_in_pages(subject: &dyn Subject) {

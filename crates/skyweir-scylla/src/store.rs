@@ -1,0 +1,187 @@
+//! The store: what is shared by its views and transactions, and how it is opened.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skyweir_store::{Result, Store, Txn, View};
+use skyweir_types::{Clock, TaskId};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::hold::Hold;
+use crate::log::Log;
+use crate::moment::Moment;
+use crate::remembered::Remembered;
+use crate::schema;
+use crate::session::Db;
+use crate::settle::Writer;
+use crate::table::Tables;
+use crate::table::journal::Journal;
+use crate::table::visible::Visible;
+use crate::txn::ScyllaTxn;
+use crate::view::ScyllaView;
+
+/// A view ends this long before the rows that it needs may pass: the server counts in seconds.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The records of one service on CQL, their task log in Redis. Whoever opens it is its indexer.
+pub struct ScyllaStore {
+    inner: Arc<Inner>,
+    /// Renews the lease as long as the store is there.
+    _renewal: JoinSet<()>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) tables: Tables,
+    pub(crate) journal: Journal,
+    pub(crate) visible: Visible,
+    pub(crate) log: Log,
+    pub(crate) hold: Hold,
+    pub(crate) ttl: i32,
+    pub(crate) followers_bucket: u32,
+    pub(crate) remembered: Remembered,
+    pub(crate) next_task: watch::Sender<TaskId>,
+    /// Held from begin to the end of a transaction: one at a time.
+    writer: Arc<Mutex<Writer>>,
+    shown: StdMutex<Shown>,
+    /// Whether a transaction was given up whose outcome isn't known yet.
+    pub(crate) is_unsettled: AtomicBool,
+}
+
+/// What views show.
+#[derive(Clone)]
+struct Shown {
+    moment: Arc<Moment>,
+    /// When it was the newest for certain.
+    known: Instant,
+}
+
+impl ScyllaStore {
+    /// Opens the store as its indexer: takes the lease, and does what a former one left undone.
+    ///
+    /// # Errors
+    /// `Unavailable` when a server doesn't answer, when another indexer has the lease, or when the tables are of
+    /// another version; `Corrupt` when what is stored contradicts itself.
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self> {
+        let db = Db::connect(config).await?;
+        schema::prepare(&db, config.replication, config.create).await?;
+        let (tables, journal, visible) =
+            futures::try_join!(Tables::prepare(&db), Journal::prepare(&db), Visible::prepare(&db))?;
+        let known = Instant::now();
+        let (hold, row) = Hold::take(&db, config, clock).await?;
+        let (moment, kept) = visible.read(&db).await?;
+        let stay = Duration::from_secs(config.superseded_ttl_s.into());
+        let timeout = Duration::from_millis(config.request_timeout_ms);
+        let log = Log::connect(&config.redis, &config.keyspace, timeout, stay, kept).await?;
+        let mut writer = Writer::new(moment.clone(), &row);
+        let inner = Arc::new(Inner {
+            db,
+            tables,
+            journal,
+            visible,
+            log,
+            hold,
+            ttl: i32::try_from(config.superseded_ttl_s).unwrap_or(i32::MAX),
+            followers_bucket: config.followers_bucket.max(1),
+            remembered: Remembered::new(config.remembered_accounts),
+            next_task: watch::Sender::new(TaskId(1)),
+            writer: Arc::new(Mutex::new(Writer::default())),
+            shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
+            is_unsettled: AtomicBool::new(false),
+        });
+        inner.recover(&mut writer, &row).await?;
+        *inner.writer.lock().await = writer;
+        let mut renewal = JoinSet::new();
+        renewal.spawn(renew(Arc::clone(&inner)));
+        Ok(Self { inner, _renewal: renewal })
+    }
+
+    /// Tasks that are lost for good, the first one and the one after the last: Redis had lost them, and they had left
+    /// the journal. Timelines may miss their references, so all have to be filled again.
+    #[must_use]
+    pub fn lost_tasks(&self) -> Option<(TaskId, TaskId)> {
+        self.inner.log.lost()
+    }
+}
+
+impl Inner {
+    /// Shows a transaction. `known`: when it was the newest for certain.
+    pub(crate) fn show(&self, moment: &Arc<Moment>, known: Instant) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if moment.seq >= shown.moment.seq {
+            *shown = Shown { moment: Arc::clone(moment), known: known.max(shown.known) };
+        }
+    }
+
+    fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a new view shows, and until when it may be read.
+    async fn now(&self) -> Result<(Arc<Moment>, Instant)> {
+        if self.is_unsettled.load(Ordering::Acquire)
+            && let Ok(mut writer) = self.writer.try_lock()
+        {
+            // what was given up may have been committed: a view from now on has to show it
+            self.settle_shown(&mut writer).await?;
+        }
+        let mut shown = self.shown();
+        if shown.known.elapsed() > self.hold.length() {
+            // the lease wasn't renewed: perhaps somebody else writes by now
+            let known = Instant::now();
+            let (moment, _) = self.visible.read(&self.db).await?;
+            self.show(&Arc::new(moment), known);
+            shown = self.shown();
+        }
+        let kept = Duration::from_secs(self.ttl.unsigned_abs().into());
+        Ok((shown.moment, shown.known + kept.saturating_sub(MARGIN)))
+    }
+}
+
+/// Renews the lease three times as often as it needs, until it is lost.
+async fn renew(inner: Arc<Inner>) {
+    let mut pace = tokio::time::interval(inner.hold.length() / 3);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        match inner.hold.renew(&inner.db).await {
+            Ok(known) => inner.show(&inner.shown().moment, known),
+            Err(error) if inner.hold.is_lost() => {
+                tracing::error!(%error, "lease lost");
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "lease not renewed, trying again"),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for ScyllaStore {
+    async fn view(&self) -> Result<Box<dyn View>> {
+        let (moment, until) = self.inner.now().await?;
+        Ok(Box::new(ScyllaView::new(Arc::clone(&self.inner), moment, until)))
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Txn>> {
+        let mut writer = Arc::clone(&self.inner.writer).lock_owned().await;
+        self.inner.hold.check()?;
+        self.inner.settle(&mut writer).await?;
+        Ok(Box::new(ScyllaTxn::new(Arc::clone(&self.inner), writer)))
+    }
+
+    fn next_task(&self) -> watch::Receiver<TaskId> {
+        self.inner.next_task.subscribe()
+    }
+
+    async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
+        // what is appended later isn't cut
+        let kept = kept.min(*self.inner.next_task.borrow());
+        self.inner.visible.keep(&self.inner.db, kept).await?;
+        self.inner.log.trim(kept).await
+    }
+}

@@ -1,0 +1,71 @@
+//! A Redis that forgets.
+
+use skyweir_scylla::ScyllaStore;
+use skyweir_store::Store as _;
+use skyweir_types::{Clock, TaskId};
+
+use crate::world::{change, changes_now, on_servers, open};
+
+#[test]
+fn tasks_that_redis_has_lost_come_again() {
+    on_servers(async |servers| {
+        let stream = format!("{}:tasks", servers.config.keyspace);
+        let store = open(&servers.config).await;
+        for n in 0..6 {
+            change(&store, n).await.commit().await.unwrap();
+        }
+        // a tail, then all, while the indexer lives
+        for last in ["0-5", "0-6"] {
+            assert_eq!(servers.redis("XDEL", &[&stream, last]).await, redis::Value::Int(1));
+        }
+        servers.redis("XSETID", &[&stream, "0-4"]).await;
+        change(&store, 6).await.commit().await.unwrap();
+        assert_eq!(changes_now(&store).await, 7);
+        servers.redis("DEL", &[&stream]).await;
+        change(&store, 7).await.commit().await.unwrap();
+        assert_eq!(changes_now(&store).await, 8);
+        // and between two indexers
+        servers.redis("DEL", &[&stream]).await;
+        drop(store);
+        let store = open(&servers.config).await;
+        assert_eq!(changes_now(&store).await, 8);
+        assert_eq!(store.lost_tasks(), None);
+        // what was cut isn't missed
+        store.trim_tasks(TaskId(8)).await.unwrap();
+        servers.redis("DEL", &[&stream]).await;
+        drop(store);
+        let store = open(&servers.config).await;
+        let tasks = store.view().await.unwrap().tasks(TaskId(0), 9).await.unwrap();
+        assert_eq!(tasks.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [8]);
+        assert_eq!(store.lost_tasks(), None);
+    });
+}
+
+#[test]
+fn tasks_that_have_left_the_journal_are_told() {
+    on_servers(async |servers| {
+        let stream = format!("{}:tasks", servers.config.keyspace);
+        let store = open(&servers.config).await;
+        for n in 0..4 {
+            change(&store, n).await.commit().await.unwrap();
+        }
+        drop(store);
+        let text = format!("DELETE FROM {}.journal WHERE slot = 2", servers.config.keyspace);
+        servers.session().await.query_unpaged(text, ()).await.unwrap();
+        servers.redis("DEL", &[&stream]).await;
+        let store = open(&servers.config).await;
+        assert_eq!(store.lost_tasks(), Some((TaskId(1), TaskId(3))));
+        let tasks = store.view().await.unwrap().tasks(TaskId(0), 9).await.unwrap();
+        assert_eq!(tasks.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [3, 4]);
+    });
+}
+
+#[test]
+fn a_stream_of_another_store_is_refused() {
+    on_servers(async |servers| {
+        let stream = format!("{}:tasks", servers.config.keyspace);
+        servers.redis("XADD", &[&stream, "0-7", "task", "fan-out 1"]).await;
+        let refused = ScyllaStore::open(&servers.config, Clock::system()).await.err().unwrap().to_string();
+        assert!(refused.contains(&stream) && refused.contains("up to 7"), "{refused}");
+    });
+}
