@@ -2,6 +2,7 @@
 //! live. The store has to hold what it would, had it been fed live all along. `SKYWEIR_ARCHIVE_SEEDS=1000` tries more.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod contents;
 mod killed;
 mod network;
 
@@ -9,8 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contents::contents;
 use killed::Killer;
-use network::{FOLLOW, POST, START, config, contents, did, events, saved, small, some};
+use network::{FOLLOW, POST, START, config, did, events, saved, small, some};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;

@@ -2,6 +2,7 @@
 //! nothing is lost, and what is lost upstream is known. `SKYWEIR_ARCHIVE_SEEDS=100` tries more.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod contents;
 mod killed;
 mod network;
 
@@ -9,8 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contents::contents;
 use killed::Killer;
-use network::{START, config, contents, did, events, saved, small, some};
+use network::{START, config, did, events, saved, small, some};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use skyweir_indexer::source::{SourceStatus, parse};

@@ -4,13 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod away;
+mod contents;
 mod hosted;
 mod killed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hosted::{FOLLOW, POST, REPOST, START, World, contents, did, has, record};
+use contents::contents;
+use hosted::{FOLLOW, POST, REPOST, START, World, did, has, record};
 use killed::Killer;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

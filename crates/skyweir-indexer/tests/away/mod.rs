@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::hosted::{FOLLOW, START, contents, did};
+use super::contents::contents;
+use super::hosted::{FOLLOW, START, did};
 use super::killed::Killer;
 use super::{backfill, config, has, host, live, record, saved, told};
 
