@@ -9,14 +9,14 @@ mod sync;
 use std::collections::{HashMap, HashSet};
 
 use skyweir_store::{Result, SyncMark, Task, Txn, View};
-use skyweir_types::{AcrossAccounts, ActorId, Body, Collection, Event, RecordRef, Tid};
+use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 use keep::Leaving;
 
 pub use keep::Swept;
 
 pub(crate) use account::is_news;
-pub(crate) use left::Left;
+pub(crate) use left::{Left, What};
 pub(crate) use sync::begins;
 
 /// How many rows a step reads at a time.
@@ -107,7 +107,8 @@ impl Applier {
     /// Whatever the view answers.
     pub async fn reload(&mut self, view: &dyn View) -> Result<()> {
         let loaded = Self::load(view, self.across, self.horizons).await?;
-        *self = Self { tasks: self.tasks, ..loaded };
+        let leaving = loaded.leaving.behind(&self.leaving);
+        *self = Self { tasks: self.tasks, leaving, ..loaded };
         Ok(())
     }
 
@@ -194,12 +195,8 @@ impl Applier {
         }
         let stream_ms = self.stream_ms();
         self.end_quiet_syncs(txn, stream_ms).await?;
-        for key in txn.tombstones_before(stream_ms - self.horizons.tombstones_ms, PAGE).await? {
-            txn.remove_record(&key).await?;
-            if key.collection == Collection::Post && !self.leaving.is_idle() {
-                self.forget_wiped(txn, &key).await?;
-            }
-        }
+        self.leaving.begin_group();
+        self.forget_tombstones(txn).await?;
         self.let_go(txn).await
     }
 }
