@@ -12,12 +12,12 @@ use crowded::{START, events};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use skyweir_embedded::{Bulk, Config as StoreConfig, EmbeddedStore, Written, check};
+use skyweir_indexer::Config;
 use skyweir_indexer::archive::{Backfill, Loader};
 use skyweir_indexer::source::{SourceConfig, SourceStatus};
-use skyweir_indexer::{Applier, Config, Horizons};
 use skyweir_loadtest::{Upstream, UpstreamConfig};
 use skyweir_store::{AccountRow, Error, Load, LoadStep, Result, Store, SyncMark};
-use skyweir_types::{AcrossAccounts, ActorId, Clock, Did, Tid};
+use skyweir_types::{ActorId, Clock, Did, Tid};
 use tokio_util::sync::CancellationToken;
 
 fn config(tombstone_hours: u32) -> Config {
@@ -245,26 +245,10 @@ impl Plan {
         }
     }
 
-    /// Hours go by: tombstones are forgotten, and resyncs end by themselves. What comes late is never older than what is
-    /// forgotten.
+    /// Hours go by: tombstones are forgotten, and resyncs end by themselves. What comes late is never older than
+    /// what is forgotten.
     fn long() -> Self {
         Self { step: 400_000_000, late: 60, config: config(8), ..Self::short() }
-    }
-}
-
-/// Removes all that has left and may go: both paths do so in their own time.
-async fn remove_left(store: &EmbeddedStore, config: &Config) {
-    let hours = |hours: u32| i64::from(hours) * 3_600_000;
-    let (tombstones_ms, keep_ms) = (hours(config.tombstone_hours), config.keep_hours.map(hours));
-    let horizons = Horizons { tombstones_ms, keep_ms, ..Horizons::default() };
-    let view = store.view().await.unwrap();
-    let mut applier = Applier::load(view.as_ref(), AcrossAccounts::Slips, horizons).await.unwrap();
-    let mut went = u64::MAX;
-    while went > 0 {
-        let mut txn = store.begin().await.unwrap();
-        applier.end_group(txn.as_mut()).await.unwrap();
-        txn.commit().await.unwrap();
-        went = applier.left().map_or(0, |(_, swept)| swept.items);
     }
 }
 
@@ -274,8 +258,6 @@ struct Seen {
     cuts: u32,
     /// Bytes of the greatest run that the first half made.
     run: u64,
-    /// Items that are stored at the end.
-    items: usize,
 }
 
 /// Half of it is sealed, and read by both paths, before the rest is.
@@ -310,10 +292,6 @@ async fn is_the_same(seed: u64, plan: &Plan) -> Seen {
     assert!(!dir.path().join("loading").exists());
     assert_eq!(case.backfill(&loaded).await, reached, "seed {seed}");
 
-    if config.keep_hours.is_some() {
-        remove_left(&loaded, config).await;
-        remove_left(&expected, config).await;
-    }
     let (found, wanted) = (contents(&loaded).await, contents(&expected).await);
     for (did, (gone, lines)) in &wanted {
         let (found_gone, found) = &found[did];
@@ -329,18 +307,16 @@ async fn is_the_same(seed: u64, plan: &Plan) -> Seen {
         assert!(found == wanted, "seed {seed}: {table} has {found:?}, not {wanted:?}");
     }
     let place = |dir: &Path| {
-        let is_place =
-            |(key, _): &(Vec<u8>, Vec<u8>)| [&b"cursor"[..], b"whole", b"horizon"].contains(&&**key);
+        let is_place = |(key, _): &(Vec<u8>, Vec<u8>)| [&b"cursor"[..], b"whole"].contains(&&**key);
         rows(dir, "meta").into_iter().filter(is_place).collect::<Vec<_>>()
     };
     assert_eq!(place(dir.path()), place(other.path()), "seed {seed}");
-    let rows_of_it = 2 + usize::from(config.keep_hours.is_some());
-    assert_eq!(place(dir.path()).len(), rows_of_it, "seed {seed}: it is whole");
+    assert_eq!(place(dir.path()).len(), 2, "seed {seed}: it is whole");
     for dir in [&dir, &other] {
         let report = check(dir.path()).unwrap();
         assert!(report.is_sound(), "seed {seed}: {report}");
     }
-    Seen { cuts, run, items: rows(dir.path(), "items").len() }
+    Seen { cuts, run }
 }
 
 fn seeds() -> u64 {

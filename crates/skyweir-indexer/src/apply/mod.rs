@@ -163,8 +163,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies the events of a message without a place. Where resyncs are fetched it doesn't come in the stream's order:
-    /// its clock stands still, and revs decide what happened before.
+    /// Applies the events of a message without a place. Where resyncs are fetched it doesn't come in the stream's
+    /// order: its clock stands still, and revs decide what happened before.
     ///
     /// # Errors
     /// As [`Applier::frame`].

@@ -26,8 +26,8 @@ pub(crate) fn did(n: usize) -> String {
     format!("did:plc:{}", char::from(b'a' + n as u8).to_string().repeat(24))
 }
 
-/// What a small network does. `living` are the records that there are, with their CIDs, `touched` the posts whose reposts
-/// upstream takes away when they are replaced or deleted: a repository doesn't tell which those are.
+/// What a small network does. `living` are the records that there are, with their CIDs, `touched` the posts whose
+/// reposts upstream takes away when they are replaced or deleted: a repository doesn't tell which those are.
 #[derive(Default)]
 pub(crate) struct World {
     living: BTreeMap<[String; 3], String>,
