@@ -156,6 +156,11 @@ impl Upstream {
         self.change(|state| state.frames.push_at(seq, Item::Frame(Arc::from(frame))));
     }
 
+    /// From now on the firehose loses what this account does, and its repository has it; `None` ends it.
+    pub fn lose(&self, did: Option<&str>) {
+        self.change(|state| state.lost = did.map(str::to_owned));
+    }
+
     /// Leaves out `count` sequence numbers: a gap, as compaction leaves them.
     pub fn skip_seqs(&self, count: u64) {
         self.change(|state| state.logs(|log| log.skip(count)));

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod away;
+mod chains;
 mod contents;
 mod hosted;
 mod killed;
@@ -18,8 +19,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use skyweir_indexer::archive::{Backfill, BackfillError};
-use skyweir_indexer::source::{Source, SourceConfig, SourceStatus, parse};
-use skyweir_indexer::{Config, CursorChoice, Indexer};
+use skyweir_indexer::source::{Ended, Source, SourceConfig, SourceStatus, parse};
+use skyweir_indexer::{Config, CursorChoice, Error, Indexer};
 use skyweir_loadtest::{Event, RepositoryCounts, RepositoryFaults, Upstream, UpstreamConfig};
 use skyweir_store::{MemoryStore, SavedCursor, Store};
 use skyweir_types::{Clock, Did, TaskId};
@@ -77,11 +78,25 @@ async fn live_until(
     store: Arc<dyn Store>,
     is_there: impl AsyncFn() -> bool,
 ) {
+    let stop = CancellationToken::new();
+    let mut running = running_until(upstream, cursor, store, stop.clone(), is_there).await;
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
+}
+
+/// The same, and leaves it running: it ends without a word when it is dropped.
+async fn running_until(
+    upstream: &Upstream,
+    cursor: CursorChoice,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    is_there: impl AsyncFn() -> bool,
+) -> JoinSet<Result<Ended, Error>> {
     let source =
         Source::new(parse(&upstream.url_firehose()).unwrap(), config().source, Clock::system()).unwrap();
-    let (status, stop) = (Arc::new(SourceStatus::default()), CancellationToken::new());
+    let status = Arc::new(SourceStatus::default());
     let mut running = JoinSet::new();
-    running.spawn(Indexer::new(config(), store, source, cursor, status).run(stop.clone()));
+    running.spawn(Indexer::new(config(), store, source, cursor, status).run(stop));
     let there = async {
         while !is_there().await {
             assert!(running.try_join_next().is_none());
@@ -89,8 +104,7 @@ async fn live_until(
         }
     };
     tokio::time::timeout(Duration::from_secs(60), there).await.expect("the live stream doesn't get on");
-    stop.cancel();
-    running.join_next().await.unwrap().unwrap().unwrap();
+    running
 }
 
 async fn host() -> Upstream {

@@ -181,7 +181,7 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
     let (log, repos) = (&state.events, &mut state.repos);
     let through = repos.through;
     for entry in log.entries().filter(|entry| entry.seq > through) {
-        if let Item::Event(event) = &entry.item {
+        if let Item::Event(event, _) = &entry.item {
             repos.take(event);
             repos.through = entry.seq;
         }
