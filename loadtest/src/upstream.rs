@@ -53,9 +53,9 @@ pub struct UpstreamConfig {
     pub repositories: bool,
     /// How many accounts it lists at a time; default 1,000, the most that can be asked for.
     pub listed: usize,
-    /// The base URL of the host that has the repositories, as with a relay that sends those who ask on to it; default
-    /// none: it has them itself.
-    pub repositories_at: Option<String>,
+    /// The base URLs of the hosts that have the repositories, in turn, as with a relay that sends those who ask on to
+    /// them; default none: it has them itself.
+    pub repositories_at: Vec<String>,
 }
 
 impl Default for UpstreamConfig {
@@ -72,7 +72,7 @@ impl Default for UpstreamConfig {
             segment_blocks: 700,
             repositories: false,
             listed: 1_000,
-            repositories_at: None,
+            repositories_at: Vec::new(),
         }
     }
 }

@@ -303,7 +303,7 @@ async fn a_relay_sends_on_to_where_accounts_are() {
     let pds = host().await;
     let config_of_relay = UpstreamConfig {
         repositories: true,
-        repositories_at: Some(pds.url_http()),
+        repositories_at: vec![pds.url_http()],
         listed: 1,
         ..UpstreamConfig::default()
     };

@@ -205,7 +205,9 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
         }
         _ => {}
     }
-    if let Some(base) = config.repositories_at.as_ref().filter(|_| !is_list) {
+    let place = repos.places.get(did).copied().unwrap_or(0);
+    let elsewhere = place.checked_rem(config.repositories_at.len()).filter(|_| !is_list);
+    if let Some(base) = elsewhere.map(|host| &config.repositories_at[host]) {
         counts.elsewhere += 1;
         let there = format!("{base}{GET}?{}", head.query);
         return Some(Answer::text(302, "it is elsewhere").with("location", there));

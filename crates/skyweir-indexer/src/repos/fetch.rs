@@ -6,8 +6,9 @@ use skyweir_types::{AccountStatus, Body, Clock, Did, Event, RecordOp, Tid};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::hosts::{Gates, Host, elsewhere};
+use super::hosts::{Host, elsewhere};
 use super::list::encoded;
+use super::place::Common;
 use super::{CarReader, Found, Pass, RepoFault, RepoWalk};
 use crate::Skip;
 use crate::archive::http::{Answer, Failure};
@@ -19,12 +20,12 @@ const BATCH: usize = 16;
 /// No more are handed on at a time.
 const MOST_BATCH: usize = 256;
 
-/// What all downloads of a page share.
+/// What the downloads of a page share.
 pub(super) struct Shared {
     pub(super) stream: Stream,
     pub(super) config: SourceConfig,
     pub(super) clock: Clock,
-    pub(super) gates: Gates,
+    pub(super) common: Common,
     pub(super) out: FrameSender,
     /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
     /// None where that stream tells all of it.
@@ -76,7 +77,7 @@ impl From<RepoFault> for Trouble {
 /// Who downloads; of use for one repository after the other.
 pub(super) struct Fetcher {
     home: Host,
-    /// Where the last account was that isn't at home.
+    /// Where the last account was that isn't at home: kept for others once its answer is read.
     away: Option<Host>,
     /// Whether the last question went there.
     is_away: bool,
@@ -99,7 +100,7 @@ impl Shared {
 
 impl Fetcher {
     pub(super) fn new(shared: &Shared, seed: u64) -> Result<Self, Error> {
-        let home = Host::new(&shared.stream, &shared.config, &shared.gates, &shared.clock)?;
+        let home = Host::new(&shared.stream, &shared.config, &shared.common.gates, &shared.clock)?;
         Ok(Self { home, away: None, is_away: false, backoff: Backoff::new(&shared.config, seed) })
     }
 
@@ -222,6 +223,9 @@ impl Fetcher {
     async fn ask(&mut self, shared: &Shared, did: &Did) -> Result<Answer, Trouble> {
         let call = format!("getRepo?did={}", encoded(did.as_str()));
         self.is_away = false;
+        if let Some(host) = self.away.take() {
+            shared.common.kept.keep(host);
+        }
         let (why, to) = match self.home.get(&call).await {
             Err(Failure::Elsewhere { why, to }) => (why, to),
             answer => return Ok(answer?),
@@ -230,7 +234,7 @@ impl Fetcher {
             return Err(Failure::Refused(why).into());
         };
         self.is_away = true;
-        let host = match self.away.take().filter(|host| host.stream() == &stream) {
+        let host = match shared.common.kept.take(&stream) {
             Some(host) => host,
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use skyweir_types::{AccountStatus, Did};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::hosts::Gates;
+use super::hosts::{Gates, Kept};
 use crate::source::Stream;
 
 /// What the name of a place among repositories begins with; the live stream's follows.
@@ -46,11 +46,13 @@ pub(super) struct Account {
     pub(super) status: AccountStatus,
 }
 
-/// What all pages of a backfill share. It makes no difference which page it is.
+/// What all downloads share, of whichever page they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
     /// The pauses that hosts have asked for.
     pub(super) gates: Gates,
+    /// Connections to hosts of accounts.
+    pub(super) kept: Kept,
 }
 
 impl PartialEq for Common {

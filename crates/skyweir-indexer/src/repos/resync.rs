@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
-use super::hosts::Gates;
+use super::place::Common;
 use crate::metrics;
 use crate::source::{FrameSender, SourceConfig, Stream};
 
@@ -66,11 +66,11 @@ impl Resync {
         // there may be some from before
         let missed = Arc::new(AtomicBool::new(true));
         let asker = Asker { to, missed: missed.clone() };
-        let gates = Gates::default();
+        let common = Common::default();
         // what becomes of accounts is told by the firehose
         let (accounts_us, events) = (None, AtomicU64::new(0));
         let shared =
-            Arc::new(Shared { stream, config, clock, gates, out, accounts_us, puts_aside: false, events });
+            Arc::new(Shared { stream, config, clock, common, out, accounts_us, puts_aside: false, events });
         let (waiting, fetched, idle) = (VecDeque::new(), HashSet::new(), Vec::new());
         let resync = Self { store, shared, asked, missed, waiting, fetched, idle, running: JoinSet::new() };
         (asker, resync)

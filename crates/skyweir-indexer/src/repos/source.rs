@@ -54,7 +54,7 @@ pub(crate) async fn run(
         stream: page.stream.clone(),
         config: config.clone(),
         clock: clock.clone(),
-        gates: page.common.gates.clone(),
+        common: page.common.clone(),
         out: out.clone(),
         accounts_us: Some(page.place.time_us),
         puts_aside: true,
