@@ -222,6 +222,11 @@ impl Upstream {
         self.shared.lock().repos.counts
     }
 
+    /// Waits until the repositories' counts are as told.
+    pub async fn fetched(&self, holds: impl Fn(&RepositoryCounts) -> bool) {
+        self.shared.until(|state| holds(&state.repos.counts)).await;
+    }
+
     /// Closes all sockets at once, without a close frame. What was written before is delivered.
     pub fn cut(&self) {
         self.change(State::cut);
