@@ -159,7 +159,7 @@ impl Work {
         let source = Source::new(source, self.config.source.clone(), self.clock.clone())?;
         let (store, status) = (self.store.clone(), self.status.clone());
         let indexer = Indexer::new(self.config.clone(), store, source, CursorChoice::Auto, status);
-        indexer.items_since(self.items_since_us).without_tasks().run(stop).await
+        indexer.items_since(self.items_since_us).without_tasks().of_part().run(stop).await
     }
 
     /// How many of a page that is read couldn't be had, also before a restart.
