@@ -22,6 +22,11 @@ pub(crate) fn did(n: usize) -> String {
     format!("did:plc:{}", char::from(b'a' + n as u8).to_string().repeat(24))
 }
 
+/// One of four keys. The last one says a time, which an archive is no later than.
+fn rkey(n: usize) -> String {
+    if n == 3 { skyweir_loadtest::tid(START + 100_000_000, 0) } else { format!("k{n}") }
+}
+
 /// What a small network does: so few accounts and keys that everything happens to everything. `living` are the records
 /// that there are.
 pub(crate) fn events(
@@ -33,12 +38,12 @@ pub(crate) fn events(
     let mut events = Vec::new();
     for second in from..from + count {
         let (who, at) = (did(rng.random_range(0..6)), START + second * 1_000_000);
-        let (other, key) = (did(rng.random_range(0..6)), format!("k{}", rng.random_range(0..4)));
+        let (other, key) = (did(rng.random_range(0..6)), rkey(rng.random_range(0..4)));
         let created = skyweir_loadtest::rfc3339_millis(at - rng.random_range(0..3) * 1_000_000);
         let (collection, record) = match rng.random_range(0..3) {
             0 => (POST, json!({"$type": POST, "createdAt": created, "text": second.to_string()})),
             1 => {
-                let uri = format!("at://{other}/{POST}/k{}", rng.random_range(0..4));
+                let uri = format!("at://{other}/{POST}/{}", rkey(rng.random_range(0..4)));
                 (REPOST, json!({"$type": REPOST, "createdAt": created, "subject": {"uri": uri, "cid": CID}}))
             }
             _ => (FOLLOW, json!({"$type": FOLLOW, "createdAt": created, "subject": other})),

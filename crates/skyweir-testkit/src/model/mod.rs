@@ -11,7 +11,7 @@ mod timeline;
 use std::collections::{BTreeMap, BTreeSet};
 
 use skyweir_types::{
-    AccountStatus, AcrossAccounts, Body, Cid, Collection, Did, Event, Record, RecordKey, Tid,
+    AccountStatus, AcrossAccounts, Body, Cid, Collection, Did, Event, Record, RecordKey, Tid, UriHash,
 };
 
 pub use timeline::{Expected, Without};
@@ -55,6 +55,10 @@ struct Key {
 impl Key {
     fn uri(&self) -> String {
         format!("at://{}/{}/{}", self.did, self.collection.nsid(), self.rkey)
+    }
+
+    fn uri_hash(&self) -> UriHash {
+        UriHash::of(self.did.as_str(), self.collection.nsid(), self.rkey.as_str())
     }
 
     /// The place of the post that an AT-URI names; `None` when it names something else.
