@@ -24,7 +24,7 @@ struct Reading<'a> {
     page: &'a Page,
     shared: Arc<Shared>,
     status: &'a SourceStatus,
-    /// Which accounts are done, and whether they could be had.
+    /// Which accounts are done, and whether nothing of them is missing.
     done: Vec<Option<bool>>,
     /// All before this one are done.
     reached: Progress,
@@ -147,15 +147,19 @@ impl Reading<'_> {
         }
     }
 
-    /// An account can't be had: it is tried once more at the end, or passed over.
+    /// An account can't be had: it is tried once more at the end, or passed over. Only what is there can be missing.
     async fn put_off(&mut self, account: usize, skip: Skip, why: String, is_last: bool) -> Result<(), Stop> {
         if !is_last {
             self.later.push_back(account);
             return Ok(());
         }
-        self.missing = (self.missing.0 + 1, why);
+        // deleted or moved since it was listed, which the firehose tells: there is nothing to be had
+        let is_had = skip == Skip::RepoNotFound;
+        if !is_had {
+            self.missing = (self.missing.0 + 1, why);
+        }
         self.shared.send(Vec::new(), vec![skip]).await?;
-        self.done(account, false).await
+        self.done(account, is_had).await
     }
 
     async fn begin(&mut self, account: usize) -> Result<(), Stop> {

@@ -58,6 +58,17 @@ async fn what_could_not_be_had_is_counted_over_all_pages_and_kills() {
     assert!(!store.view().await.unwrap().is_whole().await.unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_nowhere_is_not_missing() {
+    let pds = host().await;
+    let relay = relay(vec![pds.url_http()], 2).await;
+    pds.push(record(1, FOLLOW, "k1", 1));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, few(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(pds.repository_counts().repositories, 3, "one is had, the other is asked for twice");
+    assert!(has(&store).await.len() == 1 && store.view().await.unwrap().is_whole().await.unwrap());
+}
+
 /// Lets a host go down as soon as its accounts are listed.
 struct Down {
     upstream: Arc<Upstream>,
