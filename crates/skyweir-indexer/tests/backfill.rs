@@ -299,10 +299,15 @@ async fn a_stop_ends_it_and_it_goes_on() {
     txn.commit().await.unwrap();
     assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(70));
     assert_eq!(saved(store.as_ref()).await.unwrap().source, upstream.url_v2());
-    // without what was before there is nothing to catch up with
-    let mut txn = store.begin().await.unwrap();
-    txn.set_whole(false).await.unwrap();
-    txn.commit().await.unwrap();
-    let text = backfill(&upstream, config(), store).await.unwrap_err().to_string();
-    assert!(text.starts_with("follows are missing in the data directory: "), "{text}");
+    // without what was before there is nothing to catch up with, also where that was begun
+    for source in [upstream.url_v2(), format!("archive behind {}", upstream.url_v2())] {
+        let mut txn = store.begin().await.unwrap();
+        txn.set_whole(false).await.unwrap();
+        let place = SavedCursor { source, position: 60, time_us: START as i64 };
+        txn.set_cursor(place.clone()).await.unwrap();
+        txn.commit().await.unwrap();
+        let text = backfill(&upstream, config(), store.clone()).await.unwrap_err().to_string();
+        assert!(text.starts_with("follows are missing in the data directory: "), "{text}");
+        assert_eq!(saved(store.as_ref()).await, Some(place), "what was begun a service ends");
+    }
 }
