@@ -8,6 +8,7 @@ mod chains;
 mod contents;
 mod hosted;
 mod killed;
+mod marks;
 mod settled;
 
 use std::sync::Arc;

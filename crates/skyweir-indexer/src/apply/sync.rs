@@ -65,9 +65,8 @@ impl Applier {
             return Ok(());
         }
         self.make_room(txn).await?;
-        // below whatever rev its repository has by now
-        let rev = Tid(row.gone.0.saturating_add(1));
-        let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
+        // its repository stands there or above: that it has done nothing since is no fault
+        let mark = SyncMark { rev: row.gone, since_ms: event.time_us.div_euclid(1000) };
         row.sync = Some(mark);
         txn.set_account(actor, row).await?;
         self.syncs.insert(actor, mark);
@@ -83,7 +82,9 @@ impl Applier {
         is_whole: bool,
     ) -> Result<Outcome> {
         let actor = txn.intern(&event.did).await?;
-        let Some(mark) = txn.account(actor).await?.sync.filter(|mark| mark.rev == rev || !is_whole) else {
+        // a mark above what was read is of something that the reading doesn't have
+        let is_over = |mark: &SyncMark| if is_whole { mark.rev == rev } else { mark.rev <= rev };
+        let Some(mark) = txn.account(actor).await?.sync.filter(is_over) else {
             return Ok(Outcome::Stale);
         };
         if is_whole {

@@ -15,6 +15,8 @@ use crate::archive::http::{Answer, Failure};
 use crate::decode::{AHEAD_US, UNKNOWN_TIME, put};
 use crate::source::{Backoff, Error, Frame, FrameSender, SourceConfig, Stream};
 
+/// Ends whatever resync is under way: no rev is above it.
+pub(super) const ANY: Tid = Tid(u64::MAX);
 /// More events than these are handed on; a group has many of them.
 const BATCH: usize = 16;
 /// No more are handed on at a time.
@@ -105,9 +107,16 @@ impl Fetcher {
     }
 
     /// Hands on the repository of an account. A host that doesn't answer at all, or has no time, is asked for ever, as
-    /// long as it is the one that is backfilled from; everything else some times.
-    pub(super) async fn repository(&mut self, shared: &Shared, did: &Did) -> Result<Outcome, Stop> {
-        let (mut pass, mut rev, mut attempts) = (Pass::Only, None, 0);
+    /// long as it is the one that is backfilled from; everything else some times. One older than `wanted`, which is the
+    /// account's mark, is no use. What can't be had ends that mark, whichever it is if none is named.
+    pub(super) async fn repository(
+        &mut self,
+        shared: &Shared,
+        did: &Did,
+        wanted: Option<Tid>,
+    ) -> Result<Outcome, Stop> {
+        let (mut pass, mut rev, mut attempts) = (Pass::Only, wanted.unwrap_or(Tid::ZERO), 0);
+        let over = |rev: Tid| wanted.map_or(ANY, |wanted| wanted.max(rev));
         self.backoff.reset();
         loop {
             let (skip, why) = match self.whole(shared, did, pass, &mut rev).await {
@@ -117,7 +126,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Unheard) => return Err(Stop::Unheard),
                 Err(Trouble::Closed(until, why)) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(until)));
                 }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
@@ -126,7 +135,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Fault(fault)) => (fault.skip(), fault.to_string()),
                 Err(Trouble::Http(Failure::NoRepository { error, why })) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     if error == "RepoNotFound" {
                         return Ok(Outcome::Later(Skip::RepoNotFound, why, None));
                     }
@@ -148,27 +157,22 @@ impl Fetcher {
                     )));
                 }
                 Err(Trouble::Http(failure)) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why(), None));
                 }
             };
             attempts += 1;
             if attempts >= shared.config.archive_attempts {
-                end(shared, did, rev, false).await?;
+                end(shared, did, over(rev), false).await?;
                 return Ok(Outcome::Later(skip, why, None));
             }
             sleep(self.backoff.pause()).await;
         }
     }
 
-    /// All readings that it takes. `rev` becomes that of the last resync that was begun.
-    async fn whole(
-        &mut self,
-        shared: &Shared,
-        did: &Did,
-        pass: Pass,
-        rev: &mut Option<Tid>,
-    ) -> Result<(), Trouble> {
+    /// All readings that it takes. `rev` is the least that may come, and becomes that of the last resync that was
+    /// begun.
+    async fn whole(&mut self, shared: &Shared, did: &Did, pass: Pass, rev: &mut Tid) -> Result<(), Trouble> {
         let mut walk = RepoWalk::new(pass, shared.config.repo_held_bytes);
         self.reading(shared, did, &mut walk, rev).await?;
         if pass == Pass::Tree {
@@ -183,7 +187,7 @@ impl Fetcher {
         shared: &Shared,
         did: &Did,
         walk: &mut RepoWalk,
-        rev: &mut Option<Tid>,
+        rev: &mut Tid,
     ) -> Result<(), Trouble> {
         let mut answer = self.ask(shared, did).await?;
         let (now_us, most) = (shared.clock.now_micros(), shared.config.repo_bytes);
@@ -205,10 +209,10 @@ impl Fetcher {
                 if let Some(commit) = walk.commit().filter(|_| !is_known) {
                     // at the same rev a second time it is a replay
                     batch.begin(&commit.did, *rev, commit.rev)?;
-                    (*rev, is_known) = (Some(commit.rev), true);
+                    (*rev, is_known) = (commit.rev, true);
                 }
-                if let Some(rev) = *rev {
-                    found.drain(..).for_each(|record| batch.take(record, rev));
+                if is_known {
+                    found.drain(..).for_each(|record| batch.take(record, *rev));
                 }
                 batch.send(BATCH).await?;
             }
@@ -258,8 +262,7 @@ fn micros(tid: Tid) -> i64 {
 }
 
 /// Ends the resync that was begun, here or before a kill.
-pub(super) async fn end(shared: &Shared, did: &Did, rev: Option<Tid>, is_whole: bool) -> Result<(), Stop> {
-    let rev = rev.unwrap_or(Tid::ZERO);
+pub(super) async fn end(shared: &Shared, did: &Did, rev: Tid, is_whole: bool) -> Result<(), Stop> {
     let time_us = shared.clock.now_micros();
     let event = Event { did: did.clone(), time_us, body: Body::SyncEnd { rev, is_whole } };
     shared.send(vec![event], Vec::new()).await
@@ -277,7 +280,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// The commit is known: it says whose records come, and at which rev they stand.
-    fn begin(&mut self, did: &str, before: Option<Tid>, rev: Tid) -> Result<(), RepoFault> {
+    fn begin(&mut self, did: &str, least: Tid, rev: Tid) -> Result<(), RepoFault> {
         if did != self.did.as_str() {
             return Err(RepoFault::Commit("it is another account's"));
         }
@@ -285,10 +288,8 @@ impl Batch<'_> {
         if rev_us > self.now_us.saturating_add(AHEAD_US) {
             return Err(RepoFault::FutureRev);
         }
-        if before != Some(rev) {
-            // one that was cut off, here or before a kill, is not to be taken for a whole one
-            let rev = before.unwrap_or(Tid::ZERO);
-            self.push(self.now_us, Body::SyncEnd { rev, is_whole: false });
+        if rev < least {
+            return Err(RepoFault::OlderRev);
         }
         // who commits is active: a deletion of before, told again, may not take what comes now
         let active = self.shared.account(self.did, AccountStatus::Active);

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use skyweir_store::Store;
-use skyweir_types::{Clock, Did};
+use skyweir_types::{Clock, Did, Tid};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
 use super::place::Common;
 use crate::metrics;
-use crate::source::{FrameSender, SourceConfig, Stream};
+use crate::source::{Backoff, FrameSender, SourceConfig, Stream};
 
 /// So many accounts are known to wait; more are looked for in the store.
 const MOST: usize = 1_000;
@@ -37,8 +38,8 @@ impl Asker {
     }
 }
 
-/// What an account's download leaves.
-type Download = (Did, Fetcher, Result<Outcome, Stop>);
+/// What an account's download leaves; no outcome if it had no mark any more. The rev is that of its mark.
+type Download = (Did, Fetcher, Option<(Tid, Result<Outcome, Stop>)>);
 
 /// Fetches them.
 pub(crate) struct Resync {
@@ -137,8 +138,12 @@ impl Resync {
             Err(error) => return warn!(%error, "no repository can be fetched"),
         };
         self.fetched.insert(did.clone());
+        let (store, backoff) = (self.store.clone(), Backoff::new(&shared.config, seed));
         self.running.spawn(async move {
-            let outcome = fetcher.repository(&shared, &did).await;
+            let outcome = match marked(store.as_ref(), &did, backoff).await {
+                Some(rev) => Some((rev, fetcher.repository(&shared, &did, Some(rev)).await)),
+                None => None,
+            };
             (did, fetcher, outcome)
         });
     }
@@ -146,6 +151,7 @@ impl Resync {
     async fn ended(&mut self, (did, fetcher, outcome): Download) -> Result<(), Stop> {
         self.idle.push(fetcher);
         self.fetched.remove(&did);
+        let Some((rev, outcome)) = outcome else { return Ok(()) };
         match outcome {
             Ok(Outcome::Done) => {
                 metrics::resynced("done");
@@ -160,9 +166,25 @@ impl Resync {
             Err(Stop::Failed(why)) => {
                 metrics::resynced("failed");
                 warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
-                end(&self.shared, &did, None, false).await
+                end(&self.shared, &did, rev, false).await
             }
             Err(Stop::Unheard) => Err(Stop::Unheard),
         }
+    }
+}
+
+/// The rev of an account's mark, if it still has one: it may have been read since it was asked for.
+async fn marked(store: &dyn Store, did: &Did, mut backoff: Backoff) -> Option<Tid> {
+    loop {
+        let read = async {
+            let mut txn = store.begin().await?;
+            let actor = txn.intern(did).await?;
+            skyweir_store::Result::Ok(txn.account(actor).await?.sync)
+        };
+        match read.await {
+            Ok(mark) => return mark.map(|mark| mark.rev),
+            Err(error) => warn!(%error, "the mark of an account to be read anew can't be read, later again"),
+        }
+        sleep(backoff.pause()).await;
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Page;
-use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
+use super::fetch::{ANY, Fetcher, Outcome, Shared, Stop, end};
 use super::place::Progress;
 use crate::Skip;
 use crate::decode::UNKNOWN_TIME;
@@ -166,7 +166,7 @@ impl Reading<'_> {
         let (listed, shared) = (&self.page.accounts[account], self.shared.clone());
         if listed.status != AccountStatus::Active {
             // one that was being read before a kill may have ended in this
-            end(&shared, &listed.did, None, false).await?;
+            end(&shared, &listed.did, ANY, false).await?;
             let event = shared.account(&listed.did, listed.status);
             shared.send(Vec::from_iter(event), Vec::new()).await?;
             return self.done(account, true).await;
@@ -181,7 +181,7 @@ impl Reading<'_> {
         };
         let did = listed.did.clone();
         self.running.spawn(async move {
-            let outcome = fetcher.repository(&shared, &did).await;
+            let outcome = fetcher.repository(&shared, &did, None).await;
             (account, fetcher, outcome)
         });
         Ok(())

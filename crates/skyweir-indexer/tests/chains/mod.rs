@@ -12,13 +12,13 @@ use super::hosted::{FOLLOW, START, did, has, record};
 use super::{host, live, live_until, running_until, saved};
 
 /// Something of the first account that is none of ours.
-fn like(second: u64) -> Event {
+pub(crate) fn like(second: u64) -> Event {
     let (key, record) = (format!("l{second}"), json!({"$type": "app.bsky.feed.like"}));
     Event::create(&did(0), START + second * 1_000_000, "app.bsky.feed.like", &key, record)
 }
 
 /// Three seconds of the first account of which the firehose tells nothing.
-fn lose(upstream: &Upstream, second: u64) {
+pub(crate) fn lose(upstream: &Upstream, second: u64) {
     upstream.lose(Some(&did(0)));
     upstream.push_many([
         record(second, FOLLOW, "k2", 2),

@@ -202,7 +202,7 @@ impl Model {
     /// Nothing more comes of a resync: if all came, what didn't is gone.
     fn sync_end(&mut self, did: &Did, rev: Tid, is_whole: bool) {
         let account = self.accounts.entry(did.clone()).or_default();
-        match account.sync.filter(|(marked, _)| *marked == rev || !is_whole) {
+        match account.sync.filter(|(marked, _)| *marked == rev || (!is_whole && *marked < rev)) {
             Some((_, since)) if is_whole => {
                 // whatever is told again of before is in it, or isn't there any more
                 account.gone = account.gone.max(rev);
