@@ -38,12 +38,12 @@ pub fn describe() {
     describe_counter!(
         RESYNCS,
         Unit::Count,
-        "Repositories fetched anew because the firehose said so, or lost something of them, by what became of it"
+        "Repositories to be fetched anew as the firehose said so, or lost something of them, by what became of it"
     );
     describe_counter!(
         BROKEN_CHAINS,
         Unit::Count,
-        "Commits on a firehose before which others of their account were lost, each of which has it fetched anew"
+        "Commits on a firehose before which others of their account were lost, whether it is fetched anew or not"
     );
     describe_gauge!(
         STREAM_TIME,
@@ -152,4 +152,11 @@ pub(crate) fn chain_broken() {
 
 pub(crate) fn resynced(outcome: &'static str) {
     counter!(RESYNCS, "outcome" => outcome).increment(1);
+}
+
+/// Accounts whose mark had to make room for others'.
+pub(crate) fn resyncs_dropped(count: u64) {
+    if count > 0 {
+        counter!(RESYNCS, "outcome" => "dropped").increment(count);
+    }
 }

@@ -301,6 +301,7 @@ impl Committer<'_> {
                 asker.ask(&event.did);
             }
         }
+        metrics::resyncs_dropped(applier.take_dropped());
         metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
         if let Some((horizon_ms, swept)) = applier.left() {
             metrics::left(horizon_ms, swept);

@@ -71,6 +71,8 @@ pub struct Applier {
     /// Greatest event time seen, microseconds.
     stream_us: i64,
     syncs: HashMap<ActorId, SyncMark>,
+    /// How many of them were dropped for others, unread, since it was asked.
+    dropped: u64,
     /// The commit whose operations are coming. A Jetstream sends each in a message of its own.
     commit: Option<(ActorId, Tid)>,
     /// Keys that this commit has written: its later operations on them count at the same rev.
@@ -93,7 +95,18 @@ impl Applier {
         let (commit, written) = (None, HashSet::new());
         let (tasks, are_follows_loaded) = (true, false);
         let leaving = Leaving::new(view.horizon().await?);
-        Ok(Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded, leaving })
+        Ok(Self {
+            across,
+            horizons,
+            stream_us,
+            syncs,
+            dropped: 0,
+            commit,
+            written,
+            tasks,
+            are_follows_loaded,
+            leaving,
+        })
     }
 
     /// Leaves no tasks from now on: for stores of which nobody keeps a timeline yet.
@@ -122,6 +135,11 @@ impl Applier {
     pub(crate) fn reached(&mut self, stream_us: i64) {
         self.stream_us = self.stream_us.max(stream_us);
         self.leaving.follow(self.stream_ms(), self.horizons.keep_ms);
+    }
+
+    /// How many accounts were to be fetched, and had to make room for others, since this was asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     fn stream_ms(&self) -> i64 {

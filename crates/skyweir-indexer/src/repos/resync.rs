@@ -1,7 +1,8 @@
 //! Accounts that the firehose says have to be read anew (`#sync`): their repositories are fetched while it goes on.
 //!
-//! Which those are stands in the store, as marks that are saved with the cursor: a kill loses none. The ones that are
-//! committed while this runs come by a queue; what doesn't fit in is looked for in the store.
+//! Which those are stands in the store, as marks that are saved with the cursor: a kill loses none, and what there is
+//! no room for is counted. The ones that are committed while this runs come by a queue; what doesn't fit in is looked
+//! for in the store.
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
