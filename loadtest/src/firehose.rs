@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 impl Event {
-    /// The binary frame of `subscribeRepos` at sequence number `seq`; commits have one operation each.
-    pub fn to_firehose_frame(&self, seq: u64) -> Vec<u8> {
+    /// The binary frame of `subscribeRepos` at sequence number `seq`; commits have one operation each, and name the rev
+    /// before theirs.
+    pub fn to_firehose_frame(&self, seq: u64, since: Option<&str>) -> Vec<u8> {
         let (did, time) = (self.did.as_str(), self.relay_time());
         match &self.body {
             Body::Commit { rev, operation, collection, rkey, record, cid } => {
@@ -28,7 +29,7 @@ impl Event {
                 let body = json!({"blobs": [], "blocks": {"$bytes": base64(&car(Some(&commit_cid), &blocks))},
                     "commit": link(&cid_text(&commit_cid)), "ops": [op],
                     "prevData": link(&made_up_cid(&["prevData", did, rev])), "rebase": false, "repo": did, "rev": rev,
-                    "seq": seq, "since": null, "time": time, "tooBig": false});
+                    "seq": seq, "since": since, "time": time, "tooBig": false});
                 frame("#commit", &body)
             }
             Body::Identity { handle } => {
@@ -109,7 +110,7 @@ mod tests {
             "6e6a367a616f637365711b000000075728142f6474696d657818323032362d30372d30345431343a33383a30372e383737",
             "5a66616374697665f5"
         );
-        let frame = event.to_firehose_frame(31_527_015_471);
+        let frame = event.to_firehose_frame(31_527_015_471, None);
         assert_eq!(data_encoding::HEXLOWER.encode(&frame), expected);
     }
 
@@ -119,11 +120,12 @@ mod tests {
             json!({"$type": "app.bsky.feed.post", "createdAt": "2026-05-25T14:23:27.319Z", "text": "x"});
         let event =
             Event::create("did:plc:a", 1_783_175_888_127_000, "app.bsky.feed.post", "k", record.clone());
-        let frame = event.to_firehose_frame(5);
+        let frame = event.to_firehose_frame(5, Some("3mptbwv4pn32u"));
         let block = encode_dag_cbor(&record);
         let mut needle = cid_bytes(&block).to_vec();
         needle.extend_from_slice(&block);
         assert!(frame.windows(needle.len()).any(|window| window == needle));
+        assert!(frame.windows(20).any(|window| window == b"\x65since\x6d3mptbwv4pn32u"));
         assert!(frame.starts_with(b"\xa2\x61t\x67#commit\x62op\x01"));
     }
 }

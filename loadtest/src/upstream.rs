@@ -53,9 +53,9 @@ pub struct UpstreamConfig {
     pub repositories: bool,
     /// How many accounts it lists at a time; default 1,000, the most that can be asked for.
     pub listed: usize,
-    /// The base URL of the host that has the repositories, as with a relay that sends those who ask on to it; default
-    /// none: it has them itself.
-    pub repositories_at: Option<String>,
+    /// The base URLs of the hosts that have the repositories, in turn, as with a relay that sends those who ask on to
+    /// them; default none: it has them itself.
+    pub repositories_at: Vec<String>,
 }
 
 impl Default for UpstreamConfig {
@@ -72,7 +72,7 @@ impl Default for UpstreamConfig {
             segment_blocks: 700,
             repositories: false,
             listed: 1_000,
-            repositories_at: None,
+            repositories_at: Vec::new(),
         }
     }
 }
@@ -156,6 +156,11 @@ impl Upstream {
         self.change(|state| state.frames.push_at(seq, Item::Frame(Arc::from(frame))));
     }
 
+    /// From now on the firehose loses what this account does, and its repository has it; `None` ends it.
+    pub fn lose(&self, did: Option<&str>) {
+        self.change(|state| state.lost = did.map(str::to_owned));
+    }
+
     /// Leaves out `count` sequence numbers: a gap, as compaction leaves them.
     pub fn skip_seqs(&self, count: u64) {
         self.change(|state| state.logs(|log| log.skip(count)));
@@ -215,6 +220,11 @@ impl Upstream {
     /// What was asked for of the repositories, and what went wrong.
     pub fn repository_counts(&self) -> RepositoryCounts {
         self.shared.lock().repos.counts
+    }
+
+    /// Waits until the repositories' counts are as told.
+    pub async fn fetched(&self, holds: impl Fn(&RepositoryCounts) -> bool) {
+        self.shared.until(|state| holds(&state.repos.counts)).await;
     }
 
     /// Closes all sockets at once, without a close frame. What was written before is delivered.

@@ -279,7 +279,10 @@ async fn firehose_frames_and_errors() {
     assert_eq!(next(&mut socket).await.unwrap().as_payload().as_ref(), b"ten".as_slice());
     assert_eq!(next(&mut socket).await.unwrap().as_payload().as_ref(), b"eleven".as_slice());
     let mut all = connect(&format!("{}?cursor=0", upstream.url_firehose())).await;
-    assert_eq!(next(&mut all).await.unwrap().as_payload().as_ref(), post(1).to_firehose_frame(1).as_slice());
+    assert_eq!(
+        next(&mut all).await.unwrap().as_payload().as_ref(),
+        post(1).to_firehose_frame(1, None).as_slice()
+    );
     upstream.fail("ConsumerTooSlow", "x");
     let error = next(&mut socket).await.unwrap();
     assert_eq!(error.as_payload().as_ref(), firehose_error("ConsumerTooSlow", "x").as_slice());

@@ -12,6 +12,7 @@ const COMMITS: &str = "skyweir_indexer_commits_total";
 const COMMIT_SECONDS: &str = "skyweir_indexer_commit_seconds";
 const RETRIES: &str = "skyweir_indexer_commit_retries_total";
 const RESYNCS: &str = "skyweir_indexer_resyncs_total";
+const BROKEN_CHAINS: &str = "skyweir_indexer_broken_chains_total";
 const STREAM_TIME: &str = "skyweir_indexer_stream_time_seconds";
 const HORIZON: &str = "skyweir_indexer_horizon_seconds";
 const SWEPT: &str = "skyweir_indexer_swept_items_total";
@@ -37,7 +38,12 @@ pub fn describe() {
     describe_counter!(
         RESYNCS,
         Unit::Count,
-        "Repositories fetched anew because the firehose said so, by what became of it"
+        "Repositories to be fetched anew as the firehose said so, or lost something of them, by what became of it"
+    );
+    describe_counter!(
+        BROKEN_CHAINS,
+        Unit::Count,
+        "Commits on a firehose before which others of their account were lost, whether it is fetched anew or not"
     );
     describe_gauge!(
         STREAM_TIME,
@@ -140,6 +146,17 @@ pub(crate) fn archive_bytes(bytes: u64) {
     counter!(ARCHIVE_BYTES).increment(bytes);
 }
 
+pub(crate) fn chain_broken() {
+    counter!(BROKEN_CHAINS).increment(1);
+}
+
 pub(crate) fn resynced(outcome: &'static str) {
     counter!(RESYNCS, "outcome" => outcome).increment(1);
+}
+
+/// Accounts whose mark had to make room for others'.
+pub(crate) fn resyncs_dropped(count: u64) {
+    if count > 0 {
+        counter!(RESYNCS, "outcome" => "dropped").increment(count);
+    }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::apply::{Applier, Horizons, Outcome};
 use crate::group::{Group, next_group};
@@ -61,6 +61,7 @@ pub struct Indexer {
     status: Arc<SourceStatus>,
     tasks: bool,
     items_since_us: i64,
+    is_part: bool,
 }
 
 impl Indexer {
@@ -73,7 +74,7 @@ impl Indexer {
         cursor: CursorChoice,
         status: Arc<SourceStatus>,
     ) -> Self {
-        Self { config, store, source, cursor, status, tasks: true, items_since_us: i64::MIN }
+        Self { config, store, source, cursor, status, tasks: true, items_since_us: i64::MIN, is_part: false }
     }
 
     /// Leaves out posts and reposts from before this time, microseconds since 1970, unless they are stored already.
@@ -85,6 +86,11 @@ impl Indexer {
     /// Leaves no tasks for the writer: nobody has a timeline yet that they would change.
     pub(crate) fn without_tasks(self) -> Self {
         Self { tasks: false, ..self }
+    }
+
+    /// Reads one of many parts, whose begin and end are no news.
+    pub(crate) fn of_part(self) -> Self {
+        Self { is_part: true, ..self }
     }
 
     /// Runs until stopped, until a file or archive is read to its end, or until the place is gone, and tells which.
@@ -107,8 +113,12 @@ impl Indexer {
             applier = applier.without_tasks();
         }
         drop(view);
-        info!(source = %id, start = ?start, "indexer starts");
-        metrics::ended(false);
+        if self.is_part {
+            debug!(source = %id, start = ?start, "part begins");
+        } else {
+            info!(source = %id, start = ?start, "indexer starts");
+            metrics::ended(false);
+        }
 
         let (sender, mut frames) = source::queue(&self.config.source);
         let mut reader = JoinSet::new();
@@ -136,7 +146,7 @@ impl Indexer {
         match reader.join_next().await {
             Some(Ok(ended)) => {
                 let ended = ended?;
-                if ended == Ended::EndOfFile {
+                if ended == Ended::EndOfFile && !self.is_part {
                     metrics::ended(true);
                     info!("source has ended, all of it is applied");
                 }
@@ -291,6 +301,7 @@ impl Committer<'_> {
                 asker.ask(&event.did);
             }
         }
+        metrics::resyncs_dropped(applier.take_dropped());
         metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
         if let Some((horizon_ms, swept)) = applier.left() {
             metrics::left(horizon_ms, swept);

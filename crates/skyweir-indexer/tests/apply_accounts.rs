@@ -233,6 +233,9 @@ async fn a_resync_that_has_an_end_ends_there() {
     );
     assert_eq!(world.keys("a").await, ["q", "p"], "it wasn't whole: nothing is known of the others");
     assert_eq!(world.account("a").await.sync, None);
+    let older = event("a", 100, Body::SyncEnd { rev: rev(99), is_whole: false });
+    assert_eq!(world.apply(&[sync("a", 100), older]).await, [Applied, Stale], "it has read less");
+    assert_eq!(world.apply(&[end(false)]).await, [Applied]);
     let told = world.apply(&[sync("a", 100), again.clone(), end(true), end(true)]).await;
     assert_eq!(told, [Applied, Unchanged, Applied, Stale]);
     assert_eq!(world.keys("a").await, ["q"]);

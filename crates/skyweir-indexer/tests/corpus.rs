@@ -93,6 +93,10 @@ fn frames_as_another_decoder_reads_them() {
         if message.kind != "#commit" {
             continue;
         }
+        let link = firehose_frame(frame).link.unwrap();
+        let since = link.since.map(|since| since.to_string());
+        let told = [Some(link.did.to_string()), Some(link.rev.to_string()), since];
+        assert_eq!(told.map(Json::from), ["repo", "rev", "since"].map(|key| oracle["body"][key].clone()));
         for op in message.ops(&mut Vec::new()).iter().filter(|op| op.record.is_some()) {
             let record = decode::whole_value(op.record.unwrap()).unwrap();
             assert_eq!(record.to_json(), oracle["records"][cid_text(op.cid.unwrap())]);

@@ -170,6 +170,89 @@ async fn reposts_that_went_with_their_post_are_forgotten_with_its_tombstone() {
     assert_eq!(world.links("ann", "p").await, 0);
 }
 
+fn reposts(who: &str, from: i64, count: i64) -> Vec<Event> {
+    (0..count).map(|n| repost(who, from + n, &format!("r{n}"), "pat", "p")).collect()
+}
+
+/// A post with reposts by bob; what ann reposts comes before them when they are looked through.
+async fn reposted() -> World {
+    let mut world = world().await;
+    world.apply(&[repost("ann", 1, "first", "zoe", "z"), post("pat", 2, "p", "one")]).await;
+    world.apply(&reposts("bob", 10, 50)).await;
+    world
+}
+
+#[tokio::test]
+async fn the_reposts_of_what_has_left_are_looked_through_some_at_a_time() {
+    let mut world = reposted().await;
+    // takes the items of those before, not of those behind
+    world.apply(&[post("pat", 100, "p", "two")]).await;
+    world.apply(&reposts("ann", 8 * DAY, 50)).await;
+    world.apply(&[tick(KEEP + 90)]).await;
+    let mut left = vec![world.stored("bob").await];
+    assert_eq!((left[0], world.links("pat", "p").await), (50, 100), "the post has not left");
+    let mut second = KEEP + 101;
+    while world.body("pat", Collection::Post, "p").await.is_some() {
+        match left.len() % 4 {
+            2 => world.refused(&tick(second)).await,
+            _ if left.len() == 5 => world.reload().await,
+            _ => {}
+        }
+        world.apply(&[tick(second)]).await;
+        left.push(world.stored("bob").await);
+        second += 1;
+        assert!(left.len() < 30, "{left:?}");
+    }
+    // an event each, so twenty rows
+    assert!(left.windows(2).all(|pair| pair[0] - pair[1] <= 20), "{left:?}");
+    assert_eq!(left[..3], [50; 3], "ann's are looked at first");
+    assert_eq!((left.last(), world.links("pat", "p").await), (Some(&0), 50));
+    assert_eq!(times(&world, "ann").await.len(), 50);
+}
+
+#[tokio::test]
+async fn a_post_stays_until_no_repost_without_an_item_can_be_replayed() {
+    let mut world = World::keeping(AcrossAccounts::Upstream, DAY * 1_000).await;
+    world.apply(&[post("pat", 1, "p", "one"), at_rev(repost("bob", 2, "r", "pat", "p"), DAY / 2)]).await;
+    world.apply(&[post("pat", 3, "p", "two"), tick(7 * DAY + 4)]).await;
+    for second in [7 * DAY + 5, 7 * DAY + DAY / 2 - 1] {
+        world.apply(&[tick(second)]).await;
+        assert!(world.body("pat", Collection::Post, "p").await.is_some());
+        assert!(world.body("bob", Collection::Repost, "r").await.is_some());
+        assert!(world.behind_ms() > 0);
+    }
+    world.apply(&[tick(7 * DAY + DAY / 2)]).await;
+    assert_eq!((world.stored("pat").await, world.stored("bob").await, world.behind_ms()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_tombstone_stays_until_all_reposts_of_its_post_are_looked_through() {
+    let mut world = reposted().await;
+    world.apply(&[delete("pat", 100, Collection::Post, "p")]).await;
+    world.frame(&reposts("ann", 200, 1_000)).await;
+    for second in [101, 102] {
+        assert_eq!((world.stored("bob").await, world.links("pat", "p").await), (50, 1_050));
+        assert_eq!(world.lives("pat", Collection::Post, "p").await, Some(false));
+        world.refused(&tick(7 * DAY + second)).await;
+        world.apply(&[tick(7 * DAY + second)]).await;
+    }
+    assert_eq!((world.stored("bob").await, world.links("pat", "p").await), (0, 1_000));
+    assert_eq!(world.lives("pat", Collection::Post, "p").await, None);
+}
+
+/// What the refused group removed is removed once more.
+#[tokio::test]
+async fn a_refused_group_leaves_nothing_out() {
+    let mut world = world().await;
+    let many: Vec<Event> = (0..100).map(|n| post("ann", n, &format!("p{n}"), "x")).collect();
+    world.apply(&many).await;
+    for second in 2 * KEEP..2 * KEEP + 6 {
+        world.refused(&tick(second)).await;
+        world.apply(&[tick(second)]).await;
+    }
+    assert_eq!((world.stored("ann").await, world.behind_ms()), (0, 0));
+}
+
 #[tokio::test]
 async fn little_goes_at_a_time_and_a_restart_goes_on() {
     let mut world = World::new(AcrossAccounts::Upstream).await;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use skyweir_indexer::Skip;
 use skyweir_indexer::decode::{Decoded, UNKNOWN_TIME, firehose_frame, v1_message, v2_message};
 use skyweir_loadtest::{Event as Sent, encode_dag_cbor, firehose_error, firehose_info};
-use skyweir_types::{Action, Body, Record};
+use skyweir_types::{Action, Body, Event, Record, Tid};
 
 const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 const CID: &str = "bafyreib25swk3a6waplk2ie75u4a3qfejnkoiezfowuz7sa74i7tief3di";
@@ -36,7 +36,7 @@ fn create_in(collection: &str, record: &Json) -> Result<Record, Skip> {
     let all = [
         v1_message(event.to_jetstream_v1_json(None).unwrap().as_bytes()),
         v2_message(event.to_jetstream_v2_json(5).as_bytes()),
-        firehose_frame(&event.to_firehose_frame(5)),
+        firehose_frame(&event.to_firehose_frame(5, None)),
     ];
     let outcomes = all.map(|decoded| {
         assert!(decoded.position.is_some(), "the cursor moves past it");
@@ -345,8 +345,20 @@ fn firehose_envelopes() {
     });
     assert!(matches!(too_big.events[0].body, Body::Sync { records_follow: false, .. }));
     assert_eq!(too_big.skipped, [Skip::TooBigCommit]);
+    // as they came before there was `#sync`: with the commit's own block alone
+    for (flag, skipped) in [("tooBig", vec![Skip::TooBigCommit]), ("rebase", vec![])] {
+        let bare = commit(&[], &[], |b| b[flag] = json!(true));
+        assert!(matches!(bare.events[0].body, Body::Sync { records_follow: false, .. }));
+        assert_eq!((bare.events.len(), bare.skipped), (1, skipped));
+        assert!(bare.link.is_some_and(|link| link.since.is_none()));
+        let flagged = commit(std::slice::from_ref(&good), &blocks, |b| b[flag] = json!(true));
+        assert!(matches!(flagged.events[..], [Event { body: Body::Record(_), .. }]));
+    }
+    let since = |since: Json| commit(&[], &[], |b| b["since"] = since).link.unwrap().since;
+    assert_eq!(since(json!("3mptbwv4pn32u")), Tid::parse("3mptbwv4pn32u").ok());
+    assert!([json!(null), json!(7), json!("before")].into_iter().all(|odd| since(odd).is_none()));
 
-    let frame = Sent::sync(DID, TIME).to_firehose_frame(3);
+    let frame = Sent::sync(DID, TIME).to_firehose_frame(3, None);
     assert!(matches!(firehose_frame(&frame).events[0].body, Body::Sync { records_follow: false, .. }));
     assert_eq!(firehose_frame(&[frame.clone(), vec![0]].concat()).skipped, [Skip::TrailingBytes]);
     assert_eq!(firehose_frame(&frame[..frame.len() - 1]).skipped, [Skip::Undecodable]);

@@ -19,9 +19,9 @@ fn noise_makes_nothing_panic() {
     let post = json!({"$type": "app.bsky.feed.post", "createdAt": "2026-07-04T14:38:08.999Z", "text": "x"});
     let event = Sent::create(DID, TIME, "app.bsky.feed.post", "a", post);
     let mut samples = vec![
-        event.to_firehose_frame(5),
-        Sent::account(DID, TIME, false, Some("deleted")).to_firehose_frame(5),
-        Sent::sync(DID, TIME).to_firehose_frame(5),
+        event.to_firehose_frame(5, None),
+        Sent::account(DID, TIME, false, Some("deleted")).to_firehose_frame(5, None),
+        Sent::sync(DID, TIME).to_firehose_frame(5, None),
         event.to_jetstream_v2_json(5).into_bytes(),
         Sent::sync(DID, TIME).to_jetstream_v2_json(5).into_bytes(),
         event.to_jetstream_v1_json(Some(5)).unwrap().into_bytes(),

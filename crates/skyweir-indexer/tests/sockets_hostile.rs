@@ -27,7 +27,7 @@ async fn malformed_messages_dont_end_the_connection() {
     assert_eq!(firehose.next().await.skipped, [Skip::Undecodable]);
     // the sequence goes back, stands still, goes on
     for seq in [5, 5, 3, 6] {
-        upstream.push_frame(seq, &post(seq).to_firehose_frame(seq));
+        upstream.push_frame(seq, &post(seq).to_firehose_frame(seq, None));
     }
     let mut found = Vec::new();
     for _ in 0..5 {
@@ -47,7 +47,7 @@ async fn messages_that_the_socket_cannot_pass_on_are_stepped_over() {
     let upstream = upstream(UpstreamConfig::default(), 2).await;
     upstream.push_frame(3, &vec![0; 9_000]);
     upstream.push_frame(4, &vec![0; 3_000]);
-    upstream.push_frame(5, &post(5).to_firehose_frame(5));
+    upstream.push_frame(5, &post(5).to_firehose_frame(5, None));
     let small = SourceConfig { max_message_bytes: 2_000, ..config() };
     let mut source = Running::start(&upstream.url_firehose(), small, StartAt::From(0));
     let frames = source.up_to(5).await;

@@ -30,10 +30,10 @@ pub enum Body {
     /// No more comes of what a `Sync` announced. Sources that know say so; with others the account's next
     /// rev or the stream's clock ends it.
     SyncEnd {
-        /// Its rev; of no account if it isn't whole.
+        /// Its rev. If it isn't whole: that of the newest `Sync` that this ends.
         rev: Tid,
         /// Whether all of the repository came: what didn't is gone, and what has an older rev is a replay. Else nothing
-        /// is taken away, whichever was under way.
+        /// is taken away.
         is_whole: bool,
     },
 }

@@ -11,12 +11,19 @@ use skyweir_loadtest::{Body, Event, RepositoryFaults, Upstream, UpstreamConfig};
 
 const NOTE: &str = "no backfill: only follows made since";
 
-/// Exit code and log.
-async fn backfill(dir: &Path, from: &str) -> (i32, String) {
+/// The command; a host is soon known to be quiet.
+fn command(dir: &Path, from: &str) -> Vec<String> {
     let dir = dir.to_str().unwrap();
     let config = format!("{dir}.toml");
     std::fs::write(&config, "[indexer.source]\nrepo_quiet_ms = 50\n").unwrap();
     let args = ["backfill", "--config", &config, "--data-dir", dir, "--from", from, "--items-since", "all"];
+    args.map(str::to_owned).to_vec()
+}
+
+/// Exit code and log.
+async fn backfill(dir: &Path, from: &str) -> (i32, String) {
+    let command = command(dir, from);
+    let args: Vec<&str> = command.iter().map(String::as_str).collect();
     let (code, _, err) = run(&args).await;
     (code, err)
 }
@@ -59,12 +66,17 @@ async fn a_network_without_a_jetstream() {
     upstream.set_floor(seq - 50);
     upstream.repository_faults(Some(RepositoryFaults { seed: 3, faults: 20 }));
 
-    let mut child = binary();
-    child.args(["backfill", "--from", &upstream.url_http(), "--data-dir"]).arg(&dir);
-    child.env("SKYWEIR_ITEMS_SINCE", "all");
-    let mut child = child.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let command = command(&dir, &upstream.url_http());
+    let begin = || binary().args(&command).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = begin();
     soon("the firehose's place is asked for", upstream.accepted(1)).await;
     child.kill().await.unwrap();
+    // in the middle of a page: 25 are on it, and some are asked for more than once
+    let mut child = begin();
+    soon("repositories are asked for", upstream.fetched(|counts| counts.repositories >= 10)).await;
+    child.kill().await.unwrap();
+    let counts = upstream.repository_counts();
+    assert!(counts.repositories < 60, "it isn't killed in the middle: {counts:?}");
 
     let (code, err) = backfill(&dir, &upstream.url_http()).await;
     assert!(code == 0 && err.contains("backfill is complete"), "{err}");

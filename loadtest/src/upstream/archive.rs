@@ -33,7 +33,7 @@ impl Archive {
     pub(super) fn seal(&mut self, entries: impl Iterator<Item = Entry>, sizes: Sizes) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         for entry in entries.filter(|entry| entry.seq > self.through) {
-            if let Item::Event(event) = &entry.item {
+            if let Item::Event(event, _) = &entry.item {
                 rows.push(ArchiveRow::of_event(entry.seq, event));
             }
         }
@@ -124,7 +124,7 @@ mod tests {
         let entries = events
             .iter()
             .zip(1..)
-            .map(|(event, seq)| Entry { seq, item: Item::Event(Arc::new(event.clone())) });
+            .map(|(event, seq)| Entry { seq, item: Item::Event(Arc::new(event.clone()), None) });
         archive.seal(entries, Sizes { rows: 2, blocks: 2 }).unwrap();
         archive
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// Something to send.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    /// An event, encoded for each subscriber's wire.
-    Event(Arc<Event>),
+    /// An event, encoded for each subscriber's wire, and the rev before a commit's, of which the firehose tells.
+    Event(Arc<Event>, Option<Arc<str>>),
     /// A firehose frame as it was given.
     Frame(Arc<[u8]>),
     /// Only for who was connected when it was appended.
@@ -101,7 +101,7 @@ impl Log {
         let start = self.position(0);
         let mut events = (start..self.end()).filter_map(|position| {
             match &self.entries[(position - self.base) as usize].item {
-                Item::Event(event) => Some((position, event.time_us)),
+                Item::Event(event, _) => Some((position, event.time_us)),
                 _ => None,
             }
         });
@@ -149,7 +149,7 @@ mod tests {
     fn log(limit: usize, times: &[u64]) -> Log {
         let mut log = Log::new(1, limit);
         for time in times {
-            log.push(Item::Event(Arc::new(Event::sync("did:plc:a", *time))));
+            log.push(Item::Event(Arc::new(Event::sync("did:plc:a", *time)), None));
         }
         log
     }

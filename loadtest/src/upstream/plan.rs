@@ -149,7 +149,7 @@ mod tests {
                 50 => Event::account("did:plc:a", seq, false, None),
                 _ => Event::create("did:plc:a", seq, nsid, "k", json!({"$type": nsid})),
             };
-            Entry { seq, item: Item::Event(Arc::new(event)) }
+            Entry { seq, item: Item::Event(Arc::new(event), None) }
         });
         archive.seal(entries, Sizes { rows: 2, blocks: 6 }).unwrap();
         archive

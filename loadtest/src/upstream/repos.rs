@@ -181,7 +181,7 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
     let (log, repos) = (&state.events, &mut state.repos);
     let through = repos.through;
     for entry in log.entries().filter(|entry| entry.seq > through) {
-        if let Item::Event(event) = &entry.item {
+        if let Item::Event(event, _) = &entry.item {
             repos.take(event);
             repos.through = entry.seq;
         }
@@ -205,7 +205,9 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
         }
         _ => {}
     }
-    if let Some(base) = config.repositories_at.as_ref().filter(|_| !is_list) {
+    let place = repos.places.get(did).copied().unwrap_or(0);
+    let elsewhere = place.checked_rem(config.repositories_at.len()).filter(|_| !is_list);
+    if let Some(base) = elsewhere.map(|host| &config.repositories_at[host]) {
         counts.elsewhere += 1;
         let there = format!("{base}{GET}?{}", head.query);
         return Some(Answer::text(302, "it is elsewhere").with("location", there));

@@ -5,8 +5,8 @@ use super::chaos::{ArchiveCounts, Chaos};
 use super::log::{Item, Log};
 use super::repos::Repos;
 use super::{Dictionary, UpstreamConfig};
-use crate::event::Event;
-use std::collections::{BTreeMap, VecDeque};
+use crate::event::{Body, Event};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +76,10 @@ pub(super) struct State {
     /// So many downloads are answered yet.
     pub(super) downloads: Option<u64>,
     pub(super) repos: Repos,
+    /// Whose events the firehose loses.
+    pub(super) lost: Option<String>,
+    /// The greatest rev of each account.
+    revs: HashMap<String, Arc<str>>,
     sizes: Sizes,
     recent: VecDeque<SubscriberInfo>,
     /// Cancelled by a cut; connections take the one of their time.
@@ -101,6 +105,8 @@ impl Shared {
             chaos: None,
             downloads: None,
             repos: Repos::default(),
+            lost: None,
+            revs: HashMap::new(),
             sizes: Sizes { rows: config.block_rows, blocks: config.segment_blocks },
             recent: VecDeque::new(),
             cut: CancellationToken::new(),
@@ -139,10 +145,26 @@ impl Shared {
 
 impl State {
     pub(super) fn push(&mut self, event: Event) -> u64 {
+        let since = self.since(&event);
         let event = Arc::new(event);
-        let seq = self.events.push(Item::Event(event.clone()));
-        self.frames.push_at(seq, Item::Event(event));
+        let seq = self.events.push(Item::Event(event.clone(), None));
+        if self.lost.as_ref() != Some(&event.did) {
+            self.frames.push_at(seq, Item::Event(event, since));
+        }
         seq
+    }
+
+    /// The rev before this one in its account's repository; none for one that isn't above it.
+    fn since(&mut self, event: &Event) -> Option<Arc<str>> {
+        let (Body::Commit { rev, .. } | Body::Sync { rev }) = &event.body else { return None };
+        match self.revs.get_mut(&event.did) {
+            Some(last) if rev.as_str() > &**last => Some(std::mem::replace(last, rev.as_str().into())),
+            Some(_) => None,
+            None => {
+                self.revs.insert(event.did.clone(), rev.as_str().into());
+                None
+            }
+        }
     }
 
     pub(super) fn logs(&mut self, mut change: impl FnMut(&mut Log)) {

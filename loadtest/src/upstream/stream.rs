@@ -195,13 +195,15 @@ fn hear(said: Option<Message>, subscription: &mut Subscription) -> Option<CloseC
 
 fn render(entry: &Entry, subscription: &Subscription, for_this: bool) -> Output {
     match &entry.item {
-        Item::Event(event) => {
+        Item::Event(event, since) => {
             if !subscription.filter.wants(event) {
                 return Output::Nothing;
             }
             let text = match subscription.wire {
                 Wire::Firehose => {
-                    return Output::Message(Message::binary(event.to_firehose_frame(entry.seq)));
+                    return Output::Message(Message::binary(
+                        event.to_firehose_frame(entry.seq, since.as_deref()),
+                    ));
                 }
                 Wire::V1 { with_seq } => event.to_jetstream_v1_json(with_seq.then_some(entry.seq)),
                 Wire::V2 => Some(event.to_jetstream_v2_json(entry.seq)),

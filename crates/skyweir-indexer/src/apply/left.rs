@@ -9,34 +9,35 @@ use super::{Applier, Horizons};
 
 /// Something that is left, in the order of the events.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Left {
+pub(crate) struct Left {
+    /// The account.
+    pub(crate) actor: ActorId,
+    /// The stream's clock by then, microseconds since 1970: also what isn't left has moved it.
+    pub(crate) stream_us: i64,
+    /// What happened.
+    pub(crate) what: What,
+}
+
+/// What of a load is left.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
     /// An operation on a post or repost, which nothing about its account hinders.
     Operation {
-        /// The account.
-        actor: ActorId,
         /// The operation.
         event: Event,
         /// Whether it is of the same commit as the account's operation before it.
         goes_on: bool,
     },
     /// The account was deleted.
-    Wipe {
-        /// The account.
-        actor: ActorId,
-    },
+    Wipe,
     /// A resync ended.
-    Sweep {
-        /// The account.
-        actor: ActorId,
-        /// The resync.
-        mark: SyncMark,
-    },
+    Sweep(SyncMark),
 }
 
 impl Left {
     /// Whether it is the first of its commit.
     pub(crate) fn begins_a_commit(&self) -> bool {
-        matches!(self, Self::Operation { goes_on: false, .. })
+        matches!(self.what, What::Operation { goes_on: false, .. })
     }
 }
 
@@ -56,9 +57,9 @@ impl Applier {
 
     /// Applies something that is left.
     pub(crate) async fn take_left(&mut self, txn: &mut dyn Txn, left: &Left) -> Result<()> {
-        match left {
-            Left::Operation { actor, event, goes_on } => {
-                self.reached(event.time_us);
+        self.reached(left.stream_us);
+        match &left.what {
+            What::Operation { event, goes_on } => {
                 self.leaving.events += 1;
                 if !goes_on {
                     self.commit = None;
@@ -66,10 +67,10 @@ impl Applier {
                 let Body::Record(op) = &event.body else {
                     return Err(Error::Corrupt("an account's event among what a load has left".into()));
                 };
-                self.operate(txn, *actor, event, op).await.map(drop)
+                self.operate(txn, left.actor, event, op).await.map(drop)
             }
-            Left::Wipe { actor } => self.delete_records(txn, *actor).await.map(drop),
-            Left::Sweep { actor, mark } => self.sweep(txn, *actor, *mark).await,
+            What::Wipe => self.delete_records(txn, left.actor).await.map(drop),
+            What::Sweep(mark) => self.sweep(txn, left.actor, *mark).await,
         }
     }
 }

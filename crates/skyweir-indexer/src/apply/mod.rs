@@ -9,14 +9,14 @@ mod sync;
 use std::collections::{HashMap, HashSet};
 
 use skyweir_store::{Result, SyncMark, Task, Txn, View};
-use skyweir_types::{AcrossAccounts, ActorId, Body, Collection, Event, RecordRef, Tid};
+use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 use keep::Leaving;
 
 pub use keep::Swept;
 
 pub(crate) use account::is_news;
-pub(crate) use left::Left;
+pub(crate) use left::{Left, What};
 pub(crate) use sync::begins;
 
 /// How many rows a step reads at a time.
@@ -71,6 +71,8 @@ pub struct Applier {
     /// Greatest event time seen, microseconds.
     stream_us: i64,
     syncs: HashMap<ActorId, SyncMark>,
+    /// How many of them were dropped for others, unread, since it was asked.
+    dropped: u64,
     /// The commit whose operations are coming. A Jetstream sends each in a message of its own.
     commit: Option<(ActorId, Tid)>,
     /// Keys that this commit has written: its later operations on them count at the same rev.
@@ -93,7 +95,18 @@ impl Applier {
         let (commit, written) = (None, HashSet::new());
         let (tasks, are_follows_loaded) = (true, false);
         let leaving = Leaving::new(view.horizon().await?);
-        Ok(Self { across, horizons, stream_us, syncs, commit, written, tasks, are_follows_loaded, leaving })
+        Ok(Self {
+            across,
+            horizons,
+            stream_us,
+            syncs,
+            dropped: 0,
+            commit,
+            written,
+            tasks,
+            are_follows_loaded,
+            leaving,
+        })
     }
 
     /// Leaves no tasks from now on: for stores of which nobody keeps a timeline yet.
@@ -107,7 +120,8 @@ impl Applier {
     /// Whatever the view answers.
     pub async fn reload(&mut self, view: &dyn View) -> Result<()> {
         let loaded = Self::load(view, self.across, self.horizons).await?;
-        *self = Self { tasks: self.tasks, ..loaded };
+        let leaving = loaded.leaving.behind(&self.leaving);
+        *self = Self { tasks: self.tasks, leaving, ..loaded };
         Ok(())
     }
 
@@ -121,6 +135,11 @@ impl Applier {
     pub(crate) fn reached(&mut self, stream_us: i64) {
         self.stream_us = self.stream_us.max(stream_us);
         self.leaving.follow(self.stream_ms(), self.horizons.keep_ms);
+    }
+
+    /// How many accounts were to be fetched, and had to make room for others, since this was asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     fn stream_ms(&self) -> i64 {
@@ -162,8 +181,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies the events of a message without a place. Where resyncs are fetched it doesn't come in the stream's order:
-    /// its clock stands still, and revs decide what happened before.
+    /// Applies the events of a message without a place. Where resyncs are fetched it doesn't come in the stream's
+    /// order: its clock stands still, and revs decide what happened before.
     ///
     /// # Errors
     /// As [`Applier::frame`].
@@ -194,12 +213,8 @@ impl Applier {
         }
         let stream_ms = self.stream_ms();
         self.end_quiet_syncs(txn, stream_ms).await?;
-        for key in txn.tombstones_before(stream_ms - self.horizons.tombstones_ms, PAGE).await? {
-            txn.remove_record(&key).await?;
-            if key.collection == Collection::Post && !self.leaving.is_idle() {
-                self.forget_wiped(txn, &key).await?;
-            }
-        }
+        self.leaving.begin_group();
+        self.forget_tombstones(txn).await?;
         self.let_go(txn).await
     }
 }

@@ -6,6 +6,7 @@ use skyweir_types::{
     Tid, UriHash,
 };
 
+use super::keep::Walk;
 use super::{Applier, COMMIT_MOST, Outcome, PAGE};
 
 impl Applier {
@@ -83,7 +84,7 @@ impl Applier {
             let has_left = self.has_left(txn, &row.body).await?;
             self.undo(txn, key, &row.body).await?;
             if has_left && key.collection == Collection::Post {
-                self.forget_wiped(txn, key).await?;
+                self.forget_wiped(txn, key, &mut Walk::all()).await?;
             }
         }
         if key.collection == Collection::Post {
@@ -114,7 +115,7 @@ impl Applier {
             wiped = row.wiped;
             self.undo(txn, key, &row.body).await?;
             if has_left && key.collection == Collection::Post {
-                self.forget_wiped(txn, key).await?;
+                self.forget_wiped(txn, key, &mut Walk::all()).await?;
             } else if matches!(row.body, RecordBody::Post { .. }) {
                 let by_arrival = self.by_arrival(event.time_us.div_euclid(1000));
                 self.wipe_reposts(txn, key, rev, by_arrival).await?;

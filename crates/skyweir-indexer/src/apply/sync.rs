@@ -32,7 +32,7 @@ impl Applier {
             self.end_sync(txn, actor, mark).await?;
             row = txn.account(actor).await?;
         }
-        self.make_room(txn).await?;
+        self.make_room(txn, actor).await?;
         let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
         row.sync = Some(mark);
         txn.set_account(actor, row).await?;
@@ -40,12 +40,15 @@ impl Applier {
         Ok(Outcome::Applied)
     }
 
-    /// Ends the oldest resync when there are too many.
-    async fn make_room(&mut self, txn: &mut dyn Txn) -> Result<()> {
-        if self.syncs.len() >= SYNCS_MOST {
+    /// Ends the oldest resync when there are too many for this account's.
+    async fn make_room(&mut self, txn: &mut dyn Txn, actor: ActorId) -> Result<()> {
+        if self.syncs.len() >= SYNCS_MOST && !self.syncs.contains_key(&actor) {
             let oldest = self.syncs.iter().min_by_key(|(_, mark)| mark.since_ms).map(|(a, m)| (*a, *m));
             match oldest {
-                Some((oldest, _)) if self.horizons.ends_told => self.forget_sync(txn, oldest).await?,
+                Some((oldest, _)) if self.horizons.ends_told => {
+                    self.forget_sync(txn, oldest).await?;
+                    self.dropped += 1;
+                }
                 Some((oldest, mark)) => self.end_sync(txn, oldest, mark).await?,
                 None => {}
             }
@@ -64,10 +67,9 @@ impl Applier {
         if !self.horizons.ends_told || row.sync.is_some() {
             return Ok(());
         }
-        self.make_room(txn).await?;
-        // below whatever rev its repository has by now
-        let rev = Tid(row.gone.0.saturating_add(1));
-        let mark = SyncMark { rev, since_ms: event.time_us.div_euclid(1000) };
+        self.make_room(txn, actor).await?;
+        // its repository stands there or above: that it has done nothing since is no fault
+        let mark = SyncMark { rev: row.gone, since_ms: event.time_us.div_euclid(1000) };
         row.sync = Some(mark);
         txn.set_account(actor, row).await?;
         self.syncs.insert(actor, mark);
@@ -83,7 +85,9 @@ impl Applier {
         is_whole: bool,
     ) -> Result<Outcome> {
         let actor = txn.intern(&event.did).await?;
-        let Some(mark) = txn.account(actor).await?.sync.filter(|mark| mark.rev == rev || !is_whole) else {
+        // a mark above what was read is of something that the reading doesn't have
+        let is_over = |mark: &SyncMark| if is_whole { mark.rev == rev } else { mark.rev <= rev };
+        let Some(mark) = txn.account(actor).await?.sync.filter(is_over) else {
             return Ok(Outcome::Stale);
         };
         if is_whole {
@@ -162,5 +166,45 @@ impl Applier {
             self.end_sync(txn, actor, mark).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skyweir_store::{MemoryStore, Store};
+    use skyweir_types::{Body, Did};
+
+    use super::super::Horizons;
+    use super::*;
+
+    fn breaks(account: usize, at: u64) -> Event {
+        let did = Did::parse(&format!("did:plc:a{account}")).unwrap();
+        let body = Body::Sync { rev: Tid(at), records_follow: false };
+        Event { did, time_us: at as i64 * 1_000, body }
+    }
+
+    #[tokio::test]
+    async fn who_has_to_make_room_is_counted() {
+        let store = MemoryStore::new();
+        let horizons = Horizons { ends_told: true, ..Horizons::default() };
+        let view = store.view().await.unwrap();
+        let mut applier = Applier::load(view.as_ref(), AcrossAccounts::Upstream, horizons).await.unwrap();
+        let all: Vec<_> = (0..SYNCS_MOST).map(|n| breaks(n, n as u64 + 1)).collect();
+        let (mut txn, mut outcomes) = (store.begin().await.unwrap(), Vec::new());
+        applier.frame(txn.as_mut(), &all, &mut outcomes).await.unwrap();
+        assert_eq!((applier.take_dropped(), applier.syncs.len()), (0, SYNCS_MOST));
+        // the oldest once more: it has room
+        let later = SYNCS_MOST as u64 + 1;
+        applier.frame(txn.as_mut(), &[breaks(0, later)], &mut outcomes).await.unwrap();
+        assert_eq!((applier.take_dropped(), applier.syncs.len()), (0, SYNCS_MOST));
+        applier.frame(txn.as_mut(), &[breaks(SYNCS_MOST, later)], &mut outcomes).await.unwrap();
+        assert_eq!((applier.take_dropped(), applier.take_dropped()), (1, 0));
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied));
+        let mut marks = Vec::new();
+        for account in [0, 1, 2] {
+            let actor = txn.intern(&breaks(account, 1).did).await.unwrap();
+            marks.push(txn.account(actor).await.unwrap().sync.map(|mark| mark.rev));
+        }
+        assert_eq!(marks, [Some(Tid(later)), None, Some(Tid(3))]);
     }
 }

@@ -90,7 +90,10 @@ impl Backfill {
         let name = saved.as_ref().map_or("", |saved| saved.source.as_str());
         let (way, live) = way(&config, url, items_since_us, name, clock).await?;
         let is_ours = unfinished(name) == Some(live.id().as_str());
+        let is_missed = missed(name) == Some(live.id().as_str());
         let start = match saved {
+            // a service ends what it has begun to catch up; what was before it stays unknown
+            Some(_) if is_missed && !view.is_whole().await? => return Err(BackfillError::NotWhole),
             Some(_) if is_ours => CursorChoice::Auto,
             // whatever is known, what isn't there any more goes
             Some(saved) if saved.source == live.id() && matches!(way, Way::Repositories(..)) => {

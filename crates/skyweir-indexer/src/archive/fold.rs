@@ -150,7 +150,8 @@ impl<L: Load> Fold<L> {
             _ if op.collection != Collection::Follow => {
                 if !self.is_forgotten(event, op) {
                     let goes_on = self.place.note_goes_on();
-                    self.load.note(&note::operation(actor, event, op, goes_on))?;
+                    let stream_us = self.place.stream_us;
+                    self.load.note(&note::operation(actor, stream_us, event, op, goes_on))?;
                     self.place.has_items = true;
                 }
                 LoadStep::Other { rev }
@@ -194,7 +195,7 @@ impl<L: Load> Fold<L> {
             row.gone = row.gone.max(synced).max(self.load.greatest_rev(actor));
             self.load.step(actor, LoadStep::Wipe)?;
             if self.place.has_items {
-                self.load.note(&note::wipe(actor))?;
+                self.load.note(&note::wipe(actor, self.place.stream_us))?;
             }
         }
         self.load.set_account(actor, row)
@@ -221,7 +222,7 @@ impl<L: Load> Fold<L> {
         self.syncs.remove(&(mark.since_ms, actor));
         self.load.step(actor, LoadStep::Sweep(mark))?;
         if self.place.has_items {
-            self.load.note(&note::sweep(actor, mark))?;
+            self.load.note(&note::sweep(actor, self.place.stream_us, mark))?;
         }
         let row = self.load.account(actor);
         self.load.set_account(actor, AccountRow { sync: None, ..row })

@@ -1,4 +1,4 @@
-//! What a load has left, as bytes: CBOR items one after the other.
+//! What a load has left, as bytes: CBOR items one after the other. `stream_us` is the stream's clock by then.
 
 use std::convert::Infallible;
 
@@ -6,7 +6,7 @@ use minicbor::{Decoder, Encoder};
 use skyweir_store::{Error, Notes, SyncMark};
 use skyweir_types::{Action, ActorId, Body, Cid, Collection, Did, Event, Record, RecordKey, RecordOp, Tid};
 
-use crate::apply::Left;
+use crate::apply::{Left, What};
 
 const OPERATION: u8 = 0;
 const WIPE: u8 = 1;
@@ -21,9 +21,16 @@ type Written = Result<(), minicbor::encode::Error<Infallible>>;
 type Read<T> = Result<T, minicbor::decode::Error>;
 
 /// The bytes of an operation: the event's.
-pub(super) fn operation(actor: ActorId, event: &Event, op: &RecordOp, goes_on: bool) -> Vec<u8> {
+pub(super) fn operation(
+    actor: ActorId,
+    stream_us: i64,
+    event: &Event,
+    op: &RecordOp,
+    goes_on: bool,
+) -> Vec<u8> {
     bytes(|out| {
-        out.u8(OPERATION)?.u32(actor.0)?.bool(goes_on)?.str(event.did.as_str())?.i64(event.time_us)?;
+        out.u8(OPERATION)?.u32(actor.0)?.i64(stream_us)?;
+        out.bool(goes_on)?.str(event.did.as_str())?.i64(event.time_us)?;
         out.u64(op.rev.0)?.str(op.collection.nsid())?.str(op.rkey.as_str())?;
         let Action::Put { cid, record } = &op.action else { return out.u8(DELETE)?.ok() };
         match record {
@@ -42,13 +49,13 @@ pub(super) fn operation(actor: ActorId, event: &Event, op: &RecordOp, goes_on: b
 }
 
 /// The bytes of an account's deletion.
-pub(super) fn wipe(actor: ActorId) -> Vec<u8> {
-    bytes(|out| out.u8(WIPE)?.u32(actor.0)?.ok())
+pub(super) fn wipe(actor: ActorId, stream_us: i64) -> Vec<u8> {
+    bytes(|out| out.u8(WIPE)?.u32(actor.0)?.i64(stream_us)?.ok())
 }
 
 /// The bytes of a resync's end.
-pub(super) fn sweep(actor: ActorId, mark: SyncMark) -> Vec<u8> {
-    bytes(|out| out.u8(SWEEP)?.u32(actor.0)?.u64(mark.rev.0)?.i64(mark.since_ms)?.ok())
+pub(super) fn sweep(actor: ActorId, stream_us: i64, mark: SyncMark) -> Vec<u8> {
+    bytes(|out| out.u8(SWEEP)?.u32(actor.0)?.i64(stream_us)?.u64(mark.rev.0)?.i64(mark.since_ms)?.ok())
 }
 
 fn bytes(write: impl FnOnce(&mut Encoder<Vec<u8>>) -> Written) -> Vec<u8> {
@@ -71,23 +78,21 @@ fn decode(bytes: &[u8]) -> skyweir_store::Result<Left> {
 }
 
 fn read(from: &mut Decoder<'_>) -> Read<Left> {
-    let (tag, actor) = (from.u8()?, ActorId(from.u32()?));
-    match tag {
+    let (tag, actor, stream_us) = (from.u8()?, ActorId(from.u32()?), from.i64()?);
+    let what = match tag {
         OPERATION => {
             let (goes_on, did, time_us) = (from.bool()?, read_did(from)?, from.i64()?);
             let (rev, collection) = (Tid(from.u64()?), from.str()?);
             let collection = Collection::from_nsid(collection).ok_or_else(|| wrong("a collection"))?;
             let rkey = RecordKey::parse(from.str()?).map_err(|_| wrong("a record key"))?;
             let body = Body::Record(RecordOp { rev, collection, rkey, action: action(from)? });
-            Ok(Left::Operation { actor, event: Event { did, time_us, body }, goes_on })
+            What::Operation { event: Event { did, time_us, body }, goes_on }
         }
-        WIPE => Ok(Left::Wipe { actor }),
-        SWEEP => {
-            let mark = SyncMark { rev: Tid(from.u64()?), since_ms: from.i64()? };
-            Ok(Left::Sweep { actor, mark })
-        }
-        _ => Err(wrong("a tag")),
-    }
+        WIPE => What::Wipe,
+        SWEEP => What::Sweep(SyncMark { rev: Tid(from.u64()?), since_ms: from.i64()? }),
+        _ => return Err(wrong("a tag")),
+    };
+    Ok(Left { actor, stream_us, what })
 }
 
 fn action(from: &mut Decoder<'_>) -> Read<Action> {
@@ -122,6 +127,10 @@ mod tests {
 
     const ACTOR: ActorId = ActorId(u32::MAX);
 
+    fn left(stream_us: i64, what: What) -> Left {
+        Left { actor: ACTOR, stream_us, what }
+    }
+
     fn event(collection: Collection, action: Action) -> Event {
         let rkey = RecordKey::parse("a:key").unwrap();
         let op = RecordOp { rev: Tid(u64::MAX), collection, rkey, action };
@@ -144,15 +153,15 @@ mod tests {
         ] {
             let Body::Record(op) = &event.body else { panic!("{event:?}") };
             for goes_on in [false, true] {
-                let mut bytes = operation(ACTOR, &event, op, goes_on);
+                let mut bytes = operation(ACTOR, i64::MAX, &event, op, goes_on);
                 let event = event.clone();
-                assert_eq!(decode(&bytes).unwrap(), Left::Operation { actor: ACTOR, event, goes_on });
+                assert_eq!(decode(&bytes).unwrap(), left(i64::MAX, What::Operation { event, goes_on }));
                 bytes.push(0);
                 assert!(decode(&bytes).is_err() && decode(&bytes[..bytes.len() - 2]).is_err());
             }
         }
-        assert_eq!(decode(&wipe(ACTOR)).unwrap(), Left::Wipe { actor: ACTOR });
+        assert_eq!(decode(&wipe(ACTOR, 5)).unwrap(), left(5, What::Wipe));
         let mark = SyncMark { rev: Tid(3), since_ms: -1 };
-        assert_eq!(decode(&sweep(ACTOR, mark)).unwrap(), Left::Sweep { actor: ACTOR, mark });
+        assert_eq!(decode(&sweep(ACTOR, i64::MIN, mark)).unwrap(), left(i64::MIN, What::Sweep(mark)));
     }
 }

@@ -7,7 +7,7 @@ use skyweir_types::{
 use super::car::Blocks;
 use super::record::check_record;
 use super::value::Value;
-use super::{Decoded, Notice, UNKNOWN_TIME, cbor};
+use super::{Decoded, Link, Notice, UNKNOWN_TIME, cbor};
 use crate::Skip;
 
 /// More operations than the protocol allows are left out.
@@ -97,20 +97,28 @@ impl<'a> Message<'a> {
         let did = did.and_then(|did| Did::parse(did).ok()).ok_or(Skip::BadDid)?;
         let body = match self.kind.as_str() {
             "#account" => Body::Account(account_status(&self.body)?),
-            "#sync" => Body::Sync { rev: self.rev(time_us)?, records_follow: false },
-            "#commit" => return self.commit(&did, time_us, into),
+            "#sync" => {
+                let rev = self.rev(time_us)?;
+                into.link = Some(Link { did: did.clone(), since: None, rev });
+                Body::Sync { rev, records_follow: false }
+            }
+            "#commit" => return self.commit(did, time_us, into),
             _ => return Ok(()),
         };
         into.events.push(Event { did, time_us, body });
         Ok(())
     }
 
-    fn commit(&self, did: &Did, time_us: i64, into: &mut Decoded) -> Result<(), Skip> {
+    fn commit(&self, did: Did, time_us: i64, into: &mut Decoded) -> Result<(), Skip> {
         let rev = self.rev(time_us)?;
-        if self.body.get("tooBig") == Some(&Value::Bool(true)) && self.blocks().is_empty() {
+        let is = |flag| self.body.get(flag) == Some(&Value::Bool(true));
+        // both are of before: now they are `#sync`
+        let (is_too_big, is_rebase) = (is("tooBig"), is("rebase"));
+        if (is_too_big || is_rebase) && self.is_bare() {
             let body = Body::Sync { rev, records_follow: false };
             into.events.push(Event { did: did.clone(), time_us, body });
-            return Err(Skip::TooBigCommit);
+            into.link = Some(Link { did, since: None, rev });
+            return if is_too_big { Err(Skip::TooBigCommit) } else { Ok(()) };
         }
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for op in self.ops_of(&mut into.skipped, |nsid| Collection::from_nsid(nsid).is_some()) {
@@ -123,7 +131,14 @@ impl<'a> Message<'a> {
                 Err(skip) => into.skipped.push(skip),
             }
         }
+        let since = self.body.get("since").and_then(Value::as_str).and_then(|rev| Tid::parse(rev).ok());
+        into.link = Some(Link { did, since, rev });
         Ok(())
+    }
+
+    /// Whether a commit comes without records: an empty archive, or the commit's own block alone.
+    fn is_bare(&self) -> bool {
+        self.blocks().is_empty() || self.body.get("ops") == Some(&Value::Array(Vec::new()))
     }
 
     fn rev(&self, time_us: i64) -> Result<Tid, Skip> {

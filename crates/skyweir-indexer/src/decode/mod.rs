@@ -12,7 +12,7 @@ mod v1;
 mod v2;
 mod value;
 
-use skyweir_types::Event;
+use skyweir_types::{Did, Event, Tid};
 
 use crate::Skip;
 
@@ -41,6 +41,19 @@ pub struct Decoded {
     pub skipped: Vec<Skip>,
     /// What the server says about the stream itself.
     pub notice: Option<Notice>,
+    /// Where a firehose's commit, of whatever collections, or `#sync` stands in the chain of its account.
+    pub link: Option<Link>,
+}
+
+/// A link of an account's chain: each commit names the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The account.
+    pub did: Did,
+    /// Rev of the commit before; none where the chain begins anew, or it isn't said.
+    pub since: Option<Tid>,
+    /// Its own rev.
+    pub rev: Tid,
 }
 
 /// A word of the server about the stream.
@@ -75,7 +88,7 @@ impl Decoded {
             Ok(event) => (Vec::from_iter(event), Vec::new()),
             Err(skip) => (Vec::new(), vec![skip]),
         };
-        Self { position, time_us, events, skipped, notice: None }
+        Self { position, time_us, events, skipped, notice: None, link: None }
     }
 
     pub(crate) fn skip(position: Option<u64>, time_us: i64, skip: Skip) -> Self {

@@ -63,11 +63,9 @@ pub(crate) async fn run(
         place.missing += work.missing(&page).await?;
         let Some(after) = next else { break };
         place.after = after;
-        work.save(&place).await?;
+        work.save(&place, 0).await?;
     }
-    // with a time to keep them posts may have left that were taken
-    let taken_since_us = work.config.keep_hours.is_none().then_some(work.items_since_us);
-    let settling = settle(work.store.as_ref(), taken_since_us);
+    let settling = settle(work.store.as_ref(), place.taken_since_us);
     let Some(settled) = stop.run_until_cancelled(settling).await else { return Ok(None) };
     info!(reposts = settled?, "of posts that are gone or were replaced, left out");
     let Place { seq, time_us, missing, .. } = place;
@@ -76,10 +74,23 @@ pub(crate) async fn run(
 }
 
 impl Work {
-    /// The saved place, if it is one among these repositories.
+    /// The saved place, if it is one among these repositories. Before it is gone on from there it knows the latest time
+    /// from which posts were ever taken.
     async fn saved(&self, live: &str) -> Result<Option<Place>, Error> {
-        let saved = self.store.view().await?.cursor().await?;
-        Ok(saved.and_then(|saved| Place::parse(&saved.source, live)))
+        let Some(saved) = self.store.view().await?.cursor().await? else { return Ok(None) };
+        let Some(place) = Place::parse(&saved.source, live) else { return Ok(None) };
+        let both = place.taken_since_us.zip(self.taken_since_us());
+        let taken_since_us = both.map(|(before, now)| before.max(now));
+        let goes_on = Place { taken_since_us, ..place.clone() };
+        if goes_on != place {
+            self.save(&goes_on, saved.position).await?;
+        }
+        Ok(Some(goes_on))
+    }
+
+    /// From when on posts are taken, and stay: with a time to keep them they may have left.
+    fn taken_since_us(&self) -> Option<i64> {
+        self.config.keep_hours.is_none().then_some(self.items_since_us)
     }
 
     /// Notes where the firehose stands, before anything is read: what happens from then on it tells again.
@@ -94,9 +105,12 @@ impl Work {
             },
         };
         info!(seq = now.position, "the firehose goes on here when all repositories are read");
-        let (seq, time_us) = (now.position, now.time_us);
-        let place = Place { live: live.to_owned(), seq, time_us, done: 0, missing: 0, after: String::new() };
-        self.save(&place).await?;
+        // of an account that has done nothing since it was read before no older posts are taken
+        let is_empty = self.store.view().await?.actor_count().await? == 0;
+        let taken_since_us = self.taken_since_us().filter(|_| is_empty);
+        let (live, seq, time_us, after) = (live.to_owned(), now.position, now.time_us, String::new());
+        let place = Place { live, seq, time_us, done: 0, missing: 0, taken_since_us, after };
+        self.save(&place, 0).await?;
         Ok(place)
     }
 
@@ -159,7 +173,7 @@ impl Work {
         let source = Source::new(source, self.config.source.clone(), self.clock.clone())?;
         let (store, status) = (self.store.clone(), self.status.clone());
         let indexer = Indexer::new(self.config.clone(), store, source, CursorChoice::Auto, status);
-        indexer.items_since(self.items_since_us).without_tasks().run(stop).await
+        indexer.items_since(self.items_since_us).without_tasks().of_part().run(stop).await
     }
 
     /// How many of a page that is read couldn't be had, also before a restart.
@@ -169,8 +183,9 @@ impl Work {
         Ok(saved.map_or(0, |saved| page.progress(saved.position).missing as u64))
     }
 
-    async fn save(&self, place: &Place) -> Result<(), Error> {
-        let cursor = SavedCursor { source: place.to_string(), position: 0, time_us: place.time_us };
+    /// `position` is how far the page behind the place is.
+    async fn save(&self, place: &Place, position: u64) -> Result<(), Error> {
+        let cursor = SavedCursor { source: place.to_string(), position, time_us: place.time_us };
         let mut txn = self.store.begin().await?;
         txn.set_cursor(cursor).await?;
         Ok(txn.commit().await?)

@@ -19,6 +19,9 @@ pub enum RepoFault {
     /// The rev would lock out all that comes.
     #[error("its rev is more than five minutes ahead")]
     FutureRev,
+    /// It is older than what its account is known to have: another copy, or a later one, may not be.
+    #[error("its rev is older than what is known of its account")]
+    OlderRev,
     /// The tree is none.
     #[error("its tree is wrong: {0}")]
     Tree(&'static str),
@@ -48,6 +51,7 @@ impl RepoFault {
         match self {
             Self::Held { .. } | Self::TooLong { .. } => Skip::RepoTooLarge,
             Self::FutureRev => Skip::FutureRev,
+            Self::OlderRev => Skip::RepoUnreachable,
             _ => Skip::RepoDamaged,
         }
     }

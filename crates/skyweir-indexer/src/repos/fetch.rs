@@ -6,25 +6,28 @@ use skyweir_types::{AccountStatus, Body, Clock, Did, Event, RecordOp, Tid};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::hosts::{Gates, Host, elsewhere};
+use super::hosts::{Host, elsewhere};
 use super::list::encoded;
+use super::place::Common;
 use super::{CarReader, Found, Pass, RepoFault, RepoWalk};
 use crate::Skip;
 use crate::archive::http::{Answer, Failure};
 use crate::decode::{AHEAD_US, UNKNOWN_TIME, put};
 use crate::source::{Backoff, Error, Frame, FrameSender, SourceConfig, Stream};
 
+/// Ends whatever resync is under way: no rev is above it.
+pub(super) const ANY: Tid = Tid(u64::MAX);
 /// More events than these are handed on; a group has many of them.
 const BATCH: usize = 16;
 /// No more are handed on at a time.
 const MOST_BATCH: usize = 256;
 
-/// What all downloads of a page share.
+/// What the downloads of a page share.
 pub(super) struct Shared {
     pub(super) stream: Stream,
     pub(super) config: SourceConfig,
     pub(super) clock: Clock,
-    pub(super) gates: Gates,
+    pub(super) common: Common,
     pub(super) out: FrameSender,
     /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
     /// None where that stream tells all of it.
@@ -76,7 +79,7 @@ impl From<RepoFault> for Trouble {
 /// Who downloads; of use for one repository after the other.
 pub(super) struct Fetcher {
     home: Host,
-    /// Where the last account was that isn't at home.
+    /// Where the last account was that isn't at home: kept for others once its answer is read.
     away: Option<Host>,
     /// Whether the last question went there.
     is_away: bool,
@@ -99,14 +102,21 @@ impl Shared {
 
 impl Fetcher {
     pub(super) fn new(shared: &Shared, seed: u64) -> Result<Self, Error> {
-        let home = Host::new(&shared.stream, &shared.config, &shared.gates, &shared.clock)?;
+        let home = Host::new(&shared.stream, &shared.config, &shared.common.gates, &shared.clock)?;
         Ok(Self { home, away: None, is_away: false, backoff: Backoff::new(&shared.config, seed) })
     }
 
     /// Hands on the repository of an account. A host that doesn't answer at all, or has no time, is asked for ever, as
-    /// long as it is the one that is backfilled from; everything else some times.
-    pub(super) async fn repository(&mut self, shared: &Shared, did: &Did) -> Result<Outcome, Stop> {
-        let (mut pass, mut rev, mut attempts) = (Pass::Only, None, 0);
+    /// long as it is the one that is backfilled from; everything else some times. One older than `wanted`, which is the
+    /// account's mark, is no use. What can't be had ends that mark, whichever it is if none is named.
+    pub(super) async fn repository(
+        &mut self,
+        shared: &Shared,
+        did: &Did,
+        wanted: Option<Tid>,
+    ) -> Result<Outcome, Stop> {
+        let (mut pass, mut rev, mut attempts) = (Pass::Only, wanted.unwrap_or(Tid::ZERO), 0);
+        let over = |rev: Tid| wanted.map_or(ANY, |wanted| wanted.max(rev));
         self.backoff.reset();
         loop {
             let (skip, why) = match self.whole(shared, did, pass, &mut rev).await {
@@ -116,7 +126,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Unheard) => return Err(Stop::Unheard),
                 Err(Trouble::Closed(until, why)) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(until)));
                 }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
@@ -125,7 +135,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Fault(fault)) => (fault.skip(), fault.to_string()),
                 Err(Trouble::Http(Failure::NoRepository { error, why })) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     if error == "RepoNotFound" {
                         return Ok(Outcome::Later(Skip::RepoNotFound, why, None));
                     }
@@ -147,27 +157,22 @@ impl Fetcher {
                     )));
                 }
                 Err(Trouble::Http(failure)) => {
-                    end(shared, did, rev, false).await?;
+                    end(shared, did, over(rev), false).await?;
                     return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why(), None));
                 }
             };
             attempts += 1;
             if attempts >= shared.config.archive_attempts {
-                end(shared, did, rev, false).await?;
+                end(shared, did, over(rev), false).await?;
                 return Ok(Outcome::Later(skip, why, None));
             }
             sleep(self.backoff.pause()).await;
         }
     }
 
-    /// All readings that it takes. `rev` becomes that of the last resync that was begun.
-    async fn whole(
-        &mut self,
-        shared: &Shared,
-        did: &Did,
-        pass: Pass,
-        rev: &mut Option<Tid>,
-    ) -> Result<(), Trouble> {
+    /// All readings that it takes. `rev` is the least that may come, and becomes that of the last resync that was
+    /// begun.
+    async fn whole(&mut self, shared: &Shared, did: &Did, pass: Pass, rev: &mut Tid) -> Result<(), Trouble> {
         let mut walk = RepoWalk::new(pass, shared.config.repo_held_bytes);
         self.reading(shared, did, &mut walk, rev).await?;
         if pass == Pass::Tree {
@@ -182,7 +187,7 @@ impl Fetcher {
         shared: &Shared,
         did: &Did,
         walk: &mut RepoWalk,
-        rev: &mut Option<Tid>,
+        rev: &mut Tid,
     ) -> Result<(), Trouble> {
         let mut answer = self.ask(shared, did).await?;
         let (now_us, most) = (shared.clock.now_micros(), shared.config.repo_bytes);
@@ -204,10 +209,10 @@ impl Fetcher {
                 if let Some(commit) = walk.commit().filter(|_| !is_known) {
                     // at the same rev a second time it is a replay
                     batch.begin(&commit.did, *rev, commit.rev)?;
-                    (*rev, is_known) = (Some(commit.rev), true);
+                    (*rev, is_known) = (commit.rev, true);
                 }
-                if let Some(rev) = *rev {
-                    found.drain(..).for_each(|record| batch.take(record, rev));
+                if is_known {
+                    found.drain(..).for_each(|record| batch.take(record, *rev));
                 }
                 batch.send(BATCH).await?;
             }
@@ -222,6 +227,9 @@ impl Fetcher {
     async fn ask(&mut self, shared: &Shared, did: &Did) -> Result<Answer, Trouble> {
         let call = format!("getRepo?did={}", encoded(did.as_str()));
         self.is_away = false;
+        if let Some(host) = self.away.take() {
+            shared.common.kept.keep(host);
+        }
         let (why, to) = match self.home.get(&call).await {
             Err(Failure::Elsewhere { why, to }) => (why, to),
             answer => return Ok(answer?),
@@ -230,7 +238,7 @@ impl Fetcher {
             return Err(Failure::Refused(why).into());
         };
         self.is_away = true;
-        let host = match self.away.take().filter(|host| host.stream() == &stream) {
+        let host = match shared.common.kept.take(&stream) {
             Some(host) => host,
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };
@@ -254,8 +262,7 @@ fn micros(tid: Tid) -> i64 {
 }
 
 /// Ends the resync that was begun, here or before a kill.
-pub(super) async fn end(shared: &Shared, did: &Did, rev: Option<Tid>, is_whole: bool) -> Result<(), Stop> {
-    let rev = rev.unwrap_or(Tid::ZERO);
+pub(super) async fn end(shared: &Shared, did: &Did, rev: Tid, is_whole: bool) -> Result<(), Stop> {
     let time_us = shared.clock.now_micros();
     let event = Event { did: did.clone(), time_us, body: Body::SyncEnd { rev, is_whole } };
     shared.send(vec![event], Vec::new()).await
@@ -273,7 +280,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// The commit is known: it says whose records come, and at which rev they stand.
-    fn begin(&mut self, did: &str, before: Option<Tid>, rev: Tid) -> Result<(), RepoFault> {
+    fn begin(&mut self, did: &str, least: Tid, rev: Tid) -> Result<(), RepoFault> {
         if did != self.did.as_str() {
             return Err(RepoFault::Commit("it is another account's"));
         }
@@ -281,10 +288,8 @@ impl Batch<'_> {
         if rev_us > self.now_us.saturating_add(AHEAD_US) {
             return Err(RepoFault::FutureRev);
         }
-        if before != Some(rev) {
-            // one that was cut off, here or before a kill, is not to be taken for a whole one
-            let rev = before.unwrap_or(Tid::ZERO);
-            self.push(self.now_us, Body::SyncEnd { rev, is_whole: false });
+        if rev < least {
+            return Err(RepoFault::OlderRev);
         }
         // who commits is active: a deletion of before, told again, may not take what comes now
         let active = self.shared.account(self.did, AccountStatus::Active);

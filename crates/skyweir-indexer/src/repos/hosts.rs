@@ -1,7 +1,8 @@
 //! Who is asked: the host itself, or, where it sends us on, the one that an account is with. Each of them says itself
 //! when it is asked too often.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::source::{self, Error, SourceConfig, SourceKind, Stream};
 const MOST_GATES: usize = 10_000;
 /// Whoever is down is asked again after this: a proxy's host starts in less, and a dead one costs us little.
 const AGAIN: Duration = Duration::from_secs(60);
+/// So many connections to hosts of accounts are kept. A relay names accounts of all hosts mixed, and most of them are
+/// with some seventy; with TLS a new connection for each would cost more than the account.
+const MOST_KEPT: usize = 64;
 /// Larger numbers of a rate limit's reset are seconds since 1970, smaller ones seconds from now.
 const EPOCH: i64 = 1_000_000_000;
 const REPOSITORY: &str = "/xrpc/com.atproto.sync.getRepo";
@@ -50,6 +54,34 @@ impl Gates {
             gates.clear();
         }
         gates.entry(authority.to_owned()).or_default().clone()
+    }
+}
+
+/// Connections to hosts of accounts that nobody uses just now, the last used behind.
+#[derive(Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<VecDeque<Host>>>);
+
+impl Kept {
+    /// One to this host, if there is one.
+    pub(super) fn take(&self, stream: &Stream) -> Option<Host> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.iter().rposition(|host| host.stream() == stream)?;
+        kept.remove(last)
+    }
+
+    /// Keeps one; if there are too many, the one that wasn't used for the longest is closed.
+    pub(super) fn keep(&self, host: Host) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(host);
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
         let live = "ws://h/xrpc/com.atproto.sync.subscribeRepos";
         let Ok(SourceKind::Stream(stream)) = parse(live) else { panic!("it is a stream") };
         let (live, after) = (live.to_owned(), after.to_owned());
-        let place = Place { live, seq: 7, time_us: 0, done: 0, missing: 0, after };
+        let place = Place { live, seq: 7, time_us: 0, done: 0, missing: 0, taken_since_us: None, after };
         parsed(text.as_bytes(), &stream, &place, &Common::default())
     }
 

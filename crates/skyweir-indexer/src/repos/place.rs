@@ -1,7 +1,7 @@
 //! How far a backfill from repositories is: saved with its effects, as the name and the number of a cursor.
 //!
 //! ```text
-//! name:   repositories of LIVE SEQ TIME DONE MISSING AFTER
+//! name:   repositories of LIVE SEQ TIME DONE MISSING SINCE AFTER
 //! number: of the page behind AFTER: 44 bits of a hash of the accounts that are done | how many of those are missing |
 //!         how many are done
 //! ```
@@ -12,11 +12,14 @@ use std::sync::Arc;
 use skyweir_types::{AccountStatus, Did};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::hosts::Gates;
+use super::hosts::{Gates, Kept};
 use crate::source::Stream;
 
 /// What the name of a place among repositories begins with; the live stream's follows.
 pub(crate) const REPOSITORIES_OF: &str = "repositories of ";
+
+/// Instead of a time.
+const UNKNOWN: &str = "-";
 
 /// How many bits of the number count accounts: a page has a thousand at most.
 const COUNT_BITS: u32 = 10;
@@ -35,6 +38,8 @@ pub(super) struct Place {
     pub(super) done: u64,
     /// How many of them couldn't be had.
     pub(super) missing: u64,
+    /// From when on all posts were taken of whoever was read whole, microseconds since 1970, if that is known.
+    pub(super) taken_since_us: Option<i64>,
     /// The cursor that asks for the next page; empty for the first.
     pub(super) after: String,
 }
@@ -46,11 +51,13 @@ pub(super) struct Account {
     pub(super) status: AccountStatus,
 }
 
-/// What all pages of a backfill share. It makes no difference which page it is.
+/// What all downloads share, of whichever page they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
     /// The pauses that hosts have asked for.
     pub(super) gates: Gates,
+    /// Connections to hosts of accounts.
+    pub(super) kept: Kept,
 }
 
 impl PartialEq for Common {
@@ -83,8 +90,9 @@ pub(super) struct Progress {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { live, seq, time_us, done, missing, after } = self;
-        write!(f, "{REPOSITORIES_OF}{live} {seq} {time_us} {done} {missing} {after}")
+        let Self { live, seq, time_us, done, missing, taken_since_us, after } = self;
+        let since = taken_since_us.map_or(UNKNOWN.to_owned(), |since| since.to_string());
+        write!(f, "{REPOSITORIES_OF}{live} {seq} {time_us} {done} {missing} {since} {after}")
     }
 }
 
@@ -92,11 +100,16 @@ impl Place {
     /// Reads the name of a saved place among the repositories of this stream's host.
     pub(super) fn parse(name: &str, live: &str) -> Option<Self> {
         let rest = name.strip_prefix(REPOSITORIES_OF)?.strip_prefix(live)?.strip_prefix(' ')?;
-        let mut parts = rest.splitn(5, ' ');
+        let mut parts = rest.splitn(6, ' ');
         let mut next = || parts.next();
         let (seq, time_us) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let (done, missing) = (next()?.parse().ok()?, next()?.parse().ok()?);
-        Some(Self { live: live.to_owned(), seq, time_us, done, missing, after: next()?.to_owned() })
+        let taken_since_us = match next()? {
+            UNKNOWN => None,
+            since => Some(since.parse().ok()?),
+        };
+        let (live, after) = (live.to_owned(), next()?.to_owned());
+        Some(Self { live, seq, time_us, done, missing, taken_since_us, after })
     }
 }
 
@@ -134,7 +147,8 @@ mod tests {
     const LIVE: &str = "ws://h/xrpc/com.atproto.sync.subscribeRepos";
 
     fn place(after: &str) -> Place {
-        Place { live: LIVE.to_owned(), seq: 7, time_us: -5, done: 3, missing: 2, after: after.to_owned() }
+        let (live, after) = (LIVE.to_owned(), after.to_owned());
+        Place { live, seq: 7, time_us: -5, done: 3, missing: 2, taken_since_us: None, after }
     }
 
     fn page(dids: &[&str]) -> Page {
@@ -146,8 +160,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for after in ["", "1699::did:plc:a", "with a blank"] {
-            let place = place(after);
+        let afters = ["", "1699::did:plc:a", "with a blank"];
+        for (after, taken_since_us) in afters.into_iter().zip([None, Some(i64::MIN), Some(7)]) {
+            let place = Place { taken_since_us, ..place(after) };
             assert_eq!(Place::parse(&place.to_string(), LIVE), Some(place.clone()));
             assert_eq!(Place::parse(&place.to_string(), "ws://h"), None, "another host");
         }

@@ -1,7 +1,8 @@
 //! Accounts that the firehose says have to be read anew (`#sync`): their repositories are fetched while it goes on.
 //!
-//! Which those are stands in the store, as marks that are saved with the cursor: a kill loses none. The ones that are
-//! committed while this runs come by a queue; what doesn't fit in is looked for in the store.
+//! Which those are stands in the store, as marks that are saved with the cursor: a kill loses none, and what there is
+//! no room for is counted. The ones that are committed while this runs come by a queue; what doesn't fit in is looked
+//! for in the store.
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -10,15 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use skyweir_store::Store;
-use skyweir_types::{Clock, Did};
+use skyweir_types::{Clock, Did, Tid};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
-use super::hosts::Gates;
+use super::place::Common;
 use crate::metrics;
-use crate::source::{FrameSender, SourceConfig, Stream};
+use crate::source::{Backoff, FrameSender, SourceConfig, Stream};
 
 /// So many accounts are known to wait; more are looked for in the store.
 const MOST: usize = 1_000;
@@ -37,8 +39,8 @@ impl Asker {
     }
 }
 
-/// What an account's download leaves.
-type Download = (Did, Fetcher, Result<Outcome, Stop>);
+/// What an account's download leaves; no outcome if it had no mark any more. The rev is that of its mark.
+type Download = (Did, Fetcher, Option<(Tid, Result<Outcome, Stop>)>);
 
 /// Fetches them.
 pub(crate) struct Resync {
@@ -66,11 +68,11 @@ impl Resync {
         // there may be some from before
         let missed = Arc::new(AtomicBool::new(true));
         let asker = Asker { to, missed: missed.clone() };
-        let gates = Gates::default();
+        let common = Common::default();
         // what becomes of accounts is told by the firehose
         let (accounts_us, events) = (None, AtomicU64::new(0));
         let shared =
-            Arc::new(Shared { stream, config, clock, gates, out, accounts_us, puts_aside: false, events });
+            Arc::new(Shared { stream, config, clock, common, out, accounts_us, puts_aside: false, events });
         let (waiting, fetched, idle) = (VecDeque::new(), HashSet::new(), Vec::new());
         let resync = Self { store, shared, asked, missed, waiting, fetched, idle, running: JoinSet::new() };
         (asker, resync)
@@ -137,8 +139,12 @@ impl Resync {
             Err(error) => return warn!(%error, "no repository can be fetched"),
         };
         self.fetched.insert(did.clone());
+        let (store, backoff) = (self.store.clone(), Backoff::new(&shared.config, seed));
         self.running.spawn(async move {
-            let outcome = fetcher.repository(&shared, &did).await;
+            let outcome = match marked(store.as_ref(), &did, backoff).await {
+                Some(rev) => Some((rev, fetcher.repository(&shared, &did, Some(rev)).await)),
+                None => None,
+            };
             (did, fetcher, outcome)
         });
     }
@@ -146,6 +152,7 @@ impl Resync {
     async fn ended(&mut self, (did, fetcher, outcome): Download) -> Result<(), Stop> {
         self.idle.push(fetcher);
         self.fetched.remove(&did);
+        let Some((rev, outcome)) = outcome else { return Ok(()) };
         match outcome {
             Ok(Outcome::Done) => {
                 metrics::resynced("done");
@@ -160,9 +167,25 @@ impl Resync {
             Err(Stop::Failed(why)) => {
                 metrics::resynced("failed");
                 warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
-                end(&self.shared, &did, None, false).await
+                end(&self.shared, &did, rev, false).await
             }
             Err(Stop::Unheard) => Err(Stop::Unheard),
         }
+    }
+}
+
+/// The rev of an account's mark, if it still has one: it may have been read since it was asked for.
+async fn marked(store: &dyn Store, did: &Did, mut backoff: Backoff) -> Option<Tid> {
+    loop {
+        let read = async {
+            let mut txn = store.begin().await?;
+            let actor = txn.intern(did).await?;
+            skyweir_store::Result::Ok(txn.account(actor).await?.sync)
+        };
+        match read.await {
+            Ok(mark) => return mark.map(|mark| mark.rev),
+            Err(error) => warn!(%error, "the mark of an account to be read anew can't be read, later again"),
+        }
+        sleep(backoff.pause()).await;
     }
 }

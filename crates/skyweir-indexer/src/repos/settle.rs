@@ -21,8 +21,8 @@ struct Repost {
     post: RecordRef,
 }
 
-/// Takes away the items of such reposts; tells how many. Done again it changes nothing. That a post isn't there is
-/// only said of those from a time on, microseconds since 1970, if of any: others weren't taken, or have left.
+/// Takes away the items of such reposts; tells how many. Done again it changes nothing. Posts count as gone that are
+/// from a time on, microseconds since 1970, from which all were taken; without one only the CID counts.
 pub(super) async fn settle(store: &dyn Store, taken_since_us: Option<i64>) -> Result<u64> {
     let actors = store.view().await?.actor_count().await?;
     let (mut taken, mut whole) = (0, HashMap::new());

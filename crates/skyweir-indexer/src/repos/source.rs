@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Page;
-use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
+use super::fetch::{ANY, Fetcher, Outcome, Shared, Stop, end};
 use super::place::Progress;
 use crate::Skip;
 use crate::decode::UNKNOWN_TIME;
@@ -24,7 +24,7 @@ struct Reading<'a> {
     page: &'a Page,
     shared: Arc<Shared>,
     status: &'a SourceStatus,
-    /// Which accounts are done, and whether they could be had.
+    /// Which accounts are done, and whether nothing of them is missing.
     done: Vec<Option<bool>>,
     /// All before this one are done.
     reached: Progress,
@@ -54,7 +54,7 @@ pub(crate) async fn run(
         stream: page.stream.clone(),
         config: config.clone(),
         clock: clock.clone(),
-        gates: page.common.gates.clone(),
+        common: page.common.clone(),
         out: out.clone(),
         accounts_us: Some(page.place.time_us),
         puts_aside: true,
@@ -147,22 +147,26 @@ impl Reading<'_> {
         }
     }
 
-    /// An account can't be had: it is tried once more at the end, or passed over.
+    /// An account can't be had: it is tried once more at the end, or passed over. Only what is there can be missing.
     async fn put_off(&mut self, account: usize, skip: Skip, why: String, is_last: bool) -> Result<(), Stop> {
         if !is_last {
             self.later.push_back(account);
             return Ok(());
         }
-        self.missing = (self.missing.0 + 1, why);
+        // deleted or moved since it was listed, which the firehose tells: there is nothing to be had
+        let is_had = skip == Skip::RepoNotFound;
+        if !is_had {
+            self.missing = (self.missing.0 + 1, why);
+        }
         self.shared.send(Vec::new(), vec![skip]).await?;
-        self.done(account, false).await
+        self.done(account, is_had).await
     }
 
     async fn begin(&mut self, account: usize) -> Result<(), Stop> {
         let (listed, shared) = (&self.page.accounts[account], self.shared.clone());
         if listed.status != AccountStatus::Active {
             // one that was being read before a kill may have ended in this
-            end(&shared, &listed.did, None, false).await?;
+            end(&shared, &listed.did, ANY, false).await?;
             let event = shared.account(&listed.did, listed.status);
             shared.send(Vec::from_iter(event), Vec::new()).await?;
             return self.done(account, true).await;
@@ -177,7 +181,7 @@ impl Reading<'_> {
         };
         let did = listed.did.clone();
         self.running.spawn(async move {
-            let outcome = fetcher.repository(&shared, &did).await;
+            let outcome = fetcher.repository(&shared, &did, None).await;
             (account, fetcher, outcome)
         });
         Ok(())

@@ -56,8 +56,13 @@ pub struct SourceConfig {
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
     /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have
-    /// changed as a whole (`#sync`), up to 64; 0: none, and what changed isn't known. Default 2.
+    /// changed as a whole (`#sync`) or has lost commits of them, up to 64; 0: none, and what changed isn't known.
+    /// Default 2.
     pub resync_downloads: usize,
+    /// With a firehose as source, the last revs of about so many accounts are kept in memory, of those that committed
+    /// last, 16 bytes each: a commit that doesn't follow on them shows that others were lost. At most 100,000,000; 0:
+    /// none, and what is lost isn't seen. Default 1,000,000.
+    pub chain_accounts: usize,
     /// About how many bytes of a repository may be held until its blocks are in order, from 65,536 on; default
     /// 67,108,864. One that takes more is read twice, first its tree, and given up if that doesn't help: some
     /// 200 bytes for each follow, post and repost.
@@ -95,6 +100,7 @@ impl Default for SourceConfig {
             archive_patience_ms: 3_600_000,
             repo_downloads: 8,
             resync_downloads: 2,
+            chain_accounts: 1_000_000,
             repo_held_bytes: 64 << 20,
             repo_bytes: 4 << 30,
             repo_quiet_ms: 15_000,
@@ -139,6 +145,9 @@ impl SourceConfig {
         }
         if self.resync_downloads > 64 {
             return wrong("resync_downloads: has to be at most 64");
+        }
+        if self.chain_accounts > 100_000_000 {
+            return wrong("chain_accounts: has to be at most 100,000,000");
         }
         if self.repo_held_bytes < 65_536 || self.repo_bytes < 65_536 {
             return wrong("repo_held_bytes, repo_bytes: have to be at least 65,536");

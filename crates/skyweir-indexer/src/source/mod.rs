@@ -2,6 +2,7 @@
 //! its host, and files.
 
 mod backoff;
+mod chains;
 mod config;
 mod dictionary;
 mod file;

@@ -1,16 +1,18 @@
 //! One connection, from its upgrade to its end.
 
 use futures::{SinkExt, StreamExt};
-use skyweir_types::Clock;
+use skyweir_types::{Body, Clock, Event};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_websockets::{Error as WsError, Message, WebSocketStream};
 
+use super::chains::Chains;
 use super::place::Place;
 use super::wire::Reader;
 use super::{Frame, FrameSender, SourceConfig, SourceStatus};
 use crate::Skip;
-use crate::decode::{Decoded, Notice, UNKNOWN_TIME};
+use crate::decode::{Decoded, Link, Notice, UNKNOWN_TIME};
+use crate::metrics;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) struct Session<'a> {
     pub(super) out: &'a FrameSender,
     pub(super) status: &'a SourceStatus,
     pub(super) place: &'a mut Place,
+    pub(super) chains: &'a mut Chains,
     pub(super) reader: Reader,
     /// The cursor that was asked for.
     pub(super) asked: Option<u64>,
@@ -108,6 +111,7 @@ impl Session<'_> {
                 if notice.name == "OutdatedCursor" && !self.place.is_lost() {
                     self.status.gap(&notice.name, &notice.message);
                     tracing::warn!(reason = %notice.name, message = %notice.message, "events may be lost upstream");
+                    self.chains.forget();
                 }
                 None
             }
@@ -115,7 +119,7 @@ impl Session<'_> {
     }
 
     async fn hand_on(&mut self, decoded: Decoded) -> Option<Over> {
-        let Decoded { position, time_us, events, skipped, notice: _ } = decoded;
+        let Decoded { position, time_us, mut events, skipped, link, notice: _ } = decoded;
         if let Some(position) = position
             && self.frames == 0
             && self.place.is_another_sequence(self.asked, position)
@@ -125,6 +129,11 @@ impl Session<'_> {
             self.status.gap("AnotherSequence", &message);
             tracing::warn!(reason = "AnotherSequence", %message, "events may be lost upstream");
             self.place.begin_anew();
+            self.chains.forget();
+        }
+        if let Some(Link { did, rev, .. }) = link.filter(|link| self.chains.breaks(link)) {
+            metrics::chain_broken();
+            events.push(Event { did, time_us, body: Body::Sync { rev, records_follow: false } });
         }
         if self.out.send(Frame { position, time_us, events, skipped }).await.is_err() {
             return Some(Over::Nobody);

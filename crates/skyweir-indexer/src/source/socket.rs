@@ -9,6 +9,7 @@ use tokio_websockets::{ClientBuilder, Connector, Error as WsError, Limits};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::chains::Chains;
 use super::dictionary::{Dictionaries, Dictionary};
 use super::handshake::{Tap, connector, open};
 use super::http::Answer;
@@ -43,6 +44,7 @@ struct Client<'a> {
     status: &'a SourceStatus,
     connector: Connector,
     place: Place,
+    chains: Chains,
     dictionaries: Dictionaries,
     backoff: Backoff,
 }
@@ -56,6 +58,9 @@ pub(super) async fn run(
     out: &FrameSender,
     status: &SourceStatus,
 ) -> Result<Ended, Error> {
+    // nobody else may know the seed, and it needn't be the same again
+    let seed = clock.now_micros().unsigned_abs();
+    let accounts = if stream.protocol == Protocol::Firehose { config.chain_accounts } else { 0 };
     let mut client = Client {
         stream,
         archive,
@@ -65,8 +70,9 @@ pub(super) async fn run(
         status,
         connector: connector(stream)?,
         place: Place::new(stream.protocol, config, start),
+        chains: Chains::new(accounts, seed),
         dictionaries: Dictionaries::default(),
-        backoff: Backoff::new(config, clock.now_micros().unsigned_abs()),
+        backoff: Backoff::new(config, seed),
     };
     loop {
         let attempt = client.attempt().await;
@@ -139,6 +145,7 @@ impl Client<'_> {
                     out: self.out,
                     status: self.status,
                     place: &mut self.place,
+                    chains: &mut self.chains,
                     reader,
                     asked: cursor,
                     frames: 0,
@@ -222,6 +229,7 @@ impl Client<'_> {
         if !self.place.is_lost() {
             self.status.gap(error, message);
             warn!(reason = %error, %message, "events may be lost upstream");
+            self.chains.forget();
         }
         self.place.lost();
         Next::AtOnce

@@ -1,7 +1,7 @@
 //! Hosts that are down, or want to be left alone, and repositories that are cut off.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -15,14 +15,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::hosted::{FOLLOW, START, contents, did};
+use super::contents::contents;
+use super::hosted::{FOLLOW, START, did};
 use super::killed::Killer;
 use super::{backfill, config, has, host, live, record, saved, told};
 
-/// A relay with so many accounts, all of them on this host.
-async fn relay(at: String, accounts: usize) -> Upstream {
-    let config =
-        UpstreamConfig { repositories: true, repositories_at: Some(at), ..UpstreamConfig::default() };
+/// A relay with so many accounts, which are on these hosts in turn.
+async fn relay(at: Vec<String>, accounts: usize) -> Upstream {
+    let config = UpstreamConfig { repositories: true, repositories_at: at, ..UpstreamConfig::default() };
     let relay = Upstream::start(config).await.unwrap();
     let follow = json!({"$type": FOLLOW});
     relay.push_many((0..accounts).map(|n| Event::create(&did(n), START, FOLLOW, "k1", follow.clone())));
@@ -37,7 +37,7 @@ fn few() -> Config {
 async fn what_could_not_be_had_is_counted_over_all_pages_and_kills() {
     let upstream = Upstream::start(skyweir_loadtest::UpstreamConfig {
         repositories: true,
-        repositories_at: Some("http://127.0.0.1:1".to_owned()),
+        repositories_at: vec!["http://127.0.0.1:1".to_owned()],
         listed: 1,
         ..skyweir_loadtest::UpstreamConfig::default()
     });
@@ -56,6 +56,17 @@ async fn what_could_not_be_had_is_counted_over_all_pages_and_kills() {
     };
     assert!(missing == 4 && kills > 3, "{missing} after {kills} kills");
     assert!(!store.view().await.unwrap().is_whole().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_nowhere_is_not_missing() {
+    let pds = host().await;
+    let relay = relay(vec![pds.url_http()], 2).await;
+    pds.push(record(1, FOLLOW, "k1", 1));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, few(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(pds.repository_counts().repositories, 3, "one is had, the other is asked for twice");
+    assert!(has(&store).await.len() == 1 && store.view().await.unwrap().is_whole().await.unwrap());
 }
 
 /// Lets a host go down as soon as its accounts are listed.
@@ -152,7 +163,7 @@ async fn what_is_cut_off_takes_nothing_away() {
 async fn a_dead_host_is_not_asked_for_each_account() {
     let pds = super::host().await;
     pds.refuse(Some(502));
-    let relay = relay(pds.url_http(), 20).await;
+    let relay = relay(vec![pds.url_http()], 20).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     assert_eq!(told(&relay, few(), store).await.unwrap().1, 20);
     // once a round for each account, and some until it is known
@@ -163,7 +174,7 @@ async fn a_dead_host_is_not_asked_for_each_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_to_be_left_alone_is_asked_afterwards() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let relay = relay(format!("http://{}", listener.local_addr().unwrap()), 6).await;
+    let relay = relay(vec![format!("http://{}", listener.local_addr().unwrap())], 6).await;
     let mut pds = JoinSet::new();
     pds.spawn(async move {
         let not_now = "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0";
@@ -187,4 +198,43 @@ async fn who_wants_to_be_left_alone_is_asked_afterwards() {
     // the first three times; the others once before the pause is over, as long as that is, and then again
     let asked = relay.repository_counts().elsewhere;
     assert!((3 + 5..=3 + 2 * 5).contains(&asked), "{asked}");
+}
+
+/// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
+async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, opened) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
+    let count = opened.clone();
+    hosts.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, SeqCst);
+            connections.spawn(async move {
+                let mut request = Vec::new();
+                while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+                    if request.ends_with(b"\r\n\r\n") {
+                        let hidden = "content-length: 25\r\n\r\n{\"error\":\"RepoTakendown\"}";
+                        let answer = format!("HTTP/1.1 400 Bad Request\r\n{hidden}");
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                        request.clear();
+                    }
+                }
+            });
+        }
+    });
+    (url, opened)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_each_host_is_enough() {
+    let mut hosts = JoinSet::new();
+    let (one, other) = (hiding(&mut hosts).await, hiding(&mut hosts).await);
+    let relay = relay(vec![one.0, other.0], 20).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let alone = Config { source: SourceConfig { repo_downloads: 1, ..few().source }, ..few() };
+    assert_eq!(told(&relay, alone, store.clone()).await.unwrap().1, 0);
+    let hidden = contents(store.as_ref()).await;
+    assert_eq!(hidden.iter().filter(|line| line.contains("(Hidden")).count(), 20, "{hidden:?}");
+    assert_eq!((one.1.load(SeqCst), other.1.load(SeqCst)), (1, 1));
 }

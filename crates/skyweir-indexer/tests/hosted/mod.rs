@@ -1,4 +1,4 @@
-//! A small network whose repositories are read, and what a reader could tell of a store.
+//! A small network whose repositories are read.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,9 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use serde_json::json;
 use skyweir_loadtest::Event;
-use skyweir_store::{FeedAsk, RecordBody, Store};
-use skyweir_types::{ActorId, Collection, Position, RecordKey, RecordRef};
+use skyweir_store::Store;
+
+use crate::contents::{KEYS, contents};
 
 /// 2026-01-01
 pub(crate) const START: u64 = 1_767_225_600_000_000;
@@ -20,14 +21,13 @@ const CID: &str = "bafyreib25swk3a6waplk2ie75u4a3qfejnkoiezfowuz7sa74i7tief3di";
 /// This one is hidden for good at some time, and this one deleted, and back.
 const HIDDEN: usize = 6;
 const DELETED: usize = 7;
-const KEYS: usize = 30;
 
 pub(crate) fn did(n: usize) -> String {
     format!("did:plc:{}", char::from(b'a' + n as u8).to_string().repeat(24))
 }
 
-/// What a small network does. `living` are the records that there are, with their CIDs, `touched` the posts whose reposts
-/// upstream takes away when they are replaced or deleted: a repository doesn't tell which those are.
+/// What a small network does. `living` are the records that there are, with their CIDs, `touched` the posts whose
+/// reposts upstream takes away when they are replaced or deleted: a repository doesn't tell which those are.
 #[derive(Default)]
 pub(crate) struct World {
     living: BTreeMap<[String; 3], String>,
@@ -110,40 +110,6 @@ impl World {
         contents.retain(|line| !is_hidden(line) && is_known(line));
         contents
     }
-}
-
-/// All that a reader could tell of a store.
-pub(crate) async fn contents(store: &dyn Store) -> BTreeSet<String> {
-    let view = store.view().await.unwrap();
-    let actors: Vec<_> = (0..view.actor_count().await.unwrap()).map(ActorId).collect();
-    let dids = view.dids(&actors).await.unwrap();
-    let mut found = BTreeSet::new();
-    for (actor, did) in actors.iter().zip(&dids) {
-        let info = view.accounts(&[*actor]).await.unwrap().remove(0);
-        found.insert(format!("{} ({:?}, {}, {})", did.as_str(), info.status, info.follows, info.followers));
-        for collection in Collection::ALL {
-            let keys = (0..KEYS).map(|n| RecordKey::parse(&format!("k{n}")).unwrap());
-            let keys: Vec<_> = keys.map(|rkey| RecordRef { actor: *actor, collection, rkey }).collect();
-            for (key, row) in keys.iter().zip(view.records(&keys).await.unwrap()) {
-                let has = format!("{} has {collection:?} {}", did.as_str(), key.rkey.as_str());
-                match row.map(|row| row.body) {
-                    None | Some(RecordBody::Tombstone { .. }) => false,
-                    Some(RecordBody::Follow { subject }) => {
-                        found.insert(format!("{has} of {}", dids[subject.0 as usize].as_str()))
-                    }
-                    Some(_) => found.insert(has),
-                };
-            }
-        }
-        let after = Position { sort_at: i64::MAX, cid_key: [255; 33], uri_hash: u64::MAX };
-        let feed = view.feeds(&[FeedAsk { author: *actor, after }], 1_000).await.unwrap().remove(0);
-        let ids: Vec<_> = feed.iter().map(|entry| entry.item).collect();
-        for item in view.items(&ids).await.unwrap().into_iter().flatten() {
-            let (rkey, kind) = (item.rkey.as_str(), &item.kind);
-            found.insert(format!("{} {rkey} {} {} {kind:?}", did.as_str(), item.cid, item.sort_at));
-        }
-    }
-    found
 }
 
 /// A record of the first account.

@@ -1,4 +1,4 @@
-//! A small network in which everything happens to everything, and all that a reader could tell of a store.
+//! A small network in which everything happens to everything.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeSet;
@@ -9,8 +9,7 @@ use serde_json::json;
 use skyweir_indexer::Config;
 use skyweir_indexer::source::SourceConfig;
 use skyweir_loadtest::{Event, UpstreamConfig};
-use skyweir_store::{FeedAsk, RecordBody, SavedCursor, Store};
-use skyweir_types::{AccountStatus, ActorId, Collection, Position, RecordKey, RecordRef};
+use skyweir_store::{SavedCursor, Store};
 
 /// 2026-01-01
 pub(crate) const START: u64 = 1_767_225_600_000_000;
@@ -21,6 +20,11 @@ pub(crate) const CID: &str = "bafyreib25swk3a6waplk2ie75u4a3qfejnkoiezfowuz7sa74
 
 pub(crate) fn did(n: usize) -> String {
     format!("did:plc:{}", char::from(b'a' + n as u8).to_string().repeat(24))
+}
+
+/// One of four keys. The last one says a time, which an archive is no later than.
+fn rkey(n: usize) -> String {
+    if n == 3 { skyweir_loadtest::tid(START + 100_000_000, 0) } else { format!("k{n}") }
 }
 
 /// What a small network does: so few accounts and keys that everything happens to everything. `living` are the records
@@ -34,12 +38,12 @@ pub(crate) fn events(
     let mut events = Vec::new();
     for second in from..from + count {
         let (who, at) = (did(rng.random_range(0..6)), START + second * 1_000_000);
-        let (other, key) = (did(rng.random_range(0..6)), format!("k{}", rng.random_range(0..4)));
+        let (other, key) = (did(rng.random_range(0..6)), rkey(rng.random_range(0..4)));
         let created = skyweir_loadtest::rfc3339_millis(at - rng.random_range(0..3) * 1_000_000);
         let (collection, record) = match rng.random_range(0..3) {
             0 => (POST, json!({"$type": POST, "createdAt": created, "text": second.to_string()})),
             1 => {
-                let uri = format!("at://{other}/{POST}/k{}", rng.random_range(0..4));
+                let uri = format!("at://{other}/{POST}/{}", rkey(rng.random_range(0..4)));
                 (REPOST, json!({"$type": REPOST, "createdAt": created, "subject": {"uri": uri, "cid": CID}}))
             }
             _ => (FOLLOW, json!({"$type": FOLLOW, "createdAt": created, "subject": other})),
@@ -76,47 +80,6 @@ pub(crate) fn events(
 
 pub(crate) fn some(seed: u64, from: u64, count: u64) -> Vec<Event> {
     events(&mut SmallRng::seed_from_u64(seed), &mut BTreeSet::new(), from, count)
-}
-
-/// All that a reader could tell of a store.
-pub(crate) async fn contents(store: &dyn Store) -> BTreeSet<String> {
-    let view = store.view().await.unwrap();
-    let actors: Vec<_> = (0..view.actor_count().await.unwrap()).map(ActorId).collect();
-    let dids = view.dids(&actors).await.unwrap();
-    let mut found = BTreeSet::new();
-    for (actor, did) in actors.iter().zip(&dids) {
-        let did = did.as_str();
-        let info = view.accounts(&[*actor]).await.unwrap().remove(0);
-        let counts = (info.status, info.follows, info.followers);
-        if counts != (AccountStatus::Active, 0, 0) {
-            found.insert(format!("{did} {counts:?}"));
-        }
-        for subject in view.follows(*actor, None, 1_000).await.unwrap() {
-            found.insert(format!("{did} follows {}", dids[subject.0 as usize].as_str()));
-        }
-        for collection in Collection::ALL {
-            let keys = (0..4).map(|n| RecordKey::parse(&format!("k{n}")).unwrap());
-            let keys: Vec<_> = keys.map(|rkey| RecordRef { actor: *actor, collection, rkey }).collect();
-            for (key, row) in keys.iter().zip(view.records(&keys).await.unwrap()) {
-                if row.is_some_and(|row| !matches!(row.body, RecordBody::Tombstone { .. })) {
-                    found.insert(format!("{did} has {collection:?} {}", key.rkey.as_str()));
-                }
-            }
-        }
-        let after = Position { sort_at: i64::MAX, cid_key: [255; 33], uri_hash: u64::MAX };
-        let feed = view.feeds(&[FeedAsk { author: *actor, after }], 1_000).await.unwrap().remove(0);
-        let ids: Vec<_> = feed.iter().map(|entry| entry.item).collect();
-        for item in view.items(&ids).await.unwrap().into_iter().flatten() {
-            found.insert(format!(
-                "{did} {} {:?} {} {:?}",
-                item.rkey.as_str(),
-                item.cid,
-                item.sort_at,
-                item.kind
-            ));
-        }
-    }
-    found
 }
 
 pub(crate) async fn saved(store: &dyn Store) -> Option<SavedCursor> {

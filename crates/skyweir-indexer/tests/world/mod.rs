@@ -84,6 +84,7 @@ pub(crate) struct World {
     pub(crate) store: MemoryStore,
     applier: Applier,
     across: AcrossAccounts,
+    horizons: Horizons,
     seen: TaskId,
 }
 
@@ -92,8 +93,9 @@ impl World {
         let store = MemoryStore::new();
         let view = store.view().await.unwrap();
         let seen = view.next_task().await.unwrap();
-        let applier = Applier::load(view.as_ref(), across, Horizons::default()).await.unwrap();
-        Self { store, applier, across, seen }
+        let horizons = Horizons::default();
+        let applier = Applier::load(view.as_ref(), across, horizons).await.unwrap();
+        Self { store, applier, across, horizons, seen }
     }
 
     /// A world whose items leave when they are older than this, milliseconds.
@@ -105,9 +107,8 @@ impl World {
 
     /// What a restart with another setting does.
     pub(crate) async fn keep(&mut self, keep_ms: Option<i64>) {
-        let view = self.store.view().await.unwrap();
-        let horizons = Horizons { keep_ms, ..Horizons::default() };
-        self.applier = Applier::load(view.as_ref(), self.across, horizons).await.unwrap();
+        self.horizons.keep_ms = keep_ms;
+        self.reload().await;
     }
 
     /// Applies each event as a message and a group of its own.
@@ -132,6 +133,16 @@ impl World {
 
     /// What a restart does.
     pub(crate) async fn reload(&mut self) {
+        let view = self.store.view().await.unwrap();
+        self.applier = Applier::load(view.as_ref(), self.across, self.horizons).await.unwrap();
+    }
+
+    /// What a refused commit does: nothing of this group is left, and it has to come again.
+    pub(crate) async fn refused(&mut self, event: &Event) {
+        let (mut txn, mut outcomes) = (self.store.begin().await.unwrap(), Vec::new());
+        self.applier.frame(txn.as_mut(), std::slice::from_ref(event), &mut outcomes).await.unwrap();
+        self.applier.end_group(txn.as_mut()).await.unwrap();
+        drop(txn);
         self.applier.reload(self.store.view().await.unwrap().as_ref()).await.unwrap();
     }
 

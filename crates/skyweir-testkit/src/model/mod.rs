@@ -11,7 +11,7 @@ mod timeline;
 use std::collections::{BTreeMap, BTreeSet};
 
 use skyweir_types::{
-    AccountStatus, AcrossAccounts, Body, Cid, Collection, Did, Event, Record, RecordKey, Tid,
+    AccountStatus, AcrossAccounts, Body, Cid, Collection, Did, Event, Record, RecordKey, Tid, UriHash,
 };
 
 pub use timeline::{Expected, Without};
@@ -55,6 +55,10 @@ struct Key {
 impl Key {
     fn uri(&self) -> String {
         format!("at://{}/{}/{}", self.did, self.collection.nsid(), self.rkey)
+    }
+
+    fn uri_hash(&self) -> UriHash {
+        UriHash::of(self.did.as_str(), self.collection.nsid(), self.rkey.as_str())
     }
 
     /// The place of the post that an AT-URI names; `None` when it names something else.
@@ -198,7 +202,7 @@ impl Model {
     /// Nothing more comes of a resync: if all came, what didn't is gone.
     fn sync_end(&mut self, did: &Did, rev: Tid, is_whole: bool) {
         let account = self.accounts.entry(did.clone()).or_default();
-        match account.sync.filter(|(marked, _)| *marked == rev || !is_whole) {
+        match account.sync.filter(|(marked, _)| *marked == rev || (!is_whole && *marked < rev)) {
             Some((_, since)) if is_whole => {
                 // whatever is told again of before is in it, or isn't there any more
                 account.gone = account.gone.max(rev);

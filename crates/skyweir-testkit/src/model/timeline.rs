@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use skyweir_types::{AccountStatus, Cid, Did, DidHash, DrawKey, Record, RecordKey, UriHash};
+use skyweir_types::{AccountStatus, Cid, Did, DidHash, DrawKey, Record, RecordKey, Tid};
 
-use super::{Key, Model, State, Version};
+use super::{Key, Model, Row, State, Version};
 
 /// Which items a reader doesn't want (rule 22).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,15 +65,11 @@ impl Model {
         authors.insert(viewer.clone());
         let mut items = Vec::new();
         for (key, row) in &self.records {
-            let State::Living(version) = &row.state else { continue };
-            if !version.is_item
-                || self.has_left(row)
-                || !authors.contains(&key.did)
-                || self.status(&key.did) != AccountStatus::Active
-            {
+            let Some(version) = self.item(row) else { continue };
+            if !authors.contains(&key.did) || self.status(&key.did) != AccountStatus::Active {
                 continue;
             }
-            let uri = UriHash::of(key.did.as_str(), key.collection.nsid(), key.rkey.as_str());
+            let uri = key.uri_hash();
             let kept = key.did == *viewer || draw.draw(uri, DidHash::of(viewer.as_str())) < f64::from(rate);
             if kept {
                 items.push(self.expected(key, version, uri.0));
@@ -86,6 +82,21 @@ impl Model {
         });
         items.sort_by(|a, b| Reverse(a.place()).cmp(&Reverse(b.place())));
         items
+    }
+
+    /// All items of an account, whatever its state, in no order.
+    #[must_use]
+    pub fn items(&self, author: &Did) -> Vec<Expected> {
+        let own = self.records.iter().filter(|(key, _)| key.did == *author);
+        own.filter_map(|(key, row)| Some(self.expected(key, self.item(row)?, key.uri_hash().0))).collect()
+    }
+
+    /// The version of a record that is an item.
+    fn item<'m>(&self, row: &'m Row) -> Option<&'m Version> {
+        match &row.state {
+            State::Living(version) if version.is_item && !self.has_left(row) => Some(version),
+            _ => None,
+        }
     }
 
     fn expected(&self, key: &Key, version: &Version, uri_hash: u64) -> Expected {
@@ -160,6 +171,20 @@ impl Model {
                     if ours == subject)
         });
         of_edge.map(|(key, _)| key.rkey.clone()).collect()
+    }
+
+    /// Whoever is heard of: by an event, or as the subject of a follow.
+    #[must_use]
+    pub fn accounts(&self) -> BTreeSet<Did> {
+        self.accounts.keys().chain(self.edges().map(|(_, subject)| subject)).cloned().collect()
+    }
+
+    /// The living records: AT-URI, rev, and what it says.
+    pub fn records(&self) -> impl Iterator<Item = (String, Tid, &Record)> {
+        self.records.iter().filter_map(|(key, row)| match &row.state {
+            State::Living(version) => Some((key.uri(), row.rev, &version.record)),
+            State::Deleted(_) => None,
+        })
     }
 
     /// An account's state; active for one never heard of.

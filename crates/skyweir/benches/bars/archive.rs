@@ -40,8 +40,9 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     report.bar(
         "a tenth of the network from an archive: 4 M accounts, 240 M follows",
         &format!(
-            "{spec:?}; segments in files, all that an account follows together; `skyweir backfill` with its defaults \
-             from an HTTP server on loopback, which has its part of the cores"
+            "{spec:?}; segments in files, all that an account follows together, without deletions, updates, resyncs or \
+             live rows between them; `skyweir backfill` with its defaults from an HTTP server on loopback, which has \
+             its part of the cores"
         ),
     );
     let sealed = segments::generate(&network, &dir.join("archive")).context("generating the archive")?;
