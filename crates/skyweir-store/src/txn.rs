@@ -107,8 +107,8 @@ pub struct SavedCursor {
 pub trait Store: Send + Sync {
     /// Takes a snapshot.
     async fn view(&self) -> Result<Box<dyn View>>;
-    /// Begins a transaction, once the one before has ended. Dropped without commit it leaves no trace:
-    /// numbers of items stay used up until a restart, those of accounts and tasks were never seen and are given out again.
+    /// Begins a transaction, once the one before has ended. Dropped without commit it leaves no trace: numbers of items
+    /// stay used up until a restart, those of accounts and tasks were never seen and are given out again.
     async fn begin(&self) -> Result<Box<dyn Txn>>;
     /// Watches the number that the next task will get: what is below is synced.
     fn next_task(&self) -> watch::Receiver<TaskId>;

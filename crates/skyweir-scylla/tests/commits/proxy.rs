@@ -88,7 +88,8 @@ async fn pass(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// A frame: its header of nine bytes, with the stream in the third and fourth and what it is in the fifth, and its body.
+/// A frame: its body, and before it its header of nine bytes, with the stream in the third and fourth and what it is in
+/// the fifth.
 async fn frame(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     let mut frame = vec![0; 9];
     from.read_exact(&mut frame).await.ok()?;

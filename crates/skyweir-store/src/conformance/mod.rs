@@ -1,6 +1,7 @@
 //! One suite for every store: what the contracts of [`Store`] and [`Timelines`] promise.
 //!
-//! A store's tests name a [`Subject`] and let [`conformance_tests!`](crate::conformance_tests) make a test of each case.
+//! A store's tests name a [`Subject`] and let [`conformance_tests!`](crate::conformance_tests) make a test of each
+//! case.
 #![expect(clippy::unwrap_used, reason = "these are tests, even if exported")]
 
 mod cache;
