@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::timelines::RowsConfig;
+
 /// Settings of the store: `[scylla]` in `skyweir.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -11,8 +13,8 @@ pub struct Config {
     /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 lower-case
     /// letters, digits and underscores, a letter first. Default `skyweir`.
     pub keyspace: String,
-    /// How many copies of each row a datacenter keeps, when the keyspace is made here; a keyspace that is there stays
-    /// as it is. Default 3.
+    /// How many copies of each row a datacenter keeps, when the keyspace is made here, 1 to 10; a keyspace that is
+    /// there stays as it is. Default 3.
     pub replication: u8,
     /// The datacenter whose nodes are asked; the others only get its writes. Empty: all are alike. Default empty.
     pub datacenter: String,
@@ -44,6 +46,8 @@ pub struct Config {
     pub in_flight: usize,
     /// Connections to each shard of ScyllaDB, and to each node of Cassandra, 1 to 64. Default 2.
     pub connections: usize,
+    /// The timelines' rows.
+    pub timelines: RowsConfig,
 }
 
 impl Default for Config {
@@ -64,6 +68,7 @@ impl Default for Config {
             speculate_ms: 100,
             in_flight: 64,
             connections: 2,
+            timelines: RowsConfig::default(),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The lease while it is held: who has it commits, and who has lost it finds out by the next commit at the latest.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use skyweir_store::{Error, Result};
 use skyweir_types::Clock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -25,7 +24,7 @@ pub(crate) struct Hold {
     epoch: i64,
     /// One step at a time: two at once would be in each other's way on the server.
     gate: Mutex<()>,
-    is_lost: AtomicBool,
+    is_lost: watch::Sender<bool>,
 }
 
 impl Hold {
@@ -34,7 +33,7 @@ impl Hold {
     pub(crate) async fn take(db: &Db, config: &Config, clock: Clock) -> Result<(Self, Row)> {
         let lease = Lease::prepare(db).await?;
         let length = Duration::from_millis(config.lease_ms);
-        let session = db.session().session_id().to_string();
+        let session = db.name();
         let mut hold = Self {
             lease,
             clock,
@@ -42,7 +41,7 @@ impl Hold {
             session,
             epoch: 0,
             gate: Mutex::new(()),
-            is_lost: AtomicBool::new(false),
+            is_lost: watch::Sender::new(false),
         };
         let mut refused = None;
         for _ in 0..ASK_AGAIN {
@@ -107,7 +106,14 @@ impl Hold {
 
     /// Whether another indexer has it.
     pub(crate) fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire)
+        *self.is_lost.borrow()
+    }
+
+    /// Waits until another indexer has it.
+    pub(crate) async fn lost(&self) {
+        let mut is_lost = self.is_lost.subscribe();
+        // the sender lives as long as this
+        let _ = is_lost.wait_for(|lost| *lost).await;
     }
 
     /// What to say to who wants to write.
@@ -129,7 +135,7 @@ impl Hold {
         self.check()?;
         let asked = Instant::now();
         if !self.lease.renew(db, self.until_ms(), self.epoch).await? {
-            self.is_lost.store(true, Ordering::Release);
+            self.is_lost.send_replace(true);
             self.check()?;
         }
         Ok(asked)
@@ -152,7 +158,7 @@ impl Hold {
         let missing = || corrupt("the row of the lease is gone");
         let row = self.lease.read(db).await?.ok_or_else(missing)?;
         if row.session != self.session {
-            self.is_lost.store(true, Ordering::Release);
+            self.is_lost.send_replace(true);
             return self.check();
         }
         // an earlier call was heard, its answer wasn't

@@ -6,6 +6,7 @@
 //! store if nobody did. Rows carry the sequence number of the transaction that brought them and of the one that took
 //! them away, so that a view shows one moment.
 
+mod cluster;
 mod codec;
 mod config;
 mod dialect;
@@ -25,6 +26,7 @@ mod timelines;
 mod txn;
 mod view;
 
+pub use cluster::Cluster;
 pub use config::Config;
 pub use dialect::Dialect;
 pub use metrics::describe as describe_metrics;

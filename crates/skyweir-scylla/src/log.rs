@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::streams::{StreamId, StreamRangeReply};
-use skyweir_store::{Result, Task};
+use skyweir_store::{Error, Result, Task};
 use skyweir_types::{ActorId, ItemId, TaskId};
 use tokio::time::Instant;
 
 use crate::error::{corrupt, redis as refused};
+use crate::table::visible::LogRow;
 
 /// How many tasks one command appends. Redis does nothing else meanwhile.
 const APPEND_MOST: usize = 1_000;
@@ -45,8 +46,8 @@ pub(crate) struct Log {
     kept: AtomicU64,
     /// Views that are there may: so tasks are taken from Redis when they are too old.
     trims: Mutex<Trims>,
-    /// From the first of them up to, but without, the second.
-    lost: Mutex<Option<(TaskId, TaskId)>>,
+    /// Below this one tasks may be missing that nobody can append again.
+    lost_below: AtomicU64,
 }
 
 /// What was cut and isn't taken from Redis yet.
@@ -58,13 +59,14 @@ struct Trims {
 }
 
 impl Log {
-    /// Connects to the log of this name, of which nothing below `kept` is needed. What is there below it goes.
+    /// Connects to the log of this name, of which nothing below `kept` is needed, and some below `lost_below` may be
+    /// missing. What is there below `kept` goes.
     pub(crate) async fn connect(
         url: &str,
         name: &str,
         timeout: Duration,
         stay: Duration,
-        kept: TaskId,
+        LogRow { kept, lost_below }: LogRow,
     ) -> Result<Self> {
         let doing = "connecting";
         let client = redis::Client::open(url).map_err(|e| refused(doing, &e))?;
@@ -79,7 +81,7 @@ impl Log {
             key: format!("{name}:tasks"),
             kept: AtomicU64::new(kept.0),
             trims: Mutex::new(Trims { stay, since: None }),
-            lost: Mutex::new(None),
+            lost_below: AtomicU64::new(lost_below.0),
         };
         log.cut(kept).await?;
         Ok(log)
@@ -95,15 +97,14 @@ impl Log {
         TaskId(self.kept.load(Ordering::Acquire))
     }
 
-    /// Tasks that nobody can append again.
-    pub(crate) fn lost(&self) -> Option<(TaskId, TaskId)> {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Below this one tasks may be missing that nobody can append again.
+    pub(crate) fn lost_below(&self) -> TaskId {
+        TaskId(self.lost_below.load(Ordering::Acquire))
     }
 
-    /// Notes that nobody can append these again.
-    pub(crate) fn note_lost(&self, from: TaskId, to: TaskId) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        *lost = Some(lost.map_or((from, to), |(first, last)| (first.min(from), last.max(to))));
+    /// Notes that nobody can append some of those below this one again.
+    pub(crate) fn note_lost(&self, below: TaskId) {
+        self.lost_below.fetch_max(below.0, Ordering::AcqRel);
     }
 
     /// Appends tasks from number `first` on; those that are there already stay as they are. `None`: they are in.
@@ -145,6 +146,9 @@ impl Log {
     }
 
     /// Tasks from one number up to, but without, another, at most `n`.
+    ///
+    /// # Errors
+    /// Redis' own; `Unavailable` when it misses the first one and that comes again, `Corrupt` when it is lost.
     pub(crate) async fn read(&self, from: TaskId, to: TaskId, n: usize) -> Result<Vec<(TaskId, Task)>> {
         if n == 0 || from >= to {
             return Ok(Vec::new());
@@ -158,10 +162,29 @@ impl Log {
             .query_async(&mut self.connection.clone())
             .await
             .map_err(|e| refused("reading tasks", &e))?;
-        found.ids.iter().map(|entry| read_entry(entry).ok_or_else(|| self.bad(entry))).collect()
+        let found = found.ids.iter().map(|entry| read_entry(entry).ok_or_else(|| self.bad(entry)));
+        let mut found = found.collect::<Result<Vec<_>>>()?;
+        // what comes behind a gap comes too early
+        let whole = found.iter().zip(from.0..).take_while(|((id, _), next)| id.0 == *next).count();
+        found.truncate(whole);
+        if found.is_empty() { Err(self.gap(from)) } else { Ok(found) }
     }
 
-    fn bad(&self, entry: &StreamId) -> skyweir_store::Error {
+    /// What to say when this task is missing.
+    fn gap(&self, missing: TaskId) -> Error {
+        let (key, below) = (&self.key, self.lost_below());
+        if missing < below {
+            return corrupt(format_args!(
+                "tasks from {missing} on, below {below}, are lost: the Redis stream {key} misses them, and they have \
+                 left the journal; start again, then all timelines fill anew"
+            ));
+        }
+        Error::Unavailable(format!(
+            "the Redis stream {key} misses task {missing}; the indexer appends it again, see that Redis keeps its data"
+        ))
+    }
+
+    fn bad(&self, entry: &StreamId) -> Error {
         corrupt(format_args!("the Redis stream {} has an entry {} that is no task", self.key, entry.id))
     }
 

@@ -1,6 +1,7 @@
 //! The way to the CQL server: one session, what its statements have in common, and how much runs at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -45,6 +46,7 @@ pub(crate) struct Db {
     dialect: Dialect,
     keyspace: String,
     in_flight: usize,
+    names: AtomicU64,
     read: ExecutionProfileHandle,
     write: ExecutionProfileHandle,
     define: ExecutionProfileHandle,
@@ -86,6 +88,7 @@ impl Db {
             dialect: Dialect::Cassandra,
             keyspace: config.keyspace.clone(),
             in_flight: config.in_flight.max(1),
+            names: AtomicU64::new(0),
             read: read.into_handle(),
             write,
             define: define.into_handle(),
@@ -107,6 +110,11 @@ impl Db {
     /// The driver itself, for what is its own affair: topology, batches.
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// A name that nobody else has: not in another process, and not twice in this one.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.session.session_id(), self.names.fetch_add(1, Ordering::Relaxed))
     }
 
     /// How requests run that are also sent to a second node when the first is slow, for what is neither read nor a

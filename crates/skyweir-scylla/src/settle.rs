@@ -160,7 +160,7 @@ impl Inner {
         let (first, kept) = (entry.first_task(), self.log.kept());
         let Some(last) = self.log.append(first, &entry.tasks, kept).await? else { return Ok(()) };
         let needed = last.next().max(kept);
-        tracing::warn!(last = last.0, needed = first.0, "tasks are missing in Redis, appending them again");
+        tracing::warn!(last = last.0, next = first.0, "tasks are missing in Redis, appending them again");
         let (mut older, mut former) = (Vec::new(), (entry.moment.seq - 1, entry.former));
         let mut found = first;
         while found > needed && former.0 > 0 {
@@ -171,13 +171,29 @@ impl Inner {
         }
         if found > needed {
             tracing::error!(from = needed.0, to = found.0, "tasks are lost");
-            self.log.note_lost(needed, found);
+            // first of all: what is appended behind the gap hides it from whoever comes next
+            self.visible.lose(&self.db, found).await?;
+            self.log.note_lost(found);
         }
         for entry in older.iter().rev() {
             self.log.append(entry.first_task(), &entry.tasks, entry.first_task()).await?;
         }
         self.log.append(first, &entry.tasks, first).await?;
         Ok(())
+    }
+
+    /// Appends what Redis has lost since the last transaction, if nobody writes: the next one would do it as well.
+    pub(crate) async fn mend_log(&self) -> Result<()> {
+        let next = *self.next_task.borrow();
+        if self.log.last().await?.next() >= next {
+            return Ok(());
+        }
+        let Ok(writer) = self.writer.try_lock() else { return Ok(()) };
+        let (seq, number) = (writer.moment.seq, writer.entry);
+        match self.entry(seq, number).await? {
+            Some(entry) => self.append(&entry).await,
+            None => Err(corrupt(format_args!("the journal misses the last transaction, {seq}"))),
+        }
     }
 
     async fn entry(&self, seq: i64, number: i64) -> Result<Option<Entry>> {

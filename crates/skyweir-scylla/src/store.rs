@@ -11,12 +11,11 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::config::Config;
+use crate::cluster::Cluster;
 use crate::hold::Hold;
 use crate::log::Log;
 use crate::moment::Moment;
 use crate::remembered::Remembered;
-use crate::schema;
 use crate::session::Db;
 use crate::settle::Writer;
 use crate::table::Tables;
@@ -27,16 +26,18 @@ use crate::view::ScyllaView;
 
 /// A view ends this long before the rows that it needs may pass: the server counts in seconds.
 const MARGIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether Redis has all tasks.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The records of one service on CQL, their task log in Redis. Whoever opens it is its indexer.
 pub struct ScyllaStore {
     inner: Arc<Inner>,
-    /// Renews the lease as long as the store is there.
-    _renewal: JoinSet<()>,
+    /// Renews the lease and looks after the log as long as the store is there.
+    _upkeep: JoinSet<()>,
 }
 
 pub(crate) struct Inner {
-    pub(crate) db: Db,
+    pub(crate) db: Arc<Db>,
     pub(crate) tables: Tables,
     pub(crate) journal: Journal,
     pub(crate) visible: Visible,
@@ -47,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) remembered: Remembered,
     pub(crate) next_task: watch::Sender<TaskId>,
     /// Held from begin to the end of a transaction: one at a time.
-    writer: Arc<Mutex<Writer>>,
+    pub(crate) writer: Arc<Mutex<Writer>>,
     shown: StdMutex<Shown>,
     /// Whether a transaction was given up whose outcome isn't known yet.
     pub(crate) is_unsettled: AtomicBool,
@@ -65,19 +66,18 @@ impl ScyllaStore {
     /// Opens the store as its indexer: takes the lease, and does what a former one left undone.
     ///
     /// # Errors
-    /// `Unavailable` when a server doesn't answer, when another indexer has the lease, or when the tables are of
-    /// another version; `Corrupt` when what is stored contradicts itself.
-    pub async fn open(config: &Config, clock: Clock) -> Result<Self> {
-        let db = Db::connect(config).await?;
-        schema::prepare(&db, config.replication, config.create).await?;
+    /// `Unavailable` when a server doesn't answer, or when another indexer has the lease; `Corrupt` when what is stored
+    /// contradicts itself.
+    pub async fn open(cluster: &Cluster, clock: Clock) -> Result<Self> {
+        let Cluster { db, config } = cluster.clone();
         let (tables, journal, visible) =
             futures::try_join!(Tables::prepare(&db), Journal::prepare(&db), Visible::prepare(&db))?;
         let known = Instant::now();
-        let (hold, row) = Hold::take(&db, config, clock).await?;
-        let (moment, kept) = visible.read(&db).await?;
+        let (hold, row) = Hold::take(&db, &config, clock).await?;
+        let (moment, row_of_log) = visible.read(&db).await?;
         let stay = Duration::from_secs(config.superseded_ttl_s.into());
         let timeout = Duration::from_millis(config.request_timeout_ms);
-        let log = Log::connect(&config.redis, &config.keyspace, timeout, stay, kept).await?;
+        let log = Log::connect(&config.redis, &config.keyspace, timeout, stay, row_of_log).await?;
         let mut writer = Writer::new(moment.clone(), &row);
         let inner = Arc::new(Inner {
             db,
@@ -96,16 +96,22 @@ impl ScyllaStore {
         });
         inner.recover(&mut writer, &row).await?;
         *inner.writer.lock().await = writer;
-        let mut renewal = JoinSet::new();
-        renewal.spawn(renew(Arc::clone(&inner)));
-        Ok(Self { inner, _renewal: renewal })
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(renew(Arc::clone(&inner)));
+        upkeep.spawn(look_after_log(Arc::clone(&inner)));
+        Ok(Self { inner, _upkeep: upkeep })
     }
 
-    /// Tasks that are lost for good, the first one and the one after the last: Redis had lost them, and they had left
-    /// the journal. Timelines may miss their references, so all have to be filled again.
+    /// Below this task some are lost for good, of all times: Redis had lost them, and they had left the journal.
+    /// Timelines that need tasks from below it may miss references, and have to be filled again.
     #[must_use]
-    pub fn lost_tasks(&self) -> Option<(TaskId, TaskId)> {
-        self.inner.log.lost()
+    pub fn lost_below(&self) -> TaskId {
+        self.inner.log.lost_below()
+    }
+
+    /// Waits until another indexer has the lease: from then on nothing that this one writes counts.
+    pub async fn lease_lost(&self) {
+        self.inner.hold.lost().await;
     }
 }
 
@@ -157,6 +163,23 @@ async fn renew(inner: Arc<Inner>) {
             }
             Err(error) => tracing::warn!(%error, "lease not renewed, trying again"),
         }
+    }
+}
+
+/// Looks for ever whether Redis has all tasks, so that a writer doesn't wait for the next transaction.
+async fn look_after_log(inner: Arc<Inner>) {
+    let mut pace = tokio::time::interval(LOOK);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut fails = false;
+    while !inner.hold.is_lost() {
+        pace.tick().await;
+        let mended = inner.mend_log().await;
+        if let Err(error) = &mended
+            && !fails
+        {
+            tracing::warn!(%error, "the task log can't be looked at, trying again each second");
+        }
+        fails = mended.is_err();
     }
 }
 

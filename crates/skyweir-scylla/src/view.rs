@@ -177,7 +177,7 @@ impl View for ScyllaView {
     }
 
     async fn tasks(&self, from: TaskId, n: usize) -> Result<Vec<(TaskId, Task)>> {
-        self.inner.log.read(from.max(self.kept), self.moment.next_task, n).await
+        self.inner.log.read(from.max(self.kept).max(TaskId(1)), self.moment.next_task, n).await
     }
 
     async fn next_task(&self) -> Result<TaskId> {

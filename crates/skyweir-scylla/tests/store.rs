@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Servers;
-use skyweir_scylla::ScyllaStore;
+use skyweir_scylla::{Cluster, ScyllaStore};
 use skyweir_store::conformance::{Opened, Subject, compare_records};
 use skyweir_store::{MemoryStore, MemoryTimelines, Shape};
 use skyweir_types::Clock;
@@ -32,7 +32,8 @@ impl Subject for Cql {
         if !self.is_empty.swap(true, Ordering::SeqCst) {
             servers.empty().await;
         }
-        let store = ScyllaStore::open(&servers.config, Clock::system()).await.unwrap();
+        let cluster = Cluster::connect(&servers.config).await.unwrap();
+        let store = ScyllaStore::open(&cluster, Clock::system()).await.unwrap();
         let timelines = MemoryTimelines::new(&MemoryStore::new(), shape);
         Opened { store: Arc::new(store), timelines: Arc::new(timelines) }
     }

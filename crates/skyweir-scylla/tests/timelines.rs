@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Servers;
 use futures::future::try_join_all;
-use skyweir_scylla::{Rows, RowsConfig};
+use skyweir_scylla::{Cluster, Config, Rows, RowsConfig};
 use skyweir_store::conformance::{Home, Opened, Subject, compare};
 use skyweir_store::{
     CachedState, Counts, Delivery, Enrolment, MemoryStore, RingInfo, Shape, Store as _, Timelines,
@@ -50,7 +50,8 @@ impl Subject for AtServer {
             servers.empty().await;
         }
         let next_task = *self.records.next_task().borrow();
-        let rows = Rows::connect(&servers.config, &rows_config(shape), shape.draw, next_task).await.unwrap();
+        let cluster = cluster(servers, &rows_config(shape)).await;
+        let rows = Rows::open(&cluster, shape.draw, next_task, TaskId(0)).await.unwrap();
         Opened { store: Arc::new(self.records.clone()), timelines: Arc::new(rows) }
     }
 
@@ -75,8 +76,14 @@ fn at_server<F: Future<Output = ()>>(test: impl FnOnce(Servers) -> F) {
     });
 }
 
+async fn cluster(servers: &Servers, rows: &RowsConfig) -> Cluster {
+    let config = Config { timelines: rows.clone(), ..servers.config.clone() };
+    Cluster::connect(&config).await.unwrap()
+}
+
 async fn connect(servers: &Servers, rows: &RowsConfig) -> Rows {
-    Rows::connect(&servers.config, rows, DrawKey::default(), TaskId(1)).await.unwrap()
+    let cluster = cluster(servers, rows).await;
+    Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0)).await.unwrap()
 }
 
 const V: ActorId = ActorId(4);
@@ -182,6 +189,27 @@ fn what_was_not_finished_leaves_at_the_start() {
             assert!(held(&rows, viewer).await.1.is_empty());
         }
         assert_eq!(held(&rows, ActorId(3)).await.1, [3]);
+    });
+}
+
+#[test]
+fn timelines_that_need_lost_tasks_leave() {
+    at_server(|servers| async move {
+        let config = rows_config(Shape::default());
+        let cluster = cluster(&servers, &config).await;
+        let again = async |next_task, lost_below| {
+            Rows::open(&cluster, DrawKey::default(), TaskId(next_task), TaskId(lost_below)).await.unwrap()
+        };
+        let rows = again(1, 0).await;
+        enrol(&rows, V, 1).await;
+        rows.checkpoint(TaskId(7)).await.unwrap();
+        // up to the checkpoint all were done
+        let rows = again(20, 7).await;
+        assert_eq!((rows.enrolled(), rows.restored()), (1, TaskId(7)));
+        let rows = again(20, 8).await;
+        assert_eq!((rows.enrolled(), rows.restored()), (0, TaskId(20)));
+        assert_eq!(rows.read(V, i64::MAX, 9).await.unwrap().state, CachedState::Out);
+        assert_eq!(again(30, 8).await.restored(), TaskId(20));
     });
 }
 

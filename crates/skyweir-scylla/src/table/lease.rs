@@ -19,7 +19,7 @@ pub(super) const TABLE: Table = Table {
 /// The row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// The configured name of who holds it, and its session with the server, which no other has.
+    /// The configured name of who holds it, and one that nobody else has.
     pub(crate) holder: String,
     pub(crate) session: String,
     /// How often it was taken.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use skyweir_store::{Error, Result};
+use skyweir_store::Result;
 use skyweir_types::{ActorId, DrawKey, TaskId};
 
 use super::enrolments::{Enrolled, Enrolments};
@@ -12,50 +12,37 @@ use super::lines::Lines;
 use super::partitions::Partitions;
 use super::sender::Sender;
 use super::topology::Topology;
-use super::{Inner, Rows, RowsConfig};
-use crate::config::Config;
-use crate::schema;
+use super::{Inner, Rows};
+use crate::cluster::Cluster;
 use crate::session::Db;
 use crate::table::enrolled::State;
 use crate::table::timeline::Head;
 
 impl Rows {
-    /// Connects to the cluster and finds the timelines of before. Those that were published are back with all that was
-    /// written to them; with another key of the draw all leave. `next_task` is the number that the log's next task
-    /// will get: where a writer begins that finds none.
+    /// Finds the timelines of before. Those that were published are back with all that was written to them; with
+    /// another key of the draw all leave, and so they do if they may need a task below `lost_below`, of which the log
+    /// has lost some. `next_task` is the number that the log's next task will get: where a writer begins that finds
+    /// none.
     ///
     /// # Errors
-    /// `Limit` for a setting out of its range; `Unavailable` when the cluster can't be reached or has other tables than
-    /// ours; `Corrupt` when what it holds contradicts itself.
-    pub async fn connect(
-        config: &Config,
-        rows: &RowsConfig,
+    /// `Unavailable` when the cluster doesn't answer; `Corrupt` when what it holds contradicts itself.
+    pub async fn open(
+        cluster: &Cluster,
         draw: DrawKey,
         next_task: TaskId,
+        lost_below: TaskId,
     ) -> Result<Self> {
-        let db = Db::connect(config).await?;
-        schema::prepare(&db, config.replication, config.create).await?;
-        Self::open(Arc::new(db), &config.datacenter, rows, draw, next_task).await
-    }
-
-    async fn open(
-        db: Arc<Db>,
-        datacenter: &str,
-        config: &RowsConfig,
-        draw: DrawKey,
-        next_task: TaskId,
-    ) -> Result<Self> {
-        check(config)?;
+        let (db, config) = (Arc::clone(&cluster.db), &cluster.config.timelines);
         let partitions = Partitions::prepare(&db, config.page_rows, config.batch_rows).await?;
         let enrolments = Enrolments::prepare(&db).await?;
-        let topology = Topology::open(&db, config.shards_per_node, datacenter).await?;
-        let kept = enrolments.kept(&draw).await?;
+        let topology = Topology::open(&db, config.shards_per_node, &cluster.config.datacenter).await?;
+        let kept = enrolments.kept(&draw).await?.filter(|kept| *kept >= lost_below);
         let found = Found { partitions: &partitions, enrolments: &enrolments, cap: config.cap };
         let lines = found.lines(&db, kept.is_some()).await?;
         let restored = match kept {
             Some(kept) => kept,
             None => {
-                // only now: ended before this, it finds them with the other key again
+                // only now: ended before this, it finds them as they were again
                 enrolments.set_kept(next_task, &draw).await?;
                 next_task
             }
@@ -76,27 +63,6 @@ impl Rows {
         };
         Ok(Self { inner: Arc::new(inner) })
     }
-}
-
-fn check(config: &RowsConfig) -> Result<()> {
-    for (name, value, most) in [
-        ("timeline.cap", config.cap, 65_536),
-        ("scylla.timelines.trims_at_once", config.trims_at_once, 256),
-        ("scylla.timelines.shards_per_node", config.shards_per_node as usize, 1_024),
-        ("scylla.timelines.batch_rows", config.batch_rows, 200),
-        ("scylla.timelines.batches_in_flight", config.batches_in_flight as usize, 256),
-    ] {
-        if !(1..=most).contains(&value) {
-            return Err(Error::Limit(format!("{name} is {value}, and goes from 1 to {most}")));
-        }
-    }
-    if config.trim_over > 65_536 || !(2..=5_000).contains(&config.page_rows) {
-        return Err(Error::Limit(format!(
-            "scylla.timelines.trim_over is {}, and goes up to 65536; page_rows is {}, and goes from 2 to 5000",
-            config.trim_over, config.page_rows
-        )));
-    }
-    Ok(())
 }
 
 /// What is at the server when a process begins.

@@ -13,13 +13,13 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use skyweir_scylla::{Config, ScyllaStore};
+use skyweir_scylla::Config;
 use skyweir_store::{Error, Store as _};
 use skyweir_types::{Clock, TaskId};
 
 use common::Servers;
 use proxy::Proxy;
-use world::{A, change, changes_now, on_servers, open, rkey};
+use world::{A, change, changes_now, on_servers, open, open_at, rkey};
 
 /// The last committed transaction, and the one that shows.
 async fn committed_and_shown(servers: &Servers) -> (i64, i64) {
@@ -117,6 +117,7 @@ fn an_indexer_that_has_lost_the_lease_changes_nothing() {
         change(&second, 1).await.commit().await.unwrap();
         assert_eq!(changes_now(&second).await, 2);
         assert!(first.begin().await.is_err());
+        tokio::time::timeout(Duration::from_secs(60), first.lease_lost()).await.expect("it is told");
         drop((first, second));
         assert_eq!(changes_now(&open(&servers.config).await).await, 2);
     });
@@ -158,14 +159,14 @@ fn a_commit_whose_answer_is_lost_counts_once() {
 fn another_machine_waits_until_the_lease_is_over() {
     on_servers(async |servers| {
         let clock = Clock::manual(1_700_000_000_000_000);
-        let first = ScyllaStore::open(&servers.config, clock.clone()).await.unwrap();
+        let first = open_at(&servers.config, clock.clone()).await.unwrap();
         change(&first, 0).await.commit().await.unwrap();
         let other = Config { holder: "another".into(), ..servers.config.clone() };
-        let refused = ScyllaStore::open(&other, clock.clone()).await.err().unwrap().to_string();
+        let refused = open_at(&other, clock.clone()).await.err().unwrap().to_string();
         assert!(refused.contains("\"skyweir\"") && refused.contains("10000 ms"), "{refused}");
         drop(first);
         clock.advance_ms(other.lease_ms as i64);
-        let second = ScyllaStore::open(&other, clock).await.unwrap();
+        let second = open_at(&other, clock).await.unwrap();
         assert_eq!(changes_now(&second).await, 1);
     });
 }

@@ -1,10 +1,11 @@
 //! A Redis that forgets.
 
-use skyweir_scylla::ScyllaStore;
-use skyweir_store::Store as _;
+use std::time::Duration;
+
+use skyweir_store::{Error, Store as _};
 use skyweir_types::{Clock, TaskId};
 
-use crate::world::{change, changes_now, on_servers, open};
+use crate::world::{change, changes_now, on_servers, open, open_at};
 
 #[test]
 fn tasks_that_redis_has_lost_come_again() {
@@ -29,7 +30,7 @@ fn tasks_that_redis_has_lost_come_again() {
         drop(store);
         let store = open(&servers.config).await;
         assert_eq!(changes_now(&store).await, 8);
-        assert_eq!(store.lost_tasks(), None);
+        assert_eq!(store.lost_below(), TaskId(0));
         // what was cut isn't missed
         store.trim_tasks(TaskId(8)).await.unwrap();
         servers.redis("DEL", &[&stream]).await;
@@ -37,7 +38,37 @@ fn tasks_that_redis_has_lost_come_again() {
         let store = open(&servers.config).await;
         let tasks = store.view().await.unwrap().tasks(TaskId(0), 9).await.unwrap();
         assert_eq!(tasks.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [8]);
-        assert_eq!(store.lost_tasks(), None);
+        assert_eq!(store.lost_below(), TaskId(0));
+    });
+}
+
+/// Nobody has to write for that, and until then a reader is told to wait.
+#[test]
+fn tasks_come_again_by_themselves() {
+    on_servers(async |servers| {
+        let stream = format!("{}:tasks", servers.config.keyspace);
+        let store = open(&servers.config).await;
+        for n in 0..3 {
+            change(&store, n).await.commit().await.unwrap();
+        }
+        let view = store.view().await.unwrap();
+        let again = async {
+            let mut waited = 0;
+            servers.redis("DEL", &[&stream]).await;
+            loop {
+                match view.tasks(TaskId(2), 9).await {
+                    Ok(tasks) => break (waited, tasks.len()),
+                    Err(Error::Unavailable(why)) => assert!(why.contains("misses task 2"), "{why}"),
+                    Err(error) => panic!("{error}"),
+                }
+                waited += 1;
+            }
+        };
+        let again = tokio::time::timeout(Duration::from_secs(60), again).await;
+        let (waited, tasks) = again.expect("they come again");
+        assert!(waited > 0 && tasks == 2, "{waited} times, {tasks} tasks");
+        assert_eq!(changes_now(&store).await, 3);
+        assert_eq!(store.lost_below(), TaskId(0));
     });
 }
 
@@ -53,10 +84,16 @@ fn tasks_that_have_left_the_journal_are_told() {
         let text = format!("DELETE FROM {}.journal WHERE slot = 2", servers.config.keyspace);
         servers.session().await.query_unpaged(text, ()).await.unwrap();
         servers.redis("DEL", &[&stream]).await;
-        let store = open(&servers.config).await;
-        assert_eq!(store.lost_tasks(), Some((TaskId(1), TaskId(3))));
-        let tasks = store.view().await.unwrap().tasks(TaskId(0), 9).await.unwrap();
-        assert_eq!(tasks.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [3, 4]);
+        // who comes later finds nothing missing, and is told all the same
+        for _ in 0..2 {
+            let store = open(&servers.config).await;
+            assert_eq!(store.lost_below(), TaskId(3));
+            let view = store.view().await.unwrap();
+            let lost = view.tasks(TaskId(0), 9).await.unwrap_err();
+            assert!(matches!(&lost, Error::Corrupt(why) if why.contains("from 1 on, below 3")), "{lost}");
+            let tasks = view.tasks(TaskId(3), 9).await.unwrap();
+            assert_eq!(tasks.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [3, 4]);
+        }
     });
 }
 
@@ -65,7 +102,7 @@ fn a_stream_of_another_store_is_refused() {
     on_servers(async |servers| {
         let stream = format!("{}:tasks", servers.config.keyspace);
         servers.redis("XADD", &[&stream, "0-7", "task", "fan-out 1"]).await;
-        let refused = ScyllaStore::open(&servers.config, Clock::system()).await.err().unwrap().to_string();
+        let refused = open_at(&servers.config, Clock::system()).await.err().unwrap().to_string();
         assert!(refused.contains(&stream) && refused.contains("up to 7"), "{refused}");
     });
 }

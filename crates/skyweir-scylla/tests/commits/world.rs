@@ -1,7 +1,7 @@
 //! A store that changes by small steps, each of which touches every table, and what has to be there after them.
 
-use skyweir_scylla::{Config, ScyllaStore};
-use skyweir_store::{FeedAsk, NewItem, RecordBody, RecordRow, SavedCursor, Store, Task, Txn, View};
+use skyweir_scylla::{Cluster, Config, ScyllaStore};
+use skyweir_store::{FeedAsk, NewItem, RecordBody, RecordRow, Result, SavedCursor, Store, Task, Txn, View};
 use skyweir_types::{
     ActorId, Cid, Clock, Collection, Did, ItemId, ItemKind, Position, RecordKey, RecordRef, TaskId, Tid,
     UriHash,
@@ -22,7 +22,11 @@ pub(crate) fn on_servers(test: impl AsyncFnOnce(&Servers)) {
 }
 
 pub(crate) async fn open(config: &Config) -> ScyllaStore {
-    ScyllaStore::open(config, Clock::system()).await.unwrap()
+    open_at(config, Clock::system()).await.unwrap()
+}
+
+pub(crate) async fn open_at(config: &Config, clock: Clock) -> Result<ScyllaStore> {
+    ScyllaStore::open(&Cluster::connect(config).await?, clock).await
 }
 
 pub(crate) fn did(n: u32) -> Did {

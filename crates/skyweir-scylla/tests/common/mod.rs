@@ -5,10 +5,12 @@
     reason = "each test binary uses its part, and says what it leaves out"
 )]
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use futures::future::join_all;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use skyweir_scylla::Config;
+use skyweir_scylla::{Config, Dialect, schema_statements};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// One test of a process at a time: they share a keyspace, as making tables is slow.
@@ -21,7 +23,8 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// `None`, and a word about it, when there are none. The keyspace has the test binary's name.
+    /// `None`, and a word about it, when there are none. The keyspace has the test binary's name, and one of its
+    /// tables' layout: a server that outlives a change of it isn't in the way.
     pub(crate) fn find(name: &str) -> Option<Self> {
         let (Ok(cql), Ok(redis)) = (std::env::var("SKYWEIR_TEST_CQL"), std::env::var("SKYWEIR_TEST_REDIS"))
         else {
@@ -36,7 +39,7 @@ impl Servers {
         let config = Config {
             replication: nodes.len().min(3) as u8,
             nodes,
-            keyspace: format!("skyweir_test_{name}"),
+            keyspace: format!("skyweir_test_{name}_{:x}", layout()),
             redis,
             // a busy machine's servers are slow
             request_timeout_ms: 20_000,
@@ -79,4 +82,11 @@ impl Servers {
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd(command).arg(values).query_async(&mut connection).await.unwrap()
     }
+}
+
+/// What tells one layout of the tables from another.
+fn layout() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    schema_statements("", 1, Dialect::Cassandra).hash(&mut hasher);
+    hasher.finish()
 }
