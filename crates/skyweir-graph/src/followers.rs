@@ -27,6 +27,11 @@ impl FollowerPages {
         self.ended
     }
 
+    /// Goes on with the followers as of another view: a store may refuse one that is old.
+    pub fn go_on_with(&mut self, view: Arc<dyn View>) {
+        self.view = view;
+    }
+
     /// The next page, by rising number; `None` after the last. A call that failed may be made again.
     ///
     /// # Errors

@@ -61,6 +61,30 @@ impl Context {
         }
     }
 
+    /// Asks a view until it answers. After a failure a new one takes its place: a store may refuse one that is old, and
+    /// what came since does a task no harm.
+    ///
+    /// # Errors
+    /// Corruption, at once.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        operation: &'static str,
+        view: &mut Arc<dyn View>,
+        mut ask: impl FnMut(Arc<dyn View>) -> F,
+    ) -> skyweir_store::Result<T>
+    where
+        F: Future<Output = skyweir_store::Result<T>>,
+    {
+        let mut pause = self.retry.pause(operation);
+        loop {
+            match ask(Arc::clone(view)).await {
+                Err(error) => pause.after(error).await?,
+                done => return done,
+            }
+            *view = self.view().await?;
+        }
+    }
+
     /// A view of the records as they are now.
     pub(crate) async fn view(&self) -> skyweir_store::Result<Arc<dyn View>> {
         let view = self.retry.run("view", || self.store.view()).await?;

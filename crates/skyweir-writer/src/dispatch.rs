@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{Error, Result, Task};
-use skyweir_types::{ActorId, ItemId, TaskId};
+use skyweir_store::{Error, Result, Task, View};
+use skyweir_types::{ActorId, Item, ItemId, TaskId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -76,15 +76,18 @@ async fn start(
     mut next: TaskId,
 ) -> Result<TaskId> {
     // taken after these tasks were announced: whatever happened before any of them shows in it
-    let view = context.view().await?;
-    let tasks = context.retry.run("tasks", || view.tasks(next, AT_A_TIME)).await?;
+    let mut view = context.view().await?;
+    let asked = |view: Arc<dyn View>| async move { view.tasks(next, AT_A_TIME).await };
+    let tasks = context.ask("tasks", &mut view, asked).await?;
     if tasks.first().is_none_or(|(id, _)| *id != next) {
         return Err(Error::Corrupt(format!("task {next} is missing from the log")));
     }
     let items: Vec<ItemId> = tasks.iter().filter_map(|(_, task)| item_of(task)).collect();
-    let items = context.retry.run("items", || view.items(&items)).await?;
+    let items = items_of(context, &mut view, &items).await?;
     let authors: Vec<ActorId> = items.iter().flatten().map(|item| item.author).collect();
-    let mut followers = context.retry.run("accounts", || view.accounts(&authors)).await?.into_iter();
+    let authors = authors.as_slice();
+    let asked = |view: Arc<dyn View>| async move { view.accounts(authors).await };
+    let mut followers = context.ask("accounts", &mut view, asked).await?.into_iter();
     let mut items = items.into_iter();
     for (id, task) in tasks {
         let item = item_of(&task).and_then(|_| items.next().flatten());
@@ -123,15 +126,19 @@ async fn put_off(
     drop(parked);
     let begin = async {
         // later than the task's own time is as good: who followed since gets the item by a fill, too
-        let view = context.view().await?;
+        let mut view = context.view().await?;
         let ids = Vec::from_iter(item_of(&task));
-        let item = context.retry.run("items", || view.items(&ids)).await?.pop().flatten();
+        let item = items_of(&context, &mut view, &ids).await?.pop().flatten();
         Ok(Job { id, task, item, view, place: Place::new(Size::Large, at_work) })
     };
     match stop.run_until_cancelled(begin).await {
         Some(job) => Box::pin(job?.run(Arc::clone(&context))).await,
         None => Ok(()),
     }
+}
+
+async fn items_of(context: &Context, view: &mut Arc<dyn View>, ids: &[ItemId]) -> Result<Vec<Option<Item>>> {
+    context.ask("items", view, |view| async move { view.items(ids).await }).await
 }
 
 fn item_of(task: &Task) -> Option<ItemId> {

@@ -40,12 +40,12 @@ impl Job {
                 "fan_out"
             }
             Task::Fill { viewer, author } => {
-                upkeep::fill(&context, &*view, viewer, author).await?;
+                upkeep::fill(&context, view, viewer, author).await?;
                 spent();
                 "fill"
             }
             Task::Purge { viewer, author } => {
-                upkeep::purge(&context, &*view, viewer, author).await?;
+                upkeep::purge(&context, view, viewer, author).await?;
                 spent();
                 "purge"
             }

@@ -1,6 +1,6 @@
 //! What a follow and an unfollow do to one timeline: fills bring the author's recent items, purges free their room.
 
-use std::slice::from_ref;
+use std::sync::Arc;
 
 use skyweir_store::{CachedState, EnrolReason, FeedAsk, FeedEntry, Result, View};
 use skyweir_types::{ActorId, Position, Reference, UriHash, rate_for, rate_is_off};
@@ -14,9 +14,14 @@ const CHUNK: usize = 256;
 
 /// Brings an author's recent items into a viewer's timeline, as far down as the timeline's floor and at most a cap of
 /// them; what is older is below the floor then.
-pub(crate) async fn fill(context: &Context, view: &dyn View, viewer: ActorId, author: ActorId) -> Result<()> {
+pub(crate) async fn fill(
+    context: &Context,
+    mut view: Arc<dyn View>,
+    viewer: ActorId,
+    author: ActorId,
+) -> Result<()> {
     let Some(floor) = floor_of(context, viewer).await? else { return Ok(()) };
-    let (entries, below) = recent(context, view, author, floor).await?;
+    let (entries, below) = recent(context, &mut view, author, floor).await?;
     let reference = |entry: &FeedEntry| Reference {
         item: entry.item,
         sort_at: entry.position.sort_at,
@@ -25,22 +30,22 @@ pub(crate) async fn fill(context: &Context, view: &dyn View, viewer: ActorId, au
     };
     let references: Vec<_> = entries.iter().map(reference).collect();
     context.retry.run("fill", || context.timelines.fill(viewer, &references, below)).await?;
-    correct_rate(context, view, viewer).await
+    correct_rate(context, &mut view, viewer).await
 }
 
 /// Takes an author's items out of a viewer's timeline, unless the edge is back.
 pub(crate) async fn purge(
     context: &Context,
-    view: &dyn View,
+    mut view: Arc<dyn View>,
     viewer: ActorId,
     author: ActorId,
 ) -> Result<()> {
     let Some(floor) = floor_of(context, viewer).await? else { return Ok(()) };
-    let (entries, _) = recent(context, view, author, floor).await?;
+    let (entries, _) = recent(context, &mut view, author, floor).await?;
     let items: Vec<_> = entries.iter().map(|entry| entry.item).collect();
     let purged = context.retry.run("purge", || context.timelines.purge(viewer, author, &items)).await?;
     metrics::purged(purged);
-    correct_rate(context, view, viewer).await
+    correct_rate(context, &mut view, viewer).await
 }
 
 /// The floor of a timeline that takes references; `None` when it isn't enrolled.
@@ -57,7 +62,7 @@ async fn floor_of(context: &Context, viewer: ActorId) -> Result<Option<i64>> {
 /// is one above the floor, else the least there is.
 async fn recent(
     context: &Context,
-    view: &dyn View,
+    view: &mut Arc<dyn View>,
     author: ActorId,
     floor: i64,
 ) -> Result<(Vec<FeedEntry>, i64)> {
@@ -66,8 +71,8 @@ async fn recent(
     loop {
         let after = found.last().map_or(Position::TOP, |last| last.position);
         let asks = [FeedAsk { author, after }];
-        let mut page =
-            context.retry.run("feeds", || view.feeds(&asks, CHUNK)).await?.pop().unwrap_or_default();
+        let asked = |view: Arc<dyn View>| async move { view.feeds(&asks, CHUNK).await };
+        let mut page = context.ask("feeds", view, asked).await?.pop().unwrap_or_default();
         let ended = page.len() < CHUNK || page.last().is_some_and(|last| last.position.sort_at <= floor);
         page.retain(|entry| entry.position.sort_at > floor);
         found.append(&mut page);
@@ -84,8 +89,9 @@ async fn recent(
 
 /// Follows and unfollows change the rate that a timeline should have: a lower one is set at once, a higher one takes a
 /// new generation.
-async fn correct_rate(context: &Context, view: &dyn View, viewer: ActorId) -> Result<()> {
-    let infos = context.retry.run("accounts", || view.accounts(from_ref(&viewer))).await?;
+async fn correct_rate(context: &Context, view: &mut Arc<dyn View>, viewer: ActorId) -> Result<()> {
+    let asked = |view: Arc<dyn View>| async move { view.accounts(&[viewer]).await };
+    let infos = context.ask("accounts", view, asked).await?;
     let follows = infos.first().map_or(0, |info| info.follows);
     check_rate(context, viewer, follows).await
 }

@@ -4,12 +4,14 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use common::World;
-use skyweir_store::{Ask, Fault, Operation};
-use tokio::sync::Semaphore;
+use skyweir_store::{Ask, Error, Fault, Hook, HookedStore, Operation, Result, Store, Txn, View};
+use skyweir_types::TaskId;
+use tokio::sync::{Semaphore, watch};
 
 /// Account 0 is followed by accounts 1 to `n`.
 async fn celebrity(world: &mut World, n: u32) {
@@ -235,4 +237,83 @@ async fn jobs_take_turns_on_one_thread_even_if_the_store_answers_at_once() {
     writer.caught_up().await;
     assert_eq!(world.cached(7).await, Some((vec![2, 1], i64::MIN)));
     writer.end().await.unwrap();
+}
+
+/// A store of which one view is refused for good, from the first time on that any is asked this.
+struct Ageing {
+    inner: Arc<dyn Store>,
+    ask: Ask,
+    refused: Arc<AtomicUsize>,
+}
+
+/// One view of it.
+struct Age {
+    ask: Ask,
+    refused: Arc<AtomicUsize>,
+    is_old: AtomicBool,
+}
+
+#[async_trait]
+impl Hook for Age {
+    async fn before(&self, operation: &Operation<'_>) -> Result<()> {
+        if matches!(operation, Operation::Ask(ask) if *ask == self.ask)
+            && self.refused.load(Ordering::SeqCst) == 0
+        {
+            self.is_old.store(true, Ordering::SeqCst);
+        }
+        if !self.is_old.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Err(Error::Unavailable("this view is old".into()))
+    }
+
+    async fn after(&self, _: &Operation<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Ageing {
+    async fn view(&self) -> Result<Box<dyn View>> {
+        let age = Age { ask: self.ask, refused: self.refused.clone(), is_old: AtomicBool::new(false) };
+        HookedStore::new(self.inner.clone(), Arc::new(age)).view().await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Txn>> {
+        self.inner.begin().await
+    }
+
+    fn next_task(&self) -> watch::Receiver<TaskId> {
+        self.inner.next_task()
+    }
+
+    async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
+        self.inner.trim_tasks(kept).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_is_refused_is_not_asked_for_ever() {
+    for ask in [Ask::Tasks, Ask::Items, Ask::Accounts, Ask::Followers, Ask::Feeds] {
+        let mut world = World::new(5);
+        celebrity(&mut world, 7).await;
+        let writer = world.start();
+        for viewer in 1..=7 {
+            writer.enrol(&world, viewer).await;
+        }
+        writer.end().await.unwrap();
+        world.restart();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let store = Ageing { inner: Arc::new(world.store.clone()), ask, refused: refused.clone() };
+        let mut writer = world.start_with(Arc::new(store), Arc::new(world.timelines.clone()));
+        world.post(0, 1_000).await;
+        world.follow(1, 3).await;
+        tokio::time::timeout(Duration::from_secs(3_600), writer.caught_up()).await.expect("it goes on");
+        for viewer in 1..=7 {
+            assert_eq!(world.cached(viewer).await, Some((vec![1_000], i64::MIN)));
+        }
+        assert!(refused.load(Ordering::SeqCst) > 0, "{ask:?} was refused");
+        writer.end().await.unwrap();
+    }
 }

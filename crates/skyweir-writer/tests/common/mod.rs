@@ -60,7 +60,8 @@ impl World {
         )
     }
 
-    fn start_with(&self, store: Arc<dyn Store>, timelines: Arc<dyn Timelines>) -> Running {
+    /// Starts a writer over these.
+    pub(crate) fn start_with(&self, store: Arc<dyn Store>, timelines: Arc<dyn Timelines>) -> Running {
         let reasonable_limit = self.config.reasonable_limit;
         let graph =
             skyweir_graph::Config { page: self.page, reasonable_limit, ..skyweir_graph::Config::default() };
