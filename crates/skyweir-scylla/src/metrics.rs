@@ -1,18 +1,46 @@
 //! What the store tells of itself.
 
-use metrics::{Unit, describe_counter};
+use metrics::{Unit, describe_counter, describe_histogram};
 
+const COMMIT_SECONDS: &str = "skyweir_scylla_commit_seconds";
+const COMMIT_ROWS: &str = "skyweir_scylla_commit_rows_total";
+const GAPS: &str = "skyweir_scylla_task_gaps_total";
 const RESENT: &str = "skyweir_scylla_batches_resent_total";
 const TRIMS: &str = "skyweir_scylla_trims_total";
 
 /// Describes this crate's metrics to the recorder.
 pub fn describe() {
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Time of one transaction, from its entry in the journal to its tasks in Redis."
+    );
+    describe_counter!(
+        COMMIT_ROWS,
+        Unit::Count,
+        "Rows written or removed by transactions, without the journal's."
+    );
+    describe_counter!(
+        GAPS,
+        Unit::Count,
+        "Times that tasks were missing in Redis, by what came of it: appended again from the journal, or lost."
+    );
     describe_counter!(
         RESENT,
         Unit::Count,
         "Batches of references that the node they belong to did not take in time, sent again to another."
     );
     describe_counter!(TRIMS, Unit::Count, "Times that a timeline's oldest references were removed.");
+}
+
+pub(crate) fn committed(seconds: f64, rows: usize) {
+    metrics::histogram!(COMMIT_SECONDS).record(seconds);
+    metrics::counter!(COMMIT_ROWS).increment(rows as u64);
+}
+
+/// What came of tasks that were missing: `mended` or `lost`.
+pub(crate) fn gap(outcome: &'static str) {
+    metrics::counter!(GAPS, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn resent() {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::error::corrupt;
+use crate::metrics;
 use crate::moment::Moment;
 use crate::store::Inner;
 use crate::table::Stamp;
@@ -99,6 +100,7 @@ impl Inner {
 
     /// Commits a transaction whose effects these are; `former` and the numbers are its own.
     pub(crate) async fn commit(&self, writer: &mut Writer, entry: Entry) -> Result<()> {
+        let (begun, rows) = (Instant::now(), entry.effects.len());
         writer.attempts += 1;
         if writer.attempts >> 40 != 0 {
             return Err(Error::Limit("2^40 transactions of one process; start it again".into()));
@@ -107,7 +109,9 @@ impl Inner {
         self.journal.put(&self.db, entry.moment.seq, number, &entry.encode()).await?;
         writer.pending = Some(Pending { entry, number, stage: Stage::Asked });
         self.is_unsettled.store(true, Ordering::Release);
-        self.settle(writer).await
+        self.settle(writer).await?;
+        metrics::committed(begun.elapsed().as_secs_f64(), rows);
+        Ok(())
     }
 
     /// Brings a transaction through that isn't yet.
@@ -169,6 +173,7 @@ impl Inner {
             former = (entry.moment.seq - 1, entry.former);
             older.push(entry);
         }
+        metrics::gap(if found > needed { "lost" } else { "mended" });
         if found > needed {
             tracing::error!(from = needed.0, to = found.0, "tasks are lost");
             // first of all: what is appended behind the gap hides it from whoever comes next

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use skyweir_embedded::{Bulk, EmbeddedStore, Rings};
 use skyweir_indexer::archive::{Backfill, Loader, check_url, has_archive};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cli::{BackfillOptions, ServeOptions};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::coverage;
 use crate::pace::{self, Said};
 use crate::serve::{Signals, install_tls, io_runtime};
@@ -34,6 +34,11 @@ pub(crate) fn command(options: &BackfillOptions) -> Result<ExitCode> {
         log: options.log.clone(),
         ..ServeOptions::default()
     })?;
+    ensure!(
+        config.backend == Backend::Embedded,
+        "skyweir backfill loads a data directory, and backend is \"scylla\": skyweir serve begins with the archive of \
+         its Jetstream v2 itself"
+    );
     let is_watched = config.log_format == LogFormat::Text && std::io::stderr().is_terminal();
     let bar = is_watched.then(pace::bar);
     telemetry::logs(config.log_format, &config.log, bar.clone())?;

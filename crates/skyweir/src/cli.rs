@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skyweir_api::{UpstreamHttp, UpstreamUrl};
 use skyweir_indexer::CursorChoice;
+use skyweir_scylla::Dialect;
 use skyweir_writer::EnrolMode;
 
 use crate::telemetry::LogFormat;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
         #[arg(long, env = "SKYWEIR_DATA_DIR", default_value = ".skyweir")]
         data_dir: PathBuf,
     },
+    /// Prints the statements that make the keyspace of a cluster and its tables, or applies them.
+    Schema(SchemaOptions),
     /// Looks after the rings: timelines in memory and their checkpoints.
     #[command(subcommand)]
     Rings(RingsCommand),
@@ -134,6 +137,38 @@ pub(crate) struct BackfillOptions {
     /// Which log lines come, in the syntax of RUST_LOG.
     #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+/// Whose tables, and what becomes of them.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// A configuration file (TOML) that names the cluster. Without it the defaults hold.
+    #[arg(long, env = "SKYWEIR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Make on the cluster what isn't there, instead of printing it.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// For which server statements are printed.
+    #[arg(long, value_enum, default_value_t = Server::Scylla, conflicts_with = "apply")]
+    pub(crate) dialect: Server,
+}
+
+/// A CQL server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    /// ScyllaDB.
+    Scylla,
+    /// Apache Cassandra 5.
+    Cassandra,
+}
+
+impl From<Server> for Dialect {
+    fn from(server: Server) -> Self {
+        match server {
+            Server::Scylla => Self::Scylla,
+            Server::Cassandra => Self::Cassandra,
+        }
+    }
 }
 
 /// An age.

@@ -11,8 +11,10 @@ mod date;
 mod demo;
 mod pace;
 mod parts;
+mod schema;
 mod serve;
 mod service;
+mod stores;
 mod suggest;
 mod telemetry;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::command(&options),
         Command::Timeline(options) => client::timeline(&options),
         Command::Check { data_dir } => data::check(&data_dir),
+        Command::Schema(options) => schema::command(&options),
         Command::Rings(RingsCommand::Drop { data_dir }) => data::drop_rings(&data_dir),
     };
     match done {

@@ -11,8 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{debug, error, info};
 
 use crate::cli::ServeOptions;
-use crate::config::Config;
-use crate::service::{Data, Service};
+use crate::config::{Backend, Config};
+use crate::service::Service;
+use crate::stores::Stores;
 use crate::telemetry::{self, LogFormat};
 
 /// How far the fan-out stands back behind reads: about a third of their share when both want a core.
@@ -27,7 +28,11 @@ pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     let format = config.log_format;
     let io = io_runtime(config.runtime.io_threads)?;
     let fan_out = fan_out_runtime(config.runtime.fanout_threads)?;
-    info!(version = env!("CARGO_PKG_VERSION"), data.dir = %config.data_dir.display(), "skyweir starts");
+    let version = env!("CARGO_PKG_VERSION");
+    match config.backend {
+        Backend::Embedded => info!(version, data.dir = %config.data_dir.display(), "skyweir starts"),
+        Backend::Scylla => info!(version, scylla.keyspace = config.scylla.keyspace, "skyweir starts"),
+    }
     let ended = io.block_on(run(config, fan_out.handle(), recorder));
     // all parts have ended, or must not be waited for any longer
     fan_out.shutdown_background();
@@ -70,12 +75,11 @@ async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Re
     Ok(())
 }
 
-/// Opens the data directory beside the runtime, then starts the service.
+/// Opens records and timelines, then starts the service.
 pub(crate) async fn start(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<Service> {
-    let settings = config.clone();
-    let data = tokio::task::spawn_blocking(move || Data::open(&settings)).await;
-    let data = data.map_err(|_| anyhow!("opening the data directory panicked, see above"))??;
-    Service::start(config, data, fan_out, recorder, Clock::system()).await
+    let clock = Clock::system();
+    let stores = Stores::open(&config, clock.clone()).await?;
+    Service::start(config, stores, fan_out, recorder, clock).await
 }
 
 /// The runtime of sockets, reads and the indexer.

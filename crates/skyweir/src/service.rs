@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use skyweir_api::Api;
-use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_graph::Graph;
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, Intake};
-use skyweir_store::{Complete as _, Completeness, Store, Timelines};
+use skyweir_store::{Complete as _, Completeness};
 use skyweir_types::Clock;
 use skyweir_writer::Writer;
 use tokio::net::TcpListener;
@@ -23,23 +22,9 @@ use crate::config::Config;
 use crate::coverage;
 use crate::pace;
 use crate::parts::Parts;
+use crate::stores::Stores;
 
 const INDEXER: &str = "indexer";
-
-/// What the data directory holds, open.
-pub(crate) struct Data {
-    store: EmbeddedStore,
-    rings: Rings,
-}
-
-impl Data {
-    /// Opens the data directory: its records, then the last checkpoint of its rings. Blocks.
-    pub(crate) fn open(config: &Config) -> Result<Self> {
-        let store = EmbeddedStore::open(config.store.clone())?;
-        let rings = Rings::open(&store, &config.rings, config.timeline.draw_key)?;
-        Ok(Self { store, rings })
-    }
-}
 
 /// The running service.
 pub(crate) struct Service {
@@ -55,16 +40,14 @@ impl Service {
     /// Puts the parts together and starts them: graph and writer on the runtime of the fan-out, all others on this one.
     pub(crate) async fn start(
         config: Config,
-        data: Data,
+        stores: Stores,
         fan_out: &Handle,
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
         let kind = parse(&config.source)?;
-        let store: Arc<dyn Store> = Arc::new(data.store);
-        coverage::adopt(&config.data_dir, store.as_ref()).await?;
+        let Stores { store, timelines, lease } = stores;
         let status = Arc::new(SourceStatus::default());
-        let timelines: Arc<dyn Timelines> = Arc::new(data.rings);
         let begin = Begin {
             cursor: config.cursor,
             backfill: config.backfill.at_start,
@@ -123,6 +106,7 @@ impl Service {
             }
         });
         parts.start("graph", fan_out, |stop| graph.run(stop));
+        parts.start("lease", &here, |stop| lease.watch(stop));
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, stop));
         info!(grpc.addr = %grpc_at, admin.addr = %admin_at, "serving");

@@ -80,6 +80,7 @@ pub(crate) fn metrics() -> Result<PrometheusHandle> {
 fn describe() {
     skyweir_indexer::metrics::describe();
     skyweir_embedded::metrics::describe();
+    skyweir_scylla::describe_metrics();
     skyweir_graph::metrics::describe();
     skyweir_writer::metrics::describe();
     skyweir_api::metrics::describe();

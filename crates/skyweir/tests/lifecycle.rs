@@ -6,62 +6,18 @@ mod common;
 
 use std::path::Path;
 
+use common::disturbed::Disturbed;
 use common::{Serve, follow, network, post, run, soon, upstream};
 use skyweir_loadtest::Upstream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// Ends a service in the midst of its work, lets another finish, and compares all its materialised timelines with the
-/// merged ones of a service that was never disturbed.
+/// Ends a service in the midst of its work, and lets another finish it.
 async fn survives(signal: &str, code: i32) {
-    let (network, events) = network(12_000);
-    let end = events.last().unwrap().time_us;
-    let mut events = events.into_iter();
     let (disturbed, peaceful) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let upstream = upstream().await;
-    let all = ["--enrol", "all", "--cap", "100"];
-    let serve =
-        Serve::start(disturbed.path(), &upstream.url_v2(), &[&["--cursor", "0"], &all[..]].concat()).await;
-    let feed = async {
-        // what is left comes after the signal, however slow the service is
-        for _ in 0..90 {
-            let seq = upstream.push_many(events.by_ref().take(100)).unwrap();
-            upstream.sent(seq).await;
-        }
-        std::future::pending().await
-    };
-    let disturb = async {
-        serve.until("/metrics", |_, text| text.contains("skyweir_indexer_events_total{kind=\"post\"")).await;
-        serve.signal(signal).await;
-        serve.ended().await
-    };
-    let (ended, said) = tokio::select! {
-        () = feed => unreachable!(),
-        ended = disturb => ended,
-    };
-    assert_eq!(ended, code, "{said}");
-    assert!(events.len() >= 3_000, "the service was ended with all of its events");
-    upstream.push_many(events);
-
-    let serve = Serve::start(disturbed.path(), &upstream.url_v2(), &all).await;
-    serve.applied(end).await;
-    serve.until("/readyz", |status, _| status == 200).await;
-    let other = Serve::start(peaceful.path(), &upstream.url_v2(), &["--cursor", "0"]).await;
-    other.applied(end).await;
-    let mut items = 0;
-    for actor in 0..network.actors() {
-        let did = network.did(actor);
-        let (found, wanted) = (serve.timeline(&did).await, other.timeline(&did).await);
-        assert_eq!(found, wanted, "timeline of actor {actor}");
-        items += found.len();
-    }
-    assert!(items > 1_000, "only {items} items were compared");
-    let cached = "skyweir_api_items_total{source=\"cache\"} ";
-    let (_, text) = serve.get("/metrics").await;
-    assert!(
-        text.lines().any(|line| line.strip_prefix(cached).is_some_and(|n| n != "0")),
-        "nothing was cached"
-    );
+    let more = ["--enrol", "all", "--cap", "100"];
+    let service = Disturbed { dir: disturbed.path(), more: &more, events: 12_000, signal, code };
+    let (serve, other, network) = service.survives(peaceful.path()).await;
     let (status, hot) = serve.get("/hot").await;
     let hot: serde_json::Value = serde_json::from_str(&hot).unwrap();
     let hottest = &hot["timelines"][0];

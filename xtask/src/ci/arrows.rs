@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "skyweir-indexer",
             "skyweir-loadtest",
             "skyweir-proto",
+            "skyweir-scylla",
             "skyweir-store",
             "skyweir-types",
             "skyweir-writer",

@@ -46,6 +46,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Faults::default();
     service(config, &mut faults);
     storage(config, &mut faults);
+    cluster(config, &mut faults);
     indexer(config, &mut faults);
     fan_out(config, &mut faults);
     api(config, &mut faults);
@@ -100,6 +101,37 @@ fn storage(config: &Config, faults: &mut Faults) {
     faults.range("store.load_mb", store.load_mb as u64, 64..=65_536);
     faults.range("rings.slices", rings.slices.into(), 1..=65_536);
     faults.range("rings.restore_threads", rings.restore_threads as u64, 1..=256);
+}
+
+fn cluster(config: &Config, faults: &mut Faults) {
+    let scylla = &config.scylla;
+    if scylla.nodes.is_empty() {
+        faults.push("scylla.nodes", "is empty: expected at least one HOST:PORT".into());
+    }
+    if !scylla.redis.starts_with("redis://") {
+        let what = format!("is {:?}: expected for example redis://127.0.0.1:6379", scylla.redis);
+        faults.push("scylla.redis", what);
+    }
+    if scylla.holder.is_empty() {
+        faults.push("scylla.holder", "is empty: expected a name".into());
+    }
+    faults.range("scylla.replication", scylla.replication.into(), 1..=10);
+    faults.range("scylla.lease_ms", scylla.lease_ms, 1_000..=600_000);
+    faults.range("scylla.superseded_ttl_s", scylla.superseded_ttl_s.into(), 30..=86_400);
+    faults.range("scylla.followers_bucket", scylla.followers_bucket.into(), 100..=1_000_000);
+    faults.range("scylla.remembered_accounts", scylla.remembered_accounts as u64, 0..=1 << 32);
+    faults.range("scylla.request_timeout_ms", scylla.request_timeout_ms, 100..=60_000);
+    faults.range("scylla.speculate_ms", scylla.speculate_ms, 1..=60_000);
+    faults.range("scylla.in_flight", scylla.in_flight as u64, 1..=4_096);
+    faults.range("scylla.connections", scylla.connections as u64, 1..=64);
+    let rows = &scylla.timelines;
+    faults.range("scylla.timelines.trim_over", rows.trim_over as u64, 0..=65_536);
+    faults.range("scylla.timelines.trims_at_once", rows.trims_at_once as u64, 1..=256);
+    faults.range("scylla.timelines.shards_per_node", rows.shards_per_node.into(), 1..=1_024);
+    faults.range("scylla.timelines.batch_rows", rows.batch_rows as u64, 1..=200);
+    faults.range("scylla.timelines.batches_in_flight", rows.batches_in_flight.into(), 1..=256);
+    faults.range("scylla.timelines.resend_ms", rows.resend_ms, 50..=60_000);
+    faults.range("scylla.timelines.page_rows", rows.page_rows as u64, 2..=5_000);
 }
 
 fn indexer(config: &Config, faults: &mut Faults) {

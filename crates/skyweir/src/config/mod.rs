@@ -25,7 +25,9 @@ const DEFAULT_SOURCE: &str =
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Where everything is kept; default `.skyweir`.
+    /// What records and timelines are kept in: `"embedded"` (the default), a data directory, or `"scylla"`, a cluster.
+    pub(crate) backend: Backend,
+    /// Where everything is kept by `"embedded"`; default `.skyweir`.
     pub(crate) data_dir: PathBuf,
     /// Upstream; default the public Jetstream v2.
     pub(crate) source: String,
@@ -52,10 +54,12 @@ pub(crate) struct Config {
     pub(crate) timeline: Timeline,
     /// Posts and reposts.
     pub(crate) items: Items,
-    /// The record store.
+    /// The record store in a data directory.
     pub(crate) store: skyweir_embedded::Config,
     /// The timelines in memory.
     pub(crate) rings: skyweir_embedded::RingsConfig,
+    /// A cluster, instead of `store` and `rings`.
+    pub(crate) scylla: skyweir_scylla::Config,
     /// Events in.
     pub(crate) indexer: skyweir_indexer::Config,
     /// Follower pages.
@@ -64,6 +68,17 @@ pub(crate) struct Config {
     pub(crate) writer: skyweir_writer::Config,
     /// Timelines out.
     pub(crate) api: skyweir_api::Config,
+}
+
+/// What records and timelines are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    /// In a data directory of this machine.
+    #[default]
+    Embedded,
+    /// On ScyllaDB or Apache Cassandra, with the task log in Redis.
+    Scylla,
 }
 
 /// What a data directory begins with: `[backfill]` in `skyweir.toml`.
@@ -127,13 +142,14 @@ impl Default for Items {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            backend: Backend::default(),
             data_dir: ".skyweir".into(),
             source: DEFAULT_SOURCE.into(),
             cursor: CursorChoice::default(),
             grpc: (Ipv4Addr::LOCALHOST, 7700).into(),
             admin: (Ipv4Addr::LOCALHOST, 7701).into(),
             shutdown_grace_seconds: 25,
-            log: "info,fjall=warn,lsm_tree=warn".into(),
+            log: "info,fjall=warn,lsm_tree=warn,scylla=warn".into(),
             log_format: LogFormat::default(),
             backfill: Backfill::default(),
             runtime: Runtime::default(),
@@ -141,6 +157,7 @@ impl Default for Config {
             items: Items::default(),
             store: skyweir_embedded::Config::default(),
             rings: skyweir_embedded::RingsConfig::default(),
+            scylla: skyweir_scylla::Config::default(),
             indexer: skyweir_indexer::Config::default(),
             graph: skyweir_graph::Config::default(),
             writer: skyweir_writer::Config::default(),
@@ -225,6 +242,8 @@ impl Config {
         let Timeline { reasonable_limit, cap, memory_mb, draw_key } = self.timeline;
         self.store.data_dir.clone_from(&self.data_dir);
         (self.rings.cap, self.rings.memory_bytes) = (cap, memory_mb << 20);
+        let rows = &mut self.scylla.timelines;
+        (rows.cap, rows.memory_bytes) = (cap, memory_mb << 20);
         self.indexer.keep_hours = match self.items.keep {
             Age::All => None,
             Age::Hours(hours) => Some(hours),

@@ -34,15 +34,21 @@ fn unknown_keys_are_named_with_what_was_meant() {
 
 #[test]
 fn shared_values_have_one_place() {
-    for text in
-        ["[writer]\ncap = 5", "[api]\nreasonable_limit = 5", "[rings]\ncap = 5", "[store]\ndata_dir = \"x\""]
-    {
+    for text in [
+        "[writer]\ncap = 5",
+        "[api]\nreasonable_limit = 5",
+        "[rings]\ncap = 5",
+        "[store]\ndata_dir = \"x\"",
+        "[scylla.timelines]\ncap = 5",
+    ] {
         assert!(fault(text).contains("line 2: unknown key"), "{}", fault(text));
     }
     let (mut config, _) = parse("x", "[timeline]\ncap = 77\nreasonable_limit = 5\nmemory_mb = 3\n").unwrap();
     config.share();
     assert_eq!((config.rings.cap, config.writer.cap, config.api.cap), (77, 77, 77));
     assert_eq!(config.rings.memory_bytes, 3 << 20);
+    let rows = &config.scylla.timelines;
+    assert_eq!((rows.cap, rows.memory_bytes), (77, 3 << 20));
     let Config { graph, writer, api, .. } = &config;
     assert_eq!((graph.reasonable_limit, writer.reasonable_limit, api.reasonable_limit), (5, 5, 5));
 }
@@ -109,6 +115,42 @@ fn limits_of_what_is_passed_on_have_a_range() {
             let said = format!("line 2: api.{key} is {wrong}: expected {expected}");
             assert_eq!(fault(&format!("[api]\n{key} = {wrong}")), format!("cannot use skyweir.toml, {said}"));
         }
+    }
+}
+
+#[test]
+fn limits_of_a_cluster_have_a_range() {
+    for (key, least, most) in [
+        ("scylla.replication", 1_u64, 10_u64),
+        ("scylla.lease_ms", 1_000, 600_000),
+        ("scylla.superseded_ttl_s", 30, 86_400),
+        ("scylla.followers_bucket", 100, 1_000_000),
+        ("scylla.request_timeout_ms", 100, 60_000),
+        ("scylla.speculate_ms", 1, 60_000),
+        ("scylla.in_flight", 1, 4_096),
+        ("scylla.connections", 1, 64),
+        ("scylla.timelines.trims_at_once", 1, 256),
+        ("scylla.timelines.shards_per_node", 1, 1_024),
+        ("scylla.timelines.batch_rows", 1, 200),
+        ("scylla.timelines.batches_in_flight", 1, 256),
+        ("scylla.timelines.resend_ms", 50, 60_000),
+        ("scylla.timelines.page_rows", 2, 5_000),
+    ] {
+        for fits in [least, most] {
+            assert_eq!(fault(&format!("{key} = {fits}")), "none");
+        }
+        for wrong in [least - 1, most + 1] {
+            let said =
+                format!("cannot use skyweir.toml, line 1: {key} is {wrong}: expected {least} to {most}");
+            assert_eq!(fault(&format!("{key} = {wrong}")), said);
+        }
+    }
+    for (text, said) in [
+        ("nodes = []", "scylla.nodes is empty: expected at least one HOST:PORT"),
+        ("redis = \"h:1\"", "scylla.redis is \"h:1\": expected for example redis://127.0.0.1:6379"),
+        ("holder = \"\"", "scylla.holder is empty: expected a name"),
+    ] {
+        assert_eq!(fault(&format!("scylla.{text}")), format!("cannot use skyweir.toml, line 1: {said}"));
     }
 }
 

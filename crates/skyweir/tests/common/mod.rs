@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+pub(crate) mod cql;
+pub(crate) mod disturbed;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::Path;

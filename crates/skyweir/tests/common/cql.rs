@@ -1,0 +1,75 @@
+//! A CQL server and a Redis that the environment names, and settings for a service on them.
+
+use std::path::Path;
+
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+
+/// The servers, and a keyspace of the test's own.
+pub(crate) struct Cql {
+    nodes: Vec<String>,
+    redis: String,
+    keyspace: String,
+}
+
+impl Cql {
+    /// `None`, and a word about it, when there are none. Of what a former test has left nothing is there any more.
+    #[allow(clippy::print_stdout, reason = "a test says what it leaves out")]
+    pub(crate) async fn find(name: &str) -> Option<Self> {
+        let (Ok(cql), Ok(redis)) = (std::env::var("SKYWEIR_TEST_CQL"), std::env::var("SKYWEIR_TEST_REDIS"))
+        else {
+            assert!(
+                std::env::var("SKYWEIR_REQUIRE_ALL").as_deref() != Ok("1"),
+                "SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers"
+            );
+            println!("skipped: SKYWEIR_TEST_CQL and SKYWEIR_TEST_REDIS name no servers");
+            return None;
+        };
+        let nodes = cql.split(',').map(str::to_owned).collect();
+        let found = Self { nodes, redis, keyspace: format!("skyweir_binary_{name}") };
+        found.query(&format!("DROP KEYSPACE IF EXISTS {}", found.keyspace)).await;
+        found.forget_tasks().await;
+        Some(found)
+    }
+
+    /// What the settings say of it; `more` belongs to `[scylla]`.
+    pub(crate) fn settings(&self, more: &str) -> String {
+        let Self { nodes, redis, keyspace } = self;
+        let replication = nodes.len().min(3);
+        format!(
+            "backend = \"scylla\"\n[scylla]\nnodes = {nodes:?}\nredis = \"{redis}\"\nkeyspace = \"{keyspace}\"\n\
+             replication = {replication}\nrequest_timeout_ms = 20000\n{more}\n"
+        )
+    }
+
+    /// Writes those to a file.
+    pub(crate) fn write_settings(&self, file: &Path, more: &str) {
+        std::fs::write(file, self.settings(more)).unwrap();
+    }
+
+    /// Runs a statement, in which `{ks}` stands for the keyspace.
+    pub(crate) async fn query(&self, statement: &str) {
+        let statement = statement.replace("{ks}", &self.keyspace);
+        self.session().await.query_unpaged(statement, ()).await.unwrap();
+    }
+
+    /// The number that a statement asks for.
+    pub(crate) async fn number(&self, statement: &str) -> i64 {
+        let statement = statement.replace("{ks}", &self.keyspace);
+        let rows =
+            self.session().await.query_unpaged(statement, ()).await.unwrap().into_rows_result().unwrap();
+        rows.single_row::<(i64,)>().unwrap().0
+    }
+
+    /// Takes the whole task log away.
+    pub(crate) async fn forget_tasks(&self) {
+        let client = redis::Client::open(self.redis.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let key = format!("{}:tasks", self.keyspace);
+        redis::cmd("DEL").arg(key).exec_async(&mut connection).await.unwrap();
+    }
+
+    async fn session(&self) -> Session {
+        SessionBuilder::new().known_nodes(&self.nodes).build().await.unwrap()
+    }
+}
