@@ -1,12 +1,14 @@
-//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`, `bench`.
+//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`, `bench`, `cql`, `redis`.
 //!
 //! Everything here drives programs from outside; nothing of Skyweir is linked, so that it builds in seconds.
 #![expect(clippy::print_stdout, reason = "what these commands print is what they are for")]
 
 mod bench;
 mod ci;
+mod cql;
 mod mutants;
 mod oracle;
+mod redis;
 mod run;
 mod torture;
 
@@ -34,6 +36,10 @@ enum Command {
     Mutants(mutants::Options),
     /// Prints the bars of the design, met or missed, beside what they are compared with.
     Bench(bench::Options),
+    /// A real CQL server for tests and benchmarks.
+    Cql(cql::Options),
+    /// A Redis for tests and benchmarks.
+    Redis(redis::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +49,8 @@ fn main() -> ExitCode {
         Command::Oracle(options) => oracle::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Cql(options) => cql::run(&options),
+        Command::Redis(options) => redis::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
