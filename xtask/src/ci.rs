@@ -4,12 +4,14 @@ mod arrows;
 mod cargo_test;
 mod files;
 mod licences;
+mod servers;
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use servers::Servers;
 
 use crate::run::{Table, now, root};
 use crate::{mutants, oracle, torture};
@@ -96,7 +98,10 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("clippy", || cargo(&clippy, &[]))?;
     let doc = ["doc", "--no-deps", "--workspace", "--locked"];
     steps.step("doc", || cargo(&doc, &[("RUSTDOCFLAGS", "-D warnings")]))?;
-    steps.step("tests and doctests", || cargo_test::run(sum))?;
+    let mut servers = steps.step("servers", Servers::up)?;
+    steps.step("servers come back", || servers.come_back())?;
+    steps.step("tests and doctests", || cargo_test::run(sum, &servers.variables()))?;
+    steps.step("servers down", || servers.down())?;
     if options.fast {
         return Ok(());
     }

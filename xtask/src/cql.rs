@@ -10,16 +10,16 @@ mod scylla;
 mod settings;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use cassandra::Cassandra;
-use cluster::{Cluster, Wish};
+pub(crate) use cluster::{Cluster, EngineName, Wish};
 use scylla::Scylla;
 
 /// How tests find the server.
-const VARIABLE: &str = "SKYWEIR_TEST_CQL";
+pub(crate) const VARIABLE: &str = "SKYWEIR_TEST_CQL";
 
 /// What to do with the cluster of a home.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,4 +79,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         },
     }
     Ok(())
+}
+
+/// What has to be installed before Cassandra can run, if anything.
+pub(crate) fn missing(home: &Path) -> Option<String> {
+    jars::missing(home)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::run::{Daemon, State, ask, hold, is_free, output, read, wait_for};
 
 /// How tests find the server.
-const VARIABLE: &str = "SKYWEIR_TEST_REDIS";
+pub(crate) const VARIABLE: &str = "SKYWEIR_TEST_REDIS";
 
 const NEEDS: &str = "needs redis-server: on Debian, apt-get install --no-install-recommends redis-server";
 const PORT: u16 = 6379;
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What has to be installed first, if anything.
-fn missing() -> Option<String> {
+pub(crate) fn missing() -> Option<String> {
     let mut command = Process::new("redis-server");
     command.arg("--version");
     let there = output(&command, ENDED).is_ok_and(|(status, _)| status.success());

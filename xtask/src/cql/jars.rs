@@ -21,6 +21,14 @@ pub(super) fn folder(home: &Path) -> PathBuf {
     home.join("lib")
 }
 
+/// What a person has to install first, if anything is missing.
+pub(super) fn missing(home: &Path) -> Option<String> {
+    java()
+        .and_then(|_| if complete(home) { Ok(()) } else { mvn().map(drop) })
+        .err()
+        .map(|error| error.to_string())
+}
+
 /// The `java` of a Java 17: that of `JAVA_HOME`, the usual one, or another one that is installed.
 pub(super) fn java() -> Result<PathBuf> {
     let mut candidates = Vec::new();
