@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Serve, follow, network, post, run, soon, upstream};
+use common::{Serve, follow, metric, network, post, run, soon, upstream};
 use skyweir_loadtest::Upstream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -62,6 +62,7 @@ async fn survives(signal: &str, code: i32) {
         text.lines().any(|line| line.strip_prefix(cached).is_some_and(|n| n != "0")),
         "nothing was cached"
     );
+    assert!(metric(&text, "skyweir_disk_free_bytes") > Some(0.0), "{text}");
     let (status, hot) = serve.get("/hot").await;
     let hot: serde_json::Value = serde_json::from_str(&hot).unwrap();
     let hottest = &hot["timelines"][0];
