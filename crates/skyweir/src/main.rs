@@ -13,6 +13,7 @@ mod pace;
 mod parts;
 mod serve;
 mod service;
+mod status;
 mod suggest;
 mod telemetry;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Backfill(options) => backfill::command(&options),
         Command::Demo(options) => demo::command(&options),
         Command::Timeline(options) => client::timeline(&options),
+        Command::Status(options) => status::command(&options),
         Command::Check { data_dir } => data::check(&data_dir),
         Command::Rings(RingsCommand::Drop { data_dir }) => data::drop_rings(&data_dir),
     };

@@ -225,8 +225,12 @@ async fn a_timeline_is_printed_for_people_and_for_programs() {
     let (code, _, err) = run(&["timeline", "nobody", "--grpc", &serve.grpc]).await;
     assert_eq!(code, 1);
     assert!(err.starts_with("skyweir: the service answered InvalidArgument: malformed actor"), "{err}");
-    let grpc = serve.grpc.clone();
+    let (code, out, _) = run(&["status", "--admin", &serve.admin, "--ready"]).await;
+    assert!(code == 0 && out.starts_with("ready\nnote: no backfill"), "{out}");
+    let (grpc, admin) = (serve.grpc.clone(), serve.admin.clone());
     serve.stop().await;
+    let (code, _, err) = run(&["status", "--admin", &admin]).await;
+    assert!(code == 1 && err.starts_with(&format!("skyweir: nobody answers at {admin}; does")), "{err}");
     let (code, _, err) = run(&["timeline", viewer, "--grpc", &grpc]).await;
     assert_eq!(code, 1);
     assert!(
