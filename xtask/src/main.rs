@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`, `bench`, `cql`, `redis`.
+//! Developer commands: `cargo xtask ci`, `torture`, `oracle`, `mutants`, `bench`, `dashboard`, `cql`, `redis`.
 //!
 //! Everything here drives programs from outside; nothing of Skyweir is linked, so that it builds in seconds.
 #![expect(clippy::print_stdout, reason = "what these commands print is what they are for")]
@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod cql;
+mod dashboard;
 mod mutants;
 mod oracle;
 mod redis;
@@ -32,6 +33,8 @@ enum Command {
     Torture(torture::Options),
     /// Lets Bluesky's own software judge the release binary.
     Oracle(oracle::Options),
+    /// Checks what is in deploy/, and that each query of the dashboard finds something on a service under load.
+    Dashboard(dashboard::Options),
     /// Applies known bugs one by one and expects the tests to notice each.
     Mutants(mutants::Options),
     /// Prints the bars of the design, met or missed, beside what they are compared with.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => ci::run(&options),
         Command::Torture(options) => torture::run(&options),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Dashboard(options) => dashboard::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Cql(options) => cql::run(&options),
