@@ -186,6 +186,44 @@ async fn what_a_resync_replaced_is_gone() {
     );
 }
 
+/// What is deleted just before the archive's end stays gone: the stream may still have it, but isn't asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gone_at_the_end_does_not_come_back() {
+    for is_active_again in [false, true] {
+        let upstream = Upstream::start(small()).await.unwrap();
+        let mut seconds = (1..).map(|second| START + second * 1_000_000);
+        let mut at = || seconds.next().unwrap();
+        let of = |collection, more: serde_json::Value| {
+            let mut record = json!({"$type": collection, "createdAt": "2026-01-01T00:00:00.000Z"});
+            record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            record
+        };
+        upstream.push_many([
+            Event::create(&did(0), at(), POST, "p", of(POST, json!({"text": "gone"}))),
+            Event::create(&did(0), at(), FOLLOW, "f", of(FOLLOW, json!({"subject": did(1)}))),
+            Event::account(&did(0), at(), false, Some("deleted")),
+        ]);
+        if is_active_again {
+            upstream.push(Event::account(&did(0), at(), true, None));
+        }
+        let tip = upstream.seal();
+        upstream.compact();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(tip));
+        // the first connection, and one behind a restart
+        for subject in [2, 3] {
+            let key = format!("k{subject}");
+            let record = of(FOLLOW, json!({"subject": did(subject)}));
+            let last = upstream.push(Event::create(&did(1), at(), FOLLOW, &key, record));
+            live(&upstream, CursorChoice::Auto, store.clone(), last).await.unwrap();
+        }
+        let lines = Told::by_store(store.as_ref()).await.unwrap().lines;
+        let of_it: Vec<_> = lines.iter().filter(|line| line.contains(&did(0))).collect();
+        let state = format!("{} is Deleted", did(0));
+        assert_eq!(of_it, if is_active_again { vec![] } else { vec![&state] }, "{lines:#?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_archive_ends_at_its_begin() {
     let upstream = Upstream::start(small()).await.unwrap();
