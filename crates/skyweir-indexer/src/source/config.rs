@@ -41,7 +41,7 @@ pub struct SourceConfig {
     pub archive_block_bytes: usize,
     /// After so many downloads in a row that came damaged a part of an archive is given up, and so is one that is
     /// planned so often and isn't there; a repository is asked for so often, and as often again at the end of its page.
-    /// At least 1, default 5.
+    /// A host of accounts that has no answer so often in a row isn't waited for. At least 1, default 5.
     pub archive_attempts: u32,
     /// A download of an archive, a repository or a list of them that brings fewer bytes a second, while we wait for it,
     /// is cut after `liveness_ms`; one of an archive goes on over another connection, the others begin anew. Default
