@@ -60,7 +60,7 @@ pub(crate) async fn run(
             return Ok(None);
         }
         place.done += page.accounts.len() as u64;
-        place.missing += work.missing(&page).await?;
+        place.missing += work.missing(&page).await? + page.nameless as u64;
         let Some(after) = next else { break };
         place.after = after;
         work.save(&place, 0).await?;

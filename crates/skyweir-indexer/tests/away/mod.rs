@@ -71,6 +71,24 @@ async fn a_repository_that_is_nowhere_is_not_missing() {
     assert!(has(&store).await.len() == 1 && store.view().await.unwrap().is_whole().await.unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_listed_without_a_did_is_missing_after_kills_as_well() {
+    let host = host().await;
+    let nobody = (0..4).map(|n| Event::account(&format!("nobody {n}"), START + n, true, None));
+    host.push_many(nobody.chain([record(9, FOLLOW, "k1", 1)]));
+    let (store, mut kills) = (MemoryStore::new(), 0);
+    let missing = loop {
+        let (killer, killed) = Killer::after(kills, true);
+        tokio::select! {
+            done = told(&host, few(), killer.wrap(store.clone())) => break done.unwrap().1,
+            () = killed => kills += 1,
+        }
+    };
+    assert!(missing == 4 && kills > 3, "{missing} after {kills} kills");
+    let store: Arc<dyn Store> = Arc::new(store);
+    assert!(has(&store).await.len() == 1 && !store.view().await.unwrap().is_whole().await.unwrap());
+}
+
 /// Lets a host go down as soon as its accounts are listed.
 struct Down {
     upstream: Arc<Upstream>,
