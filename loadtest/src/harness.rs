@@ -130,7 +130,7 @@ async fn load(
 ) -> anyhow::Result<Report> {
     let crowd = Arc::new(Crowd::draw(network, options));
     let shared = Arc::new(Shared::new(World::new(crowd.checked())));
-    let client = Arc::new(Client::connect(&api, options.connections).await?);
+    let client = Arc::new(Client::connect(&api, options.connections, screen).await?);
     let reads = Reads { shared: shared.clone(), client, crowd, options: options.clone() };
     let stop = CancellationToken::new();
     let mut observer = JoinSet::new();

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use stub::{Mischief, Stub};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 /// Nothing here takes longer, on any machine.
@@ -80,6 +81,30 @@ async fn right_pages_pass_and_planted_faults_are_found() {
         assert!(!content, "{reason} was not minded: {said}");
         assert!(said.contains("WRONG") && said.contains(reason), "no word of {reason}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_still_opening_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    command.args(SMALL).args(["--api", &api, "--admin", "127.0.0.1:1"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let run = async {
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = out.next_line().await.unwrap().unwrap();
+        while !said.starts_with(&format!("nobody answers at {api} yet: waiting")) {
+            said = out.next_line().await.unwrap().unwrap();
+        }
+        let _stub = Stub::at(&api, Mischief::None).await;
+        // it gets on: its metrics are nowhere
+        let mut error = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut error).await.unwrap();
+        assert!(error.contains("nobody answers at the admin address"), "{error}");
+    };
+    tokio::time::timeout(LONG, run).await.expect("it takes too long");
 }
 
 #[tokio::test(flavor = "multi_thread")]

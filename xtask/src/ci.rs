@@ -4,15 +4,17 @@ mod arrows;
 mod cargo_test;
 mod files;
 mod licences;
+mod servers;
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use servers::Servers;
 
 use crate::run::{Table, now, root};
-use crate::{mutants, oracle, torture};
+use crate::{dashboard, mutants, oracle, torture};
 
 /// A small load run: nothing is timed in it, what is read has to be right.
 const LOAD_RUN: [&str; 23] = [
@@ -44,7 +46,7 @@ const LOAD_RUN: [&str; 23] = [
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the release build, the load run, torture and oracle.
+    /// Leave out the release build, the load run, dashboard, torture and oracle.
     #[arg(long)]
     fast: bool,
 }
@@ -96,13 +98,17 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("clippy", || cargo(&clippy, &[]))?;
     let doc = ["doc", "--no-deps", "--workspace", "--locked"];
     steps.step("doc", || cargo(&doc, &[("RUSTDOCFLAGS", "-D warnings")]))?;
-    steps.step("tests and doctests", || cargo_test::run(sum))?;
+    let mut servers = steps.step("servers", Servers::up)?;
+    steps.step("servers come back", || servers.come_back())?;
+    steps.step("tests and doctests", || cargo_test::run(sum, &servers.variables()))?;
+    steps.step("servers down", || servers.down())?;
     if options.fast {
         return Ok(());
     }
     let build = ["build", "--release", "--locked", "-p", "skyweir", "-p", "skyweir-loadtest"];
     steps.step("release build", || cargo(&build, &[]))?;
     steps.step("load run", || cargo(&LOAD_RUN, &[]))?;
+    steps.step("dashboard", || dashboard::run(&dashboard::Options::short()))?;
     steps.step("torture", || torture::run(&torture::Options::short()))?;
     let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
     steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))

@@ -1,15 +1,25 @@
 //! What all commands share: the workspace, time, child processes, a small HTTP client, tables.
 
+mod ask;
+mod daemon;
 mod group;
+mod home;
 mod http;
 mod rng;
 mod serve;
 mod table;
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-pub(crate) use group::Group;
+#[cfg(test)]
+pub(crate) use ask::against;
+pub(crate) use ask::ask;
+pub(crate) use daemon::{Daemon, State};
+pub(crate) use group::{Group, output};
+pub(crate) use home::{hold, read};
 pub(crate) use http::{get, metric};
 pub(crate) use rng::Rng;
 pub(crate) use serve::{Serve, ServeSpec};
@@ -49,6 +59,38 @@ pub(crate) fn require_all() -> bool {
 #[expect(clippy::disallowed_methods, reason = "real processes run in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Looks again and again whether it is `done`, and says on standard error what it waits for; an error after `patience`.
+pub(crate) fn wait_for(
+    what: &str,
+    patience: Duration,
+    mut done: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let began = now();
+    let mut told = 0;
+    while !done()? {
+        let waited = began.elapsed();
+        anyhow::ensure!(waited < patience, "waited {} s for {what}", patience.as_secs());
+        if waited.as_secs() / 10 > told {
+            told = waited.as_secs() / 10;
+            eprintln!("waiting for {what}: {} s", waited.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Whether nobody listens there.
+pub(crate) fn is_free(addr: SocketAddr) -> bool {
+    TcpListener::bind(addr).is_ok()
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
 /// A seed that differs from run to run; it is printed, so that a failure can be repeated.

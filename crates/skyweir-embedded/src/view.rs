@@ -307,4 +307,9 @@ impl View for EmbeddedView {
         })?;
         Ok(found)
     }
+
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
+        let stored = self.moment.get(Table::Syncs, &actors::number(actor))?;
+        stored.map(|bytes| syncs::decode(&bytes)).transpose()
+    }
 }

@@ -248,6 +248,29 @@ async fn what_was_cut_off_or_is_not_empty_is_refused() {
     assert!(refused.contains("holds accounts already"), "{refused}");
 }
 
+#[test]
+fn the_place_is_the_one_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bulk = Bulk::begin(config(&dir)).unwrap();
+    bulk.actor(&did(0)).unwrap();
+    bulk.reached(b"1").unwrap();
+    bulk.sync().unwrap();
+    // so many that they are written by another thread
+    for _ in 0..13_000 {
+        bulk.step(ActorId(0), LoadStep::Other { rev: Tid(1) }).unwrap();
+    }
+    bulk.reached(b"2").unwrap();
+    assert_eq!(bulk.place(), b"1", "nobody has waited for it");
+    bulk.sync().unwrap();
+    assert_eq!(bulk.place(), b"2");
+    let run = |n: u32| config(&dir).data_dir.join(format!("loading/steps-{n}.run")).exists();
+    assert_eq!(
+        (0..4).map(run).collect::<Vec<_>>(),
+        [true, true, true, false],
+        "two by sync, one because of many"
+    );
+}
+
 #[tokio::test]
 async fn what_has_changed_on_disk_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -256,6 +279,8 @@ async fn what_has_changed_on_disk_is_refused() {
         bulk.actor(&did(n)).unwrap();
     }
     bulk.follow(ActorId(0), ActorId(1), &rkey(1), Tid(1)).unwrap();
+    bulk.follow(ActorId(1), ActorId(0), &rkey(7), Tid(1)).unwrap();
+    bulk.set_account(ActorId(1), row()).unwrap();
     bulk.note(b"a note").unwrap();
     bulk.reached(b"1").unwrap();
     bulk.sync().unwrap();
@@ -266,12 +291,25 @@ async fn what_has_changed_on_disk_is_refused() {
         bytes[at] ^= 1;
         std::fs::write(&path, bytes).unwrap();
     };
-    let run = std::fs::read(config(&dir).data_dir.join("loading/steps-0.run")).unwrap();
-    for at in 0..run.len() {
-        flip("steps-0.run", at);
-        assert!(Bulk::begin(config(&dir)).is_err(), "byte {at} of the run");
-        flip("steps-0.run", at);
+    for name in ["steps-0.run", "names", "accounts", "keys"] {
+        let bytes = std::fs::read(config(&dir).data_dir.join("loading").join(name)).unwrap().len();
+        assert!(bytes > 0, "{name}");
+        for at in 0..bytes {
+            flip(name, at);
+            assert!(Bulk::begin(config(&dir)).is_err(), "byte {at} of {name}");
+            flip(name, at);
+        }
     }
+    // what is read again is what was written, too
+    for name in ["names", "keys"] {
+        let bulk = Bulk::begin(config(&dir)).unwrap();
+        flip(name, 4);
+        assert!(bulk.write(0, &mut |_| {}).await.is_err(), "{name}");
+        flip(name, 4);
+    }
+    drop(Bulk::begin(config(&dir)).unwrap().write(0, &mut |_| {}).await.unwrap());
+    // behind the tables only the notes count
+    std::fs::write(config(&dir).data_dir.join("loading/names"), b"").unwrap();
     let mut written = Bulk::begin(config(&dir)).unwrap().write(0, &mut |_| {}).await.unwrap();
     for at in 0..14 {
         flip("notes", at);

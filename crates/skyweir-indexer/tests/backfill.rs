@@ -1,10 +1,12 @@
 //! A whole network read from a stand-in's archive that misbehaves, by a backfill that is killed again and again; then
-//! live. The model has to agree: after each kill as long as nothing is compacted, as an archive that was has no former
-//! states; at the archive's end and at the stream's in any case, but for what compaction takes away for good, see
-//! [`agreed`]. `SKYWEIR_ARCHIVE_SEEDS=1000` tries more.
+//! live. The model has to agree: after each kill as long as nothing is compacted meanwhile, as an archive that was has
+//! no former states; at the archive's end and at the stream's in any case, but for what compaction takes away for good,
+//! see [`agreed`]. Where nothing was, the stream is told once more from the beginning, and nothing changes.
+//! `SKYWEIR_ARCHIVE_SEEDS=1000` tries more.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod agreed;
+mod compacted;
 mod killed;
 mod network;
 
@@ -12,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agreed::Agreed;
+use agreed::{Agreed, Reading};
 use killed::Killer;
 use network::{FOLLOW, POST, START, config, did, events, saved, small, some};
 use rand::rngs::SmallRng;
@@ -70,8 +72,10 @@ struct Seen {
     kills: u32,
     /// Kills after which the model was asked, and of those the ones that came in the middle.
     judged: [u32; 2],
-    /// Lines that may be there or not, as the archive was compacted.
-    free: usize,
+    /// Lines that could be there or not, as the archive was compacted: how many were, and how many weren't.
+    free: [u64; 2],
+    /// Whether all was told again.
+    again: bool,
 }
 
 /// One network, one archive, kills and faults by the seed.
@@ -82,11 +86,11 @@ async fn survives(seed: u64) -> Seen {
     let mut all = events(&mut rng, &mut living, 0, 300);
     upstream.push_many(all.clone());
     upstream.seal();
-    let is_compacted = rng.random();
-    if is_compacted {
+    let before = if rng.random() { 300 } else { 0 };
+    if before > 0 {
         upstream.compact();
     }
-    let is_compacted = || is_compacted || upstream.archive_counts().compacted > 0;
+    let reading = |end| Reading { seqs: 1..=end, before, meanwhile: upstream.archive_counts().compacted > 0 };
     // some of this is sealed while the archive is read
     let second = events(&mut rng, &mut living, 300, 60);
     upstream.push_many(second.clone());
@@ -111,9 +115,10 @@ async fn survives(seed: u64) -> Seen {
         let place = saved.as_ref().map_or(0, |saved| saved.position);
         let stands = saved.is_none_or(|saved| saved.source.starts_with("archive of ") || is_done(&saved));
         assert!(stands, "seed {seed}");
-        if !is_compacted() {
+        let reading = reading(place);
+        if !reading.meanwhile {
             let what = format!("seed {seed}: killed at {place}");
-            Agreed::after(&all[..place as usize], |_| true, false).with(&store, &what).await;
+            Agreed::after(&all, place, &[reading]).with(&store, &what).await;
             seen.judged[0] += 1;
             seen.judged[1] += u32::from((1..300).contains(&place));
         }
@@ -122,7 +127,7 @@ async fn survives(seed: u64) -> Seen {
     assert_eq!((saved.source, saved.position), (upstream.url_v2(), reached), "seed {seed}");
     assert!(reached >= 300, "seed {seed}: {reached}");
     assert_eq!(store.view().await.unwrap().tasks(TaskId(0), 10).await.unwrap(), [], "seed {seed}");
-    let read = Agreed::after(&all[..reached as usize], |_| true, is_compacted());
+    let read = Agreed::after(&all, reached, &[reading(reached)]);
     read.with(&store, &format!("seed {seed}: read up to {reached}")).await;
 
     seen.counts = upstream.archive_counts();
@@ -130,8 +135,16 @@ async fn survives(seed: u64) -> Seen {
     let last = upstream.push_many(third.clone()).unwrap();
     all.extend(third);
     live(&upstream, CursorChoice::Auto, Arc::new(store.clone()), last).await.unwrap();
-    let whole = Agreed::after(&all, |seq| seq <= reached, is_compacted());
+    let read = reading(reached);
+    seen.again = before == 0 && !read.meanwhile;
+    let whole = Agreed::after(&all, last, &[read]);
     seen.free = whole.with(&store, &format!("seed {seed}: live from {reached} on")).await;
+    if seen.again {
+        // none of it is news, not even of accounts; the last one shows that all has come
+        let last = upstream.push(Event::identity(&did(0), START + 400_000_000, None));
+        live(&upstream, CursorChoice::At(1), Arc::new(store.clone()), last).await.unwrap();
+        whole.with(&store, &format!("seed {seed}: all told again")).await;
+    }
     seen
 }
 
@@ -157,8 +170,13 @@ async fn an_archive_that_misbehaves_and_kills_lose_nothing() {
         |seen| seen.counts.compacted,
         |seen| seen.counts.sealed,
     ];
-    let judged: [fn(&Seen) -> u64; 3] =
-        [|seen| seen.judged[0].into(), |seen| seen.judged[1].into(), |seen| seen.free as u64];
+    let judged: [fn(&Seen) -> u64; 5] = [
+        |seen| seen.judged[0].into(),
+        |seen| seen.judged[1].into(),
+        |seen| seen.free[0],
+        |seen| seen.free[1],
+        |seen| seen.again.into(),
+    ];
     assert!(faults.into_iter().chain(judged).all(happened), "{all:#?}");
 }
 
@@ -184,6 +202,44 @@ async fn what_a_resync_replaced_is_gone() {
         lines.filter(|line| line.starts_with("did:") && line.contains(" follows did:")).collect::<Vec<_>>(),
         expected
     );
+}
+
+/// What is deleted just before the archive's end stays gone: the stream may still have it, but isn't asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gone_at_the_end_does_not_come_back() {
+    for is_active_again in [false, true] {
+        let upstream = Upstream::start(small()).await.unwrap();
+        let mut seconds = (1..).map(|second| START + second * 1_000_000);
+        let mut at = || seconds.next().unwrap();
+        let of = |collection, more: serde_json::Value| {
+            let mut record = json!({"$type": collection, "createdAt": "2026-01-01T00:00:00.000Z"});
+            record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            record
+        };
+        upstream.push_many([
+            Event::create(&did(0), at(), POST, "p", of(POST, json!({"text": "gone"}))),
+            Event::create(&did(0), at(), FOLLOW, "f", of(FOLLOW, json!({"subject": did(1)}))),
+            Event::account(&did(0), at(), false, Some("deleted")),
+        ]);
+        if is_active_again {
+            upstream.push(Event::account(&did(0), at(), true, None));
+        }
+        let tip = upstream.seal();
+        upstream.compact();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert_eq!(backfill(&upstream, config(), store.clone()).await.unwrap(), Some(tip));
+        // the first connection, and one behind a restart
+        for subject in [2, 3] {
+            let key = format!("k{subject}");
+            let record = of(FOLLOW, json!({"subject": did(subject)}));
+            let last = upstream.push(Event::create(&did(1), at(), FOLLOW, &key, record));
+            live(&upstream, CursorChoice::Auto, store.clone(), last).await.unwrap();
+        }
+        let lines = Told::by_store(store.as_ref()).await.unwrap().lines;
+        let of_it: Vec<_> = lines.iter().filter(|line| line.contains(&did(0))).collect();
+        let state = format!("{} is Deleted", did(0));
+        assert_eq!(of_it, if is_active_again { vec![] } else { vec![&state] }, "{lines:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

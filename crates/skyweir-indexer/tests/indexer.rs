@@ -97,8 +97,7 @@ impl Hook for Probe {
 }
 
 fn config() -> Config {
-    let source =
-        SourceConfig { backoff_least_ms: 1, backoff_most_ms: 5, overlap_seqs: 3, ..SourceConfig::default() };
+    let source = SourceConfig { backoff_least_ms: 1, backoff_most_ms: 5, ..SourceConfig::default() };
     Config { retry_most_ms: 60, source, ..Config::default() }
 }
 

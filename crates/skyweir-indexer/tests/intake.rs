@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agreed::Agreed;
+use agreed::{Agreed, Reading};
 use killed::Killer;
 use network::{START, config, did, events, saved, small, some};
 use rand::rngs::SmallRng;
@@ -141,8 +141,8 @@ async fn killed(
 }
 
 /// One network, one archive, kills and faults by the seed. Returns how many faults there were, at the first reading and
-/// at the second, and how many lines were free in the end.
-async fn survives(seed: u64) -> [u64; 3] {
+/// at the second, and how many lines that were free in the end were there, and how many weren't.
+async fn survives(seed: u64) -> [u64; 4] {
     let mut rng = SmallRng::seed_from_u64(seed);
     let upstream = Upstream::start(small()).await.unwrap();
     let (mut living, mut all, store) = (BTreeSet::new(), Vec::new(), MemoryStore::new());
@@ -161,7 +161,9 @@ async fn survives(seed: u64) -> [u64; 3] {
     // what a fault seals is read as well: there is more until nothing more is sealed
     let end = |counts: ArchiveCounts, sealed, last| if counts.sealed > 0 { last } else { sealed };
     let loaded = end(first, sealed, last);
-    let agreed = Agreed::after(&all, |seq| seq <= loaded, first.compacted > 0);
+    let reading = |seqs, meanwhile| Reading { seqs, before: 0, meanwhile };
+    let loading = || reading(1..=loaded, first.compacted > 0);
+    let agreed = Agreed::after(&all, last, &[loading()]);
     agreed.with(&store, &format!("seed {seed}: loaded up to {loaded}")).await;
 
     // it was away for longer than the stream looks back
@@ -182,18 +184,17 @@ async fn survives(seed: u64) -> [u64; 3] {
     assert!(after > before, "seed {seed}: timelines need what was missed");
 
     let again = ArchiveCounts { sealed: both.sealed - first.sealed, ..both };
-    let caught_up = missed + 1..=end(again, sealed, last);
-    let is_archived = |seq: u64| seq <= loaded || caught_up.contains(&seq);
-    let agreed = Agreed::after(&all, is_archived, both.compacted > 0);
+    let caught_up = reading(missed + 1..=end(again, sealed, last), both.compacted > first.compacted);
+    let agreed = Agreed::after(&all, last, &[loading(), caught_up]);
     let free = agreed.with(&store, &format!("seed {seed}: caught up")).await;
-    [first.faults(), both.faults() - first.faults(), free as u64]
+    [first.faults(), both.faults() - first.faults(), free[0], free[1]]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_place_is_found_in_the_archive_and_kills_lose_nothing() {
     let seeds =
         std::env::var("SKYWEIR_ARCHIVE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
-    let mut sum = [0; 3];
+    let mut sum = [0; 4];
     for seed in 0..seeds {
         let seen = survives(seed).await;
         sum.iter_mut().zip(seen).for_each(|(sum, seen)| *sum += seen);
@@ -277,9 +278,9 @@ async fn what_neither_has_is_a_gap_and_the_store_knows() {
     assert_eq!(gap.reason, "CursorTooOld");
     running.stop().await;
 
-    // exactly what follows is there: no gap, though the overlap is gone
+    // the oldest that is there is ours: no gap
     let store = MemoryStore::new();
-    stand(&store, &url, 49, true).await;
+    stand(&store, &url, 50, true).await;
     let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
     running.streams(&store, &url, 60).await;
     assert!(is_whole(&store).await);

@@ -5,7 +5,7 @@ mod world;
 
 use skyweir_indexer::Outcome;
 use skyweir_store::{RecordBody, Store as _};
-use skyweir_types::{AcrossAccounts, Collection, Event};
+use skyweir_types::{AcrossAccounts, Collection, Event, RecordKey, RecordRef};
 
 use world::{DAY, World, at_rev, delete, follow, ms, post, post_of, repost, sync};
 
@@ -90,6 +90,23 @@ async fn the_record_stays_until_no_replay_can_come() {
 }
 
 #[tokio::test]
+async fn an_item_without_a_record_goes_as_well() {
+    let mut world = world().await;
+    world.apply(&[post("ann", 1, "p", "one"), tick(2)]).await;
+    let item = world.items("ann").await.remove(0).id;
+    let key = RecordRef {
+        actor: world.actor("ann").await,
+        collection: Collection::Post,
+        rkey: RecordKey::parse("p").unwrap(),
+    };
+    let mut txn = world.store.begin().await.unwrap();
+    txn.remove_record(&key).await.unwrap();
+    txn.commit().await.unwrap();
+    world.apply(&[tick(KEEP + 2)]).await;
+    assert_eq!(world.store.begin().await.unwrap().item(item).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_rev_from_the_future_holds_nothing_up() {
     let mut world = world().await;
     world.apply(&[at_rev(post("ann", 1, "p", "one"), 900 * DAY), post("ann", 2, "q", "two")]).await;
@@ -110,7 +127,8 @@ async fn events_on_what_has_left_find_it_unknown() {
         world.apply(&[post("ann", 1, "edited", "a"), post("ann", 2, "same", "b")]).await;
         world.apply(&[post_of("ann", 3, "ahead", "c", ms(90 * DAY)), post("ann", 4, "gone", "d")]).await;
         world.apply(&[post("ann", 5, "wiped", "e"), repost("eve", 6, "w", "ann", "wiped")]).await;
-        world.apply(&[post("ann", 7, "wiped", "f")]).await;
+        world.apply(&[post("ann", 7, "wiped", "f"), post("ann", 8, "lost", "g")]).await;
+        world.apply(&[repost("eve", 9, "l", "ann", "lost"), post("ann", 10, "lost", "h")]).await;
         assert!(matches!(
             world.body("eve", Collection::Repost, "w").await,
             Some(RecordBody::Repost { item: None, .. })
@@ -131,12 +149,15 @@ async fn events_on_what_has_left_find_it_unknown() {
             at_rev(repost("eve", late + 6, "w", "ann", "wiped"), late + 6),
             // takes its reposts along
             delete("ann", late + 7, Collection::Post, "gone"),
+            // and those without an item are forgotten
+            delete("ann", late + 8, Collection::Post, "lost"),
+            at_rev(repost("eve", late + 9, "l", "ann", "lost"), late + 9),
         ];
         let outcomes = world.apply(&events).await;
-        assert_eq!(outcomes, [Outcome::Applied; 5], "removed: {removed}");
+        assert_eq!(outcomes, [Outcome::Applied; 7], "removed: {removed}");
         assert_eq!(times(&world, "ann").await, [ms(late + 5), ms(late + 3)], "removed: {removed}");
         assert_eq!(times(&world, "bob").await, [ms(late + 1)], "removed: {removed}");
-        assert_eq!(times(&world, "eve").await, [ms(late + 6)], "removed: {removed}");
+        assert_eq!(times(&world, "eve").await, [ms(late + 9), ms(late + 6)], "removed: {removed}");
     }
 }
 

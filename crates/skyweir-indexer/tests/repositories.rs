@@ -99,14 +99,21 @@ async fn running_until(
     let status = Arc::new(SourceStatus::default());
     let mut running = JoinSet::new();
     running.spawn(Indexer::new(config(), store, source, cursor, status).run(stop));
+    tokio::select! {
+        ended = running.join_next() => panic!("it ended: {ended:?}"),
+        () = until(is_there) => {}
+    }
+    running
+}
+
+/// Waits until something is as it should be.
+async fn until(is_there: impl AsyncFn() -> bool) {
     let there = async {
         while !is_there().await {
-            assert!(running.try_join_next().is_none());
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), there).await.expect("the live stream doesn't get on");
-    running
 }
 
 async fn host() -> Upstream {

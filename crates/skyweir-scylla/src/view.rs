@@ -195,6 +195,12 @@ impl View for ScyllaView {
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         self.timely(self.those_under_way(n)).await
     }
+
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
+        let Inner { db, tables, .. } = &*self.inner;
+        let stored = self.timely(tables.accounts.at(db, actor, self.moment.seq)).await?;
+        Ok(stored.head.row.sync)
+    }
 }
 
 #[cfg(test)]

@@ -80,4 +80,6 @@ pub trait View: Send + Sync {
     async fn is_whole(&self) -> Result<bool>;
     /// Resyncs under way, at most `n`.
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>>;
+    /// The resync of an account, if one is under way; none of one never written to.
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>>;
 }

@@ -9,7 +9,7 @@ use skyweir_types::{
 
 use crate::{Expected, Model, Without};
 
-/// More than an account of a test has of anything.
+/// More than an account of a test has of anything; one that has as much isn't told.
 const ALL: usize = 10_000;
 
 /// What there is, and what each account sees of it.
@@ -46,6 +46,9 @@ impl Told {
     ///
     /// # Errors
     /// Whatever the store answers.
+    ///
+    /// # Panics
+    /// An account has more of something than is asked for.
     pub async fn by_store(store: &dyn Store) -> Result<Self> {
         let (view, mut txn) = (store.view().await?, store.begin().await?);
         let actors: Vec<_> = (0..view.actor_count().await?).map(ActorId).collect();
@@ -55,13 +58,14 @@ impl Told {
         for (actor, did) in actors.iter().zip(&dids) {
             let info = view.accounts(&[*actor]).await?.remove(0);
             told.account(did, info.status, (info.follows as usize, info.followers as usize));
-            let follows = view.follows(*actor, None, ALL).await?;
+            let follows = all(view.follows(*actor, None, ALL).await?);
             told.lines.extend(follows.iter().map(|subject| format!("{did} follows {}", name(*subject))));
-            let followers = view.followers(*actor, None, ALL).await?;
+            let followers = all(view.followers(*actor, None, ALL).await?);
             told.lines.extend(followers.iter().map(|other| format!("{did} is followed by {}", name(*other))));
-            let records = txn.records_of(*actor, None, ALL).await?;
+            let records = all(txn.records_of(*actor, None, ALL).await?);
             told.lines.extend(records.iter().filter_map(|(key, row)| stored_record(key, row, &name)));
-            let feed = view.feeds(&[FeedAsk { author: *actor, after: Position::TOP }], ALL).await?.remove(0);
+            let asks = [FeedAsk { author: *actor, after: Position::TOP }];
+            let feed = all(view.feeds(&asks, ALL).await?.remove(0));
             let ids: Vec<_> = feed.iter().map(|entry| entry.item).collect();
             let items = view.items(&ids).await?.into_iter().flatten();
             told.lines.extend(items.map(|item| stored_item(did, &item)));
@@ -85,26 +89,35 @@ impl Told {
         }
     }
 
-    /// How another differs from this one, in all but the lines that are free to be there or not; nothing if it doesn't.
+    /// All but these lines.
     #[must_use]
-    pub fn difference(&self, found: &Self, free: &BTreeSet<String>) -> Option<String> {
-        let differing = |one: &Self, other: &Self| -> Vec<String> {
-            one.lines.difference(&other.lines).filter(|line| !free.contains(*line)).cloned().collect()
-        };
+    pub fn without(&self, lines: &BTreeSet<String>) -> Self {
+        let mut left = Self { lines: &self.lines - lines, timelines: BTreeMap::new() };
+        for (did, seen) in &self.timelines {
+            left.timeline(did, seen.iter().filter(|line| !lines.contains(*line)).cloned().collect());
+        }
+        left
+    }
+
+    /// How another differs from this one; nothing if it doesn't.
+    #[must_use]
+    pub fn difference(&self, found: &Self) -> Option<String> {
+        let differing = |one: &Self, other: &Self| &one.lines - &other.lines;
         let (missing, wrong) = (differing(self, found), differing(found, self));
         if !missing.is_empty() || !wrong.is_empty() {
             return Some(format!("missing {missing:#?}, wrong {wrong:#?}"));
         }
-        let seen = |told: &Self, did: &Did| -> Vec<String> {
-            let lines = told.timelines.get(did).into_iter().flatten();
-            lines.filter(|line| !free.contains(*line)).cloned().collect()
-        };
         let viewers: BTreeSet<_> = self.timelines.keys().chain(found.timelines.keys()).collect();
         viewers.into_iter().find_map(|did| {
-            let (wanted, found) = (seen(self, did), seen(found, did));
+            let (wanted, found) = (self.timelines.get(did), found.timelines.get(did));
             (wanted != found).then(|| format!("{did} sees {found:#?}, not {wanted:#?}"))
         })
     }
+}
+
+fn all<T>(found: Vec<T>) -> Vec<T> {
+    assert!(found.len() < ALL, "there may be more than was asked for");
+    found
 }
 
 fn living(uri: &str, rev: Tid, follows: Option<&Did>) -> String {
@@ -182,17 +195,29 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_unless_it_is_free() {
-        let (wanted, free) = (told(&["a", "b", "c"], &["c", "b"]), BTreeSet::from(["b".to_owned()]));
-        let differs = |found: &Told| wanted.difference(found, &free);
-        assert_eq!(differs(&wanted), None);
-        assert_eq!(differs(&told(&["a", "c"], &["c"])), None);
-        assert!(differs(&told(&["b", "c"], &["c"])).unwrap().contains("missing [\n    \"a\""));
-        assert!(differs(&told(&["a", "b", "c", "d"], &["c"])).unwrap().contains("wrong [\n    \"d\""));
-        assert!(differs(&told(&["a", "b", "c"], &["c", "a"])).unwrap().starts_with("did:plc:ann sees"));
-        assert!(differs(&Told { timelines: BTreeMap::new(), ..wanted.clone() }).is_some());
-        let swapped = told(&["a", "b", "c"], &["b", "c"]);
-        assert_eq!(differs(&swapped), None, "what is free has no order");
-        assert!(wanted.difference(&swapped, &BTreeSet::new()).is_some());
+    fn what_differs_is_told() {
+        let wanted = told(&["a", "b"], &["b", "a"]);
+        assert_eq!(wanted.difference(&wanted), None);
+        let differs = |found: &Told| wanted.difference(found).unwrap();
+        assert!(differs(&told(&["b"], &["b", "a"])).contains("missing {\n    \"a\""));
+        assert!(differs(&told(&["a", "b", "c"], &["b", "a"])).contains("wrong {\n    \"c\""));
+        assert!(differs(&told(&["a", "b"], &["a", "b"])).starts_with("did:plc:ann sees"));
+        assert!(
+            differs(&Told { timelines: BTreeMap::new(), ..wanted.clone() }).starts_with("did:plc:ann sees")
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_is_in_no_timeline() {
+        let all = told(&["a", "b", "c"], &["c", "b"]);
+        let without = |lines: &[&str]| all.without(&lines.iter().map(ToString::to_string).collect());
+        assert_eq!(without(&["b", "x"]), told(&["a", "c"], &["c"]));
+        assert_eq!(without(&["b", "c"]), Told { timelines: BTreeMap::new(), ..told(&["a"], &[]) });
+    }
+
+    #[test]
+    #[should_panic(expected = "more than was asked for")]
+    fn what_may_be_cut_off_is_told_nobody() {
+        all(vec![(); ALL]);
     }
 }

@@ -4,6 +4,7 @@ mod hot;
 mod listener;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::listener::Limited;
 use crate::coverage::NOTE;
+use crate::telemetry::machine;
 
 /// Nobody else drains the histograms: without a scrape they would grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -107,11 +109,13 @@ pub(crate) async fn run(
     listener: TcpListener,
     recorder: PrometheusHandle,
     readiness: Arc<Readiness>,
+    data_dir: PathBuf,
     stop: CancellationToken,
 ) -> Result<()> {
     let (scraped, writer) = (recorder.clone(), readiness.writer.clone());
     let metrics = move || {
         writer.record_gauges();
+        machine::record(&data_dir);
         std::future::ready(render(&scraped))
     };
     let app = Router::new()

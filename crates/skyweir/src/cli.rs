@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Prints an account's timeline, read from a running service.
     Timeline(TimelineOptions),
+    /// Says whether a running service is ready, and what a person should know of it; fails when nobody answers.
+    Status(StatusOptions),
     /// Opens a data directory, verifies its invariants and prints what it holds.
     Check {
         /// The data directory; no service may be running on it.
@@ -278,6 +280,17 @@ pub(crate) struct TimelineOptions {
     /// Print one JSON object a line for each item, and nothing else.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    /// Address of the service's admin port.
+    #[arg(long, env = "SKYWEIR_ADMIN", default_value = "127.0.0.1:7701", value_name = "ADDR:PORT")]
+    pub(crate) admin: String,
+    /// Fail also when it runs and isn't ready.
+    #[arg(long)]
+    pub(crate) ready: bool,
 }
 
 #[cfg(test)]

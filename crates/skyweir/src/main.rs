@@ -14,6 +14,7 @@ mod parts;
 mod schema;
 mod serve;
 mod service;
+mod status;
 mod stores;
 mod suggest;
 mod telemetry;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Backfill(options) => backfill::command(&options),
         Command::Demo(options) => demo::command(&options),
         Command::Timeline(options) => client::timeline(&options),
+        Command::Status(options) => status::command(&options),
         Command::Check { data_dir } => data::check(&data_dir),
         Command::Schema(options) => schema::command(&options),
         Command::Rings(RingsCommand::Drop { data_dir }) => data::drop_rings(&data_dir),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
+use skyweir_indexer::source::{SourceKind, parse};
 use skyweir_types::Clock;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,7 @@ const FAN_OUT_NICE: i32 = 5;
 /// Runs the service until it is told to stop.
 pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     let config = Config::load(options)?;
+    readable(&config.source)?;
     telemetry::logs(config.log_format, &config.log, None)?;
     let recorder = telemetry::metrics()?;
     install_tls()?;
@@ -45,6 +47,15 @@ pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
         }
         ended => ended.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Refuses a file that can't be read, before anything is made or opened for it.
+fn readable(source: &str) -> Result<()> {
+    if let SourceKind::File(path) = parse(source)? {
+        let opened = std::fs::File::open(&path);
+        opened.with_context(|| format!("cannot read the source {}", path.display()))?;
+    }
+    Ok(())
 }
 
 async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<()> {

@@ -75,6 +75,7 @@ impl Service {
             },
         );
         let meanwhile = meanwhile(&config.api);
+        let data_dir = config.data_dir;
         let api = Api::new(
             config.api,
             skyweir_api::Deps {
@@ -108,7 +109,7 @@ impl Service {
         parts.start("graph", fan_out, |stop| graph.run(stop));
         parts.start("lease", &here, |stop| lease.watch(stop));
         let said = readiness.clone();
-        parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, stop));
+        parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, data_dir, stop));
         info!(grpc.addr = %grpc_at, admin.addr = %admin_at, "serving");
         Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness })
     }

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+pub(crate) mod machine;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,6 +86,7 @@ fn describe() {
     skyweir_graph::metrics::describe();
     skyweir_writer::metrics::describe();
     skyweir_api::metrics::describe();
+    machine::describe();
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; its labels tell version and commit");
 }
 

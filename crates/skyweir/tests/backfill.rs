@@ -9,6 +9,7 @@ use common::{Serve, binary, metric, network, run, soon};
 use skyweir_loadtest::{ArchiveFaults, Network, Upstream, UpstreamConfig};
 use skyweir_proto::skyweir::v1::timeline_service_client::TimelineServiceClient;
 use skyweir_proto::skyweir::v1::{GetStatusRequest, GetTimelineRequest, GraphStatus};
+use tokio::process::{Child, Command};
 
 const NOTE: &str = "no backfill: only follows made since";
 
@@ -84,13 +85,31 @@ async fn stopped_in_the_middle(dir: &Path, upstream: &Upstream) {
     child.arg("--config").arg(settings.path()).stderr(std::process::Stdio::piped());
     let child = child.spawn().unwrap();
     soon("a download too many", upstream.archived(|counts| counts.refused > 0)).await;
+    stopped(child).await;
+    upstream.archive_downloads(None);
+}
+
+async fn stopped(child: Child) {
     let id = child.id().unwrap().to_string();
-    let sent = tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
+    let sent = Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
     assert!(sent.success());
     let ended = soon("the end", child.wait_with_output()).await.unwrap();
     let err = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.code() == Some(1) && err.contains("stopped before the end"), "{err}");
-    upstream.archive_downloads(None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stopped_within_the_first_question_has_begun_nothing() {
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
+    upstream.refuse(Some(503));
+    let mut child = binary();
+    child.args(["backfill", "--from", &upstream.url_http(), "--data-dir"]).arg(dir.path());
+    let child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    soon("a refused question", upstream.refused(1)).await;
+    stopped(child).await;
+    assert!(!dir.path().join("loading").exists());
+    upstream.refuse(None);
+    Serve::start(dir.path(), &upstream.url_v2(), &["--backfill", "false"]).await.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::disturbed::Disturbed;
-use common::{Serve, follow, network, post, run, soon, upstream};
+use common::{Serve, follow, metric, network, post, run, soon, upstream};
 use skyweir_loadtest::Upstream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -18,6 +18,8 @@ async fn survives(signal: &str, code: i32) {
     let more = ["--enrol", "all", "--cap", "100"];
     let service = Disturbed { dir: disturbed.path(), more: &more, events: 12_000, signal, code };
     let (serve, other, network) = service.survives(peaceful.path()).await;
+    let (_, text) = serve.get("/metrics").await;
+    assert!(metric(&text, "skyweir_disk_free_bytes") > Some(0.0), "{text}");
     let (status, hot) = serve.get("/hot").await;
     let hot: serde_json::Value = serde_json::from_str(&hot).unwrap();
     let hottest = &hot["timelines"][0];
@@ -180,8 +182,12 @@ async fn a_timeline_is_printed_for_people_and_for_programs() {
     let (code, _, err) = run(&["timeline", "nobody", "--grpc", &serve.grpc]).await;
     assert_eq!(code, 1);
     assert!(err.starts_with("skyweir: the service answered InvalidArgument: malformed actor"), "{err}");
-    let grpc = serve.grpc.clone();
+    let (code, out, _) = run(&["status", "--admin", &serve.admin, "--ready"]).await;
+    assert!(code == 0 && out.starts_with("ready\nnote: no backfill"), "{out}");
+    let (grpc, admin) = (serve.grpc.clone(), serve.admin.clone());
     serve.stop().await;
+    let (code, _, err) = run(&["status", "--admin", &admin]).await;
+    assert!(code == 1 && err.starts_with(&format!("skyweir: nobody answers at {admin}; does")), "{err}");
     let (code, _, err) = run(&["timeline", viewer, "--grpc", &grpc]).await;
     assert_eq!(code, 1);
     assert!(

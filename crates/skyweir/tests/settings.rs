@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Serve, run, upstream};
+use common::{Serve, binary, run, upstream};
 use skyweir_proto::bsky::service_client::ServiceClient;
 use skyweir_proto::bsky::{GetTimelineRequest, PingRequest};
 
@@ -56,12 +56,30 @@ async fn flags_are_checked_like_the_file() {
         (code, err.as_str()),
         (1, "skyweir: cannot use the settings: --cap is 0: expected 1 to 65536\n")
     );
+    for (args, named) in [(&["serve"][..], "SKYWEIR_CAP"), (&["serve", "--cap=70000"], "--cap")] {
+        let said = binary().args(args).env("SKYWEIR_CAP", "70000").output().await.unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        let expected = format!("skyweir: cannot use the settings: {named} is 70000: expected 1 to 65536\n");
+        assert_eq!(said, expected);
+    }
     let (code, _, err) = run(&["serve", "--source", "http://example.com/"]).await;
     assert_eq!(code, 1);
     assert!(err.starts_with("skyweir: cannot use the settings: --source is no use: "), "{err}");
     let (code, _, err) = run(&["serve", "--cursor", "yesterday"]).await;
     assert_eq!(code, 2);
     assert!(err.contains("cursor \"yesterday\" is neither \"live\" nor \"auto\" nor a number"), "{err}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("lines.json"));
+    let source = format!("file:{}", file.display());
+    let (code, out, err) = run(&["serve", "--data-dir", data.to_str().unwrap(), "--source", &source]).await;
+    let why = "No such file or directory (os error 2)";
+    let said = format!("skyweir: cannot read the source {}: {why}\n", file.display());
+    assert_eq!((code, out.as_str(), err), (1, "", said));
+    assert!(!data.exists(), "nothing was begun");
 }
 
 #[tokio::test]

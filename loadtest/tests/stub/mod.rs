@@ -74,9 +74,14 @@ impl Answers {
 
 impl Stub {
     pub(crate) async fn start(mischief: Mischief) -> Self {
+        Self::at("127.0.0.1:0", mischief).await
+    }
+
+    /// Answers gRPC at this address.
+    pub(crate) async fn at(api: &str, mischief: Mischief) -> Self {
         let state = Arc::new(Mutex::new(Timelines::default()));
         let mut tasks = JoinSet::new();
-        let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = TcpListener::bind(api).await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let (api_address, admin_address) = (address(&api), address(&admin));

@@ -44,8 +44,9 @@ impl Sum {
 }
 
 /// Runs all tests and doctests of the workspace, also after a failure.
-pub(crate) fn run(sum: &mut Sum) -> Result<()> {
+pub(crate) fn run(sum: &mut Sum, env: &[(&str, String)]) -> Result<()> {
     let mut child = command(&["test", "--workspace", "--locked", "--no-fail-fast"])
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo test")?;

@@ -1,5 +1,6 @@
 //! Child processes in groups of their own, so that nothing outlives the command that started it.
 
+use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -77,12 +78,23 @@ impl Drop for Group {
     }
 }
 
-fn signal(name: &str, target: &str) {
+/// Runs a command to its end: how it ended, and all that it printed. Killed after `patience`.
+pub(crate) fn output(command: &Command, patience: Duration) -> Result<(ExitStatus, String)> {
+    let mut file = tempfile::tempfile()?;
+    let status = Group::spawn(command, file.try_clone()?.into(), file.try_clone()?.into())?.wait(patience)?;
+    file.rewind()?;
+    let mut said = Vec::new();
+    file.read_to_end(&mut said)?;
+    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// Sends a signal to a process, or with a minus before its number to a group; one that is gone gets none.
+pub(super) fn signal(name: &str, target: &str) {
     let _ = Command::new("kill").args([&format!("-{name}"), "--", target]).stderr(Stdio::null()).status();
 }
 
 /// The same command behind `setpriv --pdeathsig TERM`, which execs it.
-fn wrap(command: &Command) -> Command {
+pub(super) fn wrap(command: &Command) -> Command {
     let setpriv = Command::new("setpriv")
         .args(["--pdeathsig", "TERM", "true"])
         .stdout(Stdio::null())

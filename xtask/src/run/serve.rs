@@ -1,13 +1,13 @@
 //! `skyweir serve` as a child: started, its addresses read from its log, killed.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Group, get, now};
+use super::{Group, get, now, tail};
 
 /// How to start the service.
 #[derive(Clone, Debug)]
@@ -123,12 +123,6 @@ fn serving(line: &str) -> Option<(String, String)> {
     }
     let text = |name: &str| Some(fields.get(name)?.as_str()?.to_owned());
     Some((text("grpc.addr")?, text("admin.addr")?))
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
 #[cfg(test)]

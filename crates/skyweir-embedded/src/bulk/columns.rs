@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use skyweir_store::{AccountRow, Result, SyncMark};
 use skyweir_types::{AccountStatus, ActorId, Tid};
 
-use super::tail::Tail;
+use super::tail::{Extent, Tail};
 use crate::codec::Reader;
 use crate::error::io;
 
@@ -31,9 +31,9 @@ struct Rows {
 }
 
 impl Columns {
-    /// Of so many accounts, with the rows that the file had when it was so long.
-    pub(super) fn open(folder: &Path, accounts: usize, len: u64) -> Result<Self> {
-        let file = Tail::open(folder, "accounts", len)?;
+    /// Of so many accounts, with the rows that the file had when it had so much.
+    pub(super) fn open(folder: &Path, accounts: usize, extent: Extent) -> Result<Self> {
+        let file = Tail::summed(folder, "accounts", extent)?;
         let mut columns = Self { revs: Vec::new(), rows: Rows::default(), file };
         columns.grow(accounts);
         let mut rows = columns.file.read(0)?;
@@ -166,9 +166,9 @@ mod tests {
             kept in 0..20usize,
         ) {
             let dir = tempfile::tempdir().unwrap();
-            let mut columns = Columns::open(dir.path(), 5, 0).unwrap();
+            let mut columns = Columns::open(dir.path(), 5, Extent::default()).unwrap();
             let all = |columns: &Columns| (0..5).map(|n| columns.row(ActorId(n))).collect::<Vec<_>>();
-            let (mut wanted, mut len) = (all(&columns), 0);
+            let (mut wanted, mut extent) = (all(&columns), Extent::default());
             prop_assert_eq!(&wanted, &vec![AccountRow::default(); 5]);
             for (at, (actor, status, status_us, gone, sync)) in rows.into_iter().enumerate() {
                 let status = [AccountStatus::Active, AccountStatus::Hidden, AccountStatus::Deleted][status];
@@ -179,12 +179,12 @@ mod tests {
                 columns.set(ActorId(actor), row).unwrap();
                 prop_assert_eq!(columns.row(ActorId(actor)), row);
                 if at < kept {
-                    (wanted, len) = (all(&columns), columns.file().len());
+                    (wanted, extent) = (all(&columns), columns.file().extent());
                 }
             }
             columns.file().handle().unwrap();
             drop(columns);
-            prop_assert_eq!(all(&Columns::open(dir.path(), 5, len).unwrap()), wanted);
+            prop_assert_eq!(all(&Columns::open(dir.path(), 5, extent).unwrap()), wanted);
         }
     }
 }

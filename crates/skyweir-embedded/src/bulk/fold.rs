@@ -47,7 +47,7 @@ impl Folded {
         if !self.add_plain(steps) || !self.index(start) {
             self.plain.truncate(start);
             self.by_subject.truncate(start);
-            self.add_others(actor, steps, before_ms, key)?;
+            self.add_others(actor, Account::of(steps, key)?, before_ms)?;
             self.index(start);
         }
         if self.plain.len() > start {
@@ -83,22 +83,8 @@ impl Folded {
         plain.is_sorted_by(|a, b| a.tid < b.tid) && by_subject.is_sorted_by(|a, b| a.0 < b.0)
     }
 
-    fn add_others(
-        &mut self,
-        actor: ActorId,
-        steps: &[Step],
-        before_ms: i64,
-        key: &mut impl FnMut(u64) -> Result<RecordKey>,
-    ) -> Result<()> {
-        let mut account = Account::default();
-        for step in steps {
-            let at = match step.kind {
-                Kind::Put | Kind::Delete if step.is_text => Some(Key::Text(key(step.rkey)?)),
-                Kind::Put | Kind::Delete => Some(Key::Tid(Tid(step.rkey))),
-                _ => None,
-            };
-            account.take(step, at);
-        }
+    /// Adds what is left of an account.
+    fn add_others(&mut self, actor: ActorId, account: Account, before_ms: i64) -> Result<()> {
         let Account { mut records, edges, .. } = account;
         let mut edges = edges.into_iter().peekable();
         while let Some(((subject, _), first)) = edges.next() {
@@ -169,6 +155,19 @@ struct Account {
 }
 
 impl Account {
+    fn of(steps: &[Step], key: &mut impl FnMut(u64) -> Result<RecordKey>) -> Result<Self> {
+        let mut account = Self::default();
+        for step in steps {
+            let at = match step.kind {
+                Kind::Put | Kind::Delete if step.is_text => Some(Key::Text(key(step.rkey)?)),
+                Kind::Put | Kind::Delete => Some(Key::Tid(Tid(step.rkey))),
+                _ => None,
+            };
+            account.take(step, at);
+        }
+        Ok(account)
+    }
+
     fn take(&mut self, step: &Step, key: Option<Key>) {
         self.arrival += 1;
         match (step.kind, key) {

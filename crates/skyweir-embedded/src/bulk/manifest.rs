@@ -6,13 +6,15 @@ use std::path::Path;
 
 use skyweir_store::{Error, Result};
 
+use super::tail::Extent;
 use crate::codec::{Reader, push_varint};
 use crate::error::{io, sync_folder};
 
 /// Folder of a load in its data directory.
 const FOLDER: &str = "loading";
 const NAME: &str = "manifest";
-const FORMAT: u8 = 1;
+/// Of all files of a load.
+const FORMAT: u8 = 2;
 
 /// How far a load is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub(super) struct Manifest {
     pub(super) runs: u64,
     /// How many steps they hold.
     pub(super) steps: u64,
-    /// Bytes of the other files.
-    pub(super) lengths: [u64; 4],
+    /// Of names, accounts, keys and notes.
+    pub(super) files: [Extent; 4],
     /// What it is that was read so far; empty: nothing, and the tables are being written.
     pub(super) place: Vec<u8>,
 }
@@ -32,8 +34,11 @@ pub(super) struct Manifest {
 impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORMAT, u8::from(self.is_written)];
-        for number in [self.runs, self.steps].iter().chain(&self.lengths) {
-            push_varint(&mut out, *number);
+        push_varint(&mut out, self.runs);
+        push_varint(&mut out, self.steps);
+        for Extent { len, sum } in self.files {
+            push_varint(&mut out, len);
+            push_varint(&mut out, sum.into());
         }
         push_varint(&mut out, self.place.len() as u64);
         out.extend_from_slice(&self.place);
@@ -43,7 +48,12 @@ impl Manifest {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new("loading", bytes);
+        // in each version the last four bytes are the sum of the others: only what is whole tells which one it is of
+        let (body, crc) = bytes.split_at(bytes.len().saturating_sub(4));
+        let mut reader = Reader::new("loading", body);
+        if crc != crc32fast::hash(body).to_be_bytes() {
+            return Err(reader.bad());
+        }
         if reader.u8()? != FORMAT {
             return Err(Error::Unavailable(
                 "the load of a network was begun by another version of this program: go on with that one, or remove \
@@ -53,18 +63,14 @@ impl Manifest {
         }
         let is_written = reader.u8()? == 1;
         let (runs, steps) = (reader.varint()?, reader.varint()?);
-        let mut lengths = [0; 4];
-        for length in &mut lengths {
-            *length = reader.varint()?;
+        let mut files = [Extent::default(); 4];
+        for extent in &mut files {
+            *extent = Extent { len: reader.varint()?, sum: reader.small()? };
         }
         let place = reader.varint()? as usize;
         let place = reader.take(place)?.to_vec();
-        let body = bytes.len().saturating_sub(4);
-        if reader.u32()? != crc32fast::hash(&bytes[..body]) {
-            return Err(reader.bad());
-        }
         reader.end()?;
-        Ok(Self { is_written, runs, steps, lengths, place })
+        Ok(Self { is_written, runs, steps, files, place })
     }
 
     /// Reads it; `None` when there is none.
@@ -125,13 +131,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn another_version_is_told_and_no_damage() {
+        let of_before = |sum: u32| [&[1, 0, 9][..], &sum.to_be_bytes()].concat();
+        let said = |bytes: &[u8]| Manifest::decode(bytes).unwrap_err().to_string();
+        let sum = crc32fast::hash(&[1, 0, 9]);
+        assert!(said(&of_before(sum)).contains("begun by another version"));
+        assert!(!said(&of_before(sum ^ 1)).contains("version"));
+        assert!(!said(&[]).contains("version"));
+    }
+
     proptest! {
         #[test]
         fn round_trip(
-            is_written: bool, runs: u64, steps: u64, lengths: [u64; 4],
+            is_written: bool, runs: u64, steps: u64, files: [(u64, u32); 4],
             place in prop::collection::vec(any::<u8>(), 0..30), cut in 0..20usize,
         ) {
-            let manifest = Manifest { is_written, runs, steps, lengths, place };
+            let files = files.map(|(len, sum)| Extent { len, sum });
+            let manifest = Manifest { is_written, runs, steps, files, place };
             let bytes = manifest.encode();
             prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
             prop_assert!(Manifest::decode(&bytes[..bytes.len() - 1 - cut.min(bytes.len() - 1)]).is_err());

@@ -28,7 +28,7 @@ use self::manifest::Manifest;
 use self::names::Names;
 use self::rows::{Kind, Step};
 use self::sorter::Sorter;
-use self::tail::Tail;
+use self::tail::{Extent, Tail};
 use crate::codec::rkey_tid;
 use crate::db::{Db, Read as _};
 use crate::error::{corrupt, io, sync_folder};
@@ -89,10 +89,13 @@ impl Bulk {
             nothing => begin(&config.data_dir, &folder, nothing.is_some())?,
         };
         let memory = config.load_mb << 20;
-        let [names, accounts, keys, notes] = match manifest.lengths {
+        let [names, accounts, keys, notes] = match manifest.files {
             // the rest is in the tables
-            [.., notes] if manifest.is_written => [0, 0, 0, notes],
-            lengths => lengths,
+            [.., notes] if manifest.is_written => {
+                let none = Extent::default();
+                [none, none, none, notes]
+            }
+            files => files,
         };
         let names = Names::open(&folder, names)?;
         let mut bulk = Self {
@@ -100,8 +103,8 @@ impl Bulk {
             place: manifest.place.clone(),
             steps: Sorter::new(&folder, "steps", memory).behind(manifest.runs, manifest.steps),
             columns: Columns::open(&folder, names.len(), accounts)?,
-            keys: Tail::open(&folder, "keys", keys)?,
-            notes: Tail::open(&folder, "notes", notes)?,
+            keys: Tail::summed(&folder, "keys", keys)?,
+            notes: Tail::open(&folder, "notes", notes.len)?,
             config,
             lock,
             folder,
@@ -177,15 +180,15 @@ impl Bulk {
         Ok(())
     }
 
-    fn lengths(&mut self) -> [u64; 4] {
-        [self.names.file().len(), self.columns.file().len(), self.keys.len(), self.notes.len()]
+    fn files(&mut self) -> [&mut Tail; 4] {
+        [self.names.file(), self.columns.file(), &mut self.keys, &mut self.notes]
     }
 
     /// Makes all that has come durable when there is much of it.
     fn make_room(&mut self) -> Result<()> {
-        let sum = |lengths: [u64; 4]| lengths.iter().sum::<u64>();
-        let saved = self.writing.as_ref().unwrap_or(&self.manifest).lengths;
-        let grown = sum(self.lengths()) - sum(saved);
+        let saved = self.writing.as_ref().unwrap_or(&self.manifest).files;
+        let grown = self.files().map(|file| file.len()).iter().sum::<u64>()
+            - saved.map(|extent| extent.len).iter().sum::<u64>();
         if self.steps.is_full() || grown > self.memory as u64 { self.save() } else { Ok(()) }
     }
 
@@ -202,15 +205,14 @@ impl Bulk {
     /// Has all that has come made durable by another thread.
     fn save(&mut self) -> Result<()> {
         self.wait()?;
-        let lengths = self.lengths();
-        let files = [self.names.file(), self.columns.file(), &mut self.keys, &mut self.notes];
-        let files = files.into_iter().map(Tail::handle).collect::<Result<Vec<_>>>()?;
+        let handles = self.files().into_iter().map(Tail::handle).collect::<Result<Vec<_>>>()?;
+        let files = self.files().map(|file| file.extent());
         let (runs, steps, place) = (self.steps.runs() + 1, self.steps.pushed(), self.place.clone());
         let (manifest, folder) =
-            (Manifest { is_written: false, runs, steps, lengths, place }, self.folder.clone());
+            (Manifest { is_written: false, runs, steps, files, place }, self.folder.clone());
         self.writing = Some(manifest.clone());
         self.steps.spill(move || {
-            let synced = files.iter().try_for_each(std::fs::File::sync_data);
+            let synced = handles.iter().try_for_each(std::fs::File::sync_data);
             synced.map_err(|e| io("cannot sync", &folder, &e))?;
             // what has no place isn't gone on with: nothing is lost with it, and the directory is as empty as before
             if manifest.place.is_empty() { Ok(()) } else { manifest.write(&folder) }

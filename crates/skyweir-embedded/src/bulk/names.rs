@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use skyweir_store::{Error, Result};
 use skyweir_types::{ActorId, Did};
 
-use super::tail::Tail;
+use super::tail::{Extent, Tail};
 use crate::error::{corrupt, io};
 
 const PLC: &str = "did:plc:";
@@ -59,9 +59,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Those that were given by the time the file was so long.
-    pub(super) fn open(folder: &Path, len: u64) -> Result<Self> {
-        let file = Tail::open(folder, "names", len)?;
+    /// Those that were given by the time the file had so much.
+    pub(super) fn open(folder: &Path, extent: Extent) -> Result<Self> {
+        let file = Tail::summed(folder, "names", extent)?;
         let mut names = Self { plc: HashMap::default(), others: HashMap::default(), next: 0, file };
         let mut lines = names.file.read(0)?;
         let mut line = String::new();
@@ -117,6 +117,7 @@ impl Names {
         mut by_number: impl FnMut(ActorId, &str) -> Result<()>,
         mut by_did: impl FnMut(&str, ActorId) -> Result<()>,
     ) -> Result<()> {
+        self.file.check()?;
         let mut lines = self.file.read(0)?;
         let mut line = String::new();
         let mut number = 0;
@@ -168,16 +169,16 @@ mod tests {
         #[test]
         fn each_has_one_number_in_both_orders(texts in dids(), kept in 0..60usize) {
             let dir = tempfile::tempdir().unwrap();
-            let mut names = Names::open(dir.path(), 0).unwrap();
+            let mut names = Names::open(dir.path(), Extent::default()).unwrap();
             let mut wanted: Vec<&String> = Vec::new();
-            let mut durable = (0, 0);
+            let mut durable = (Extent::default(), 0);
             for text in &texts {
                 let (actor, is_new) = names.number(&Did::parse(text).unwrap()).unwrap();
                 prop_assert_eq!(is_new, !wanted.contains(&text));
                 wanted.extend(is_new.then_some(text));
                 prop_assert_eq!(wanted[actor.0 as usize], text);
                 if wanted.len() <= kept {
-                    durable = (names.file().len(), wanted.len());
+                    durable = (names.file().extent(), wanted.len());
                 }
             }
             names.file().handle().unwrap();

@@ -168,14 +168,7 @@ pub(super) struct Source<R> {
 
 impl<R: Row> Source<R> {
     fn open(path: PathBuf, buffer: usize) -> Result<Self> {
-        let file = File::open(&path).map_err(|e| match e.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MFILE | Errno::NFILE) => Error::Unavailable(format!(
-                "cannot open {}: {e}: raise the limit of open files (ulimit -n; LimitNOFILE= of a unit) and go on, or \
-                 remove the data directory and load again with a larger store.load_mb, which makes fewer runs",
-                path.display()
-            )),
-            _ => io("cannot open", &path, &e),
-        })?;
+        let file = File::open(&path).map_err(|e| not_opened(&path, &e))?;
         Ok(Self { rows: Vec::new(), at: 0, file: Some((path, BufReader::with_capacity(buffer, file))) })
     }
 
@@ -235,6 +228,18 @@ impl<R: Row> Source<R> {
     }
 }
 
+/// Says what helps when too many files are open.
+fn not_opened(path: &Path, error: &std::io::Error) -> Error {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => Error::Unavailable(format!(
+            "cannot open {}: {error}: raise the limit of open files (ulimit -n; LimitNOFILE= of a unit) and go on, or \
+             remove the data directory and load again with a larger store.load_mb, which makes fewer runs",
+            path.display()
+        )),
+        _ => io("cannot open", path, error),
+    }
+}
+
 /// The rows of a [`Sorter`], merged.
 pub(super) struct Sorted<R: Row> {
     heads: BinaryHeap<Reverse<(R::Key, usize)>>,
@@ -288,6 +293,33 @@ mod tests {
         fn read(before: &Self, reader: &mut Reader<'_>) -> Result<Self> {
             Ok((before.0 + reader.small()?, reader.small()?))
         }
+    }
+
+    #[test]
+    fn runs_share_half_of_the_memory_while_they_are_merged() {
+        let dir = tempfile::tempdir().unwrap();
+        for (runs, buffer) in [(1, BUFFER), (2, BUFFER), (8, BUFFER / 4), (300, BUFFER_LEAST)] {
+            let mut sorter = Sorter::<Pair>::new(dir.path(), "test", 4 * BUFFER);
+            for _ in 0..runs {
+                sorter.spill(|| Ok(())).unwrap();
+            }
+            let sorted = sorter.sorted(false).unwrap();
+            let files = sorted.sources.iter().filter_map(|source| source.file.as_ref());
+            let buffers: Vec<_> = files.map(|(_, file)| file.capacity()).collect();
+            assert_eq!(buffers, vec![buffer; runs]);
+        }
+    }
+
+    #[test]
+    fn too_many_files_are_told_with_what_helps() {
+        let said = |code: i32| {
+            not_opened(Path::new("steps-0.run"), &std::io::Error::from_raw_os_error(code)).to_string()
+        };
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let said = said(errno.raw_os_error());
+            assert!(said.contains("ulimit -n") && said.contains("larger store.load_mb"), "{said}");
+        }
+        assert!(!said(Errno::ACCESS.raw_os_error()).contains("ulimit"));
     }
 
     proptest! {

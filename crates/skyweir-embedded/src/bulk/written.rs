@@ -52,7 +52,7 @@ impl Bulk {
         let mut others = Others::begin(&self.folder)?;
         let syncs: Vec<_> = self.columns.syncs().collect();
         let (runs, mut manifest) = (self.steps.runs(), self.manifest);
-        self.keys.handle()?;
+        self.keys.check()?;
         let keys = Keys::open(self.keys.path())?;
         let loaded = Loaded { steps: self.steps, keys, names: self.names, columns: self.columns, before_ms };
         tables::write(&db, &self.folder, self.memory, loaded, &mut others, progress)?;
@@ -65,7 +65,7 @@ impl Bulk {
         }
         txn.commit().await?;
         put_others(&store, others, progress).await?;
-        (manifest.is_written, manifest.lengths[3]) = (true, self.notes.len());
+        (manifest.is_written, manifest.files[3]) = (true, self.notes.extent());
         self.notes.handle()?.sync_data().map_err(|e| io("cannot sync", self.notes.path(), &e))?;
         manifest.write(&self.folder)?;
         for run in 0..runs {

@@ -74,7 +74,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Holdings { actors, records, items, edges, tasks, rings, bytes } = self.holdings;
-        writeln!(f, "{actors} accounts, {records} records, {items} items, {edges} edges, {tasks} tasks, ")?;
+        writeln!(f, "{actors} accounts, {records} records, {items} items, {edges} edges, {tasks} tasks,")?;
         writeln!(f, "{rings} rings in the last checkpoint, {bytes} bytes on disk")?;
         for finding in &self.findings {
             let verdict = if finding.broken == 0 { "ok" } else { "BROKEN" };

@@ -1,6 +1,7 @@
 //! Items that have left: those before the horizon, which follows the stream's clock and never falls. From then on
 //! nobody sees them, and an event on such a record finds it unknown; what is stored of them goes later, some at a time,
-//! in the order in which it came.
+//! in the order in which it came. Only an event on a post that has left has all its reposts looked through at once, as
+//! one on any post has.
 
 use skyweir_store::{RecordBody, Result, Txn};
 use skyweir_types::{Collection, Item, ItemId, RecordRef, Tid};
@@ -35,7 +36,8 @@ pub(super) struct Leaving {
 struct Reached {
     /// Items with lesser numbers are gone.
     next: ItemId,
-    /// Within the reposts of the next item's post, and of the oldest tombstone's.
+    /// Within the reposts of the next item's post, and of the oldest tombstone's: if another comes to stand before that,
+    /// it is begun anew.
     of_item: Option<Among>,
     of_tombstone: Option<Among>,
 }
@@ -274,6 +276,9 @@ impl Applier {
         if let Some(row) = row {
             self.undo(txn, &key, &row.body).await?;
             txn.remove_record(&key).await?;
+        } else {
+            // nothing names it any more, however that came
+            txn.remove_item(item.id).await?;
         }
         Ok(None)
     }

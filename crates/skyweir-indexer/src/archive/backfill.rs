@@ -157,9 +157,10 @@ impl Backfill {
                 let indexer = if self.tasks { indexer } else { indexer.without_tasks() };
                 archive(indexer, store.as_ref(), live, stop.clone()).await
             }
-            Way::Repositories(stream, since, clock) => {
-                let (stop, status) = (stop.clone(), self.status);
-                repos::backfill(self.config, self.store, stream, since, clock, status, stop).await
+            Way::Repositories(stream, items_since_us, clock) => {
+                let Self { config, store, status, .. } = self;
+                let reading = repos::Backfill { config, store, stream, items_since_us, clock, status };
+                reading.run(stop.clone()).await
             }
         };
         // cut off, it isn't over: what is there is a part

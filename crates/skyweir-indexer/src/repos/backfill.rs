@@ -19,61 +19,57 @@ use crate::decode::UNKNOWN_TIME;
 use crate::source::{self, Backoff, Ended, SavedPosition, Source, SourceKind, SourceStatus, StartAt, Stream};
 use crate::{Config, CursorChoice, Error, Indexer};
 
-/// What a backfill from repositories works on.
-struct Work {
-    config: Config,
-    store: Arc<dyn Store>,
-    stream: Stream,
-    items_since_us: i64,
-    clock: Clock,
-    status: Arc<SourceStatus>,
+/// A backfill from a host's repositories.
+pub(crate) struct Backfill {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    /// The firehose of the host.
+    pub(crate) stream: Stream,
+    /// Posts and reposts from before this time are left out.
+    pub(crate) items_since_us: i64,
+    pub(crate) clock: Clock,
+    pub(crate) status: Arc<SourceStatus>,
 }
 
-/// Reads all repositories of a firehose's host, from the saved place on, if it is one among them. Returns the place at
-/// which the firehose goes on, and whether the store is whole then, or `None` when it was stopped before.
-pub(crate) async fn run(
-    config: Config,
-    store: Arc<dyn Store>,
-    stream: Stream,
-    items_since_us: i64,
-    clock: Clock,
-    status: Arc<SourceStatus>,
-    stop: CancellationToken,
-) -> Result<Option<(SavedCursor, Option<bool>)>, Error> {
-    let work = Work { config, store, stream, items_since_us, clock, status };
-    let common = Common::default();
-    let mut host = Host::new(&work.stream, &work.config.source, &common.gates, &work.clock)?;
-    let live = SourceKind::Stream(work.stream.clone()).id();
-    let mut place = match work.saved(&live).await? {
-        Some(place) => place,
-        None => {
-            let Some(begun) = stop.run_until_cancelled(work.begin(&live)).await else { return Ok(None) };
-            begun?
-        }
-    };
-    loop {
-        let Some(listed) = stop.run_until_cancelled(work.page(&mut host, &place, &common)).await else {
-            return Ok(None);
+impl Backfill {
+    /// Reads all repositories of a firehose's host, from the saved place on, if it is one among them. Returns the place
+    /// at which the firehose goes on, and whether the store is whole then, or `None` when it was stopped before.
+    pub(crate) async fn run(
+        self,
+        stop: CancellationToken,
+    ) -> Result<Option<(SavedCursor, Option<bool>)>, Error> {
+        let common = Common::default();
+        let mut host = Host::new(&self.stream, &self.config.source, &common.gates, &self.clock)?;
+        let live = SourceKind::Stream(self.stream.clone()).id();
+        let mut place = match self.saved(&live).await? {
+            Some(place) => place,
+            None => {
+                let Some(begun) = stop.run_until_cancelled(self.begin(&live)).await else { return Ok(None) };
+                begun?
+            }
         };
-        let Some((page, next)) = listed? else { break };
-        if work.read(page.clone(), stop.clone()).await? == Ended::Stopped {
-            return Ok(None);
+        loop {
+            let Some(listed) = stop.run_until_cancelled(self.page(&mut host, &place, &common)).await else {
+                return Ok(None);
+            };
+            let Some((page, next)) = listed? else { break };
+            if self.read(page.clone(), stop.clone()).await? == Ended::Stopped {
+                return Ok(None);
+            }
+            place.done += page.accounts.len() as u64;
+            place.missing += self.missing(&page).await? + page.nameless as u64;
+            let Some(after) = next else { break };
+            place.after = after;
+            self.save(&place, 0).await?;
         }
-        place.done += page.accounts.len() as u64;
-        place.missing += work.missing(&page).await?;
-        let Some(after) = next else { break };
-        place.after = after;
-        work.save(&place, 0).await?;
+        let settling = settle(self.store.as_ref(), place.taken_since_us);
+        let Some(settled) = stop.run_until_cancelled(settling).await else { return Ok(None) };
+        info!(reposts = settled?, "of posts that are gone or were replaced, left out");
+        let Place { seq, time_us, missing, .. } = place;
+        self.status.missing(missing);
+        Ok(Some((SavedCursor { source: live, position: seq, time_us }, Some(missing == 0))))
     }
-    let settling = settle(work.store.as_ref(), place.taken_since_us);
-    let Some(settled) = stop.run_until_cancelled(settling).await else { return Ok(None) };
-    info!(reposts = settled?, "of posts that are gone or were replaced, left out");
-    let Place { seq, time_us, missing, .. } = place;
-    work.status.missing(missing);
-    Ok(Some((SavedCursor { source: live, position: seq, time_us }, Some(missing == 0))))
-}
 
-impl Work {
     /// The saved place, if it is one among these repositories. Before it is gone on from there it knows the latest time
     /// from which posts were ever taken.
     async fn saved(&self, live: &str) -> Result<Option<Place>, Error> {

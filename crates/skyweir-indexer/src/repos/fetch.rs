@@ -127,7 +127,9 @@ impl Fetcher {
                 Err(Trouble::Unheard) => return Err(Stop::Unheard),
                 Err(Trouble::Closed(until, why)) => {
                     end(shared, did, over(rev), false).await?;
-                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(until)));
+                    // it comes back as a new one: one that was asked for in vain doesn't do so for ever
+                    let until = Some(until).filter(|_| attempts == 0 && pass == Pass::Only);
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, until));
                 }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
                     pass = Pass::Tree;
@@ -243,16 +245,30 @@ impl Fetcher {
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };
         let host = self.away.insert(host);
-        if shared.puts_aside {
-            if let Some(until) = host.closed() {
-                return Err(Trouble::Closed(until, format!("{} wants to be left alone", stream.authority())));
-            }
-            if host.is_down(shared.config.archive_attempts) {
-                let why = format!("{} doesn't answer, and didn't before", stream.authority());
-                return Err(Failure::Refused(why).into());
-            }
+        aside(shared, host)?;
+        let answer = host.get(&call).await;
+        if let Err(failure) = &answer
+            && host.says_not_now(failure)
+        {
+            aside(shared, host)?;
         }
-        Ok(host.get(&call).await?)
+        Ok(answer?)
+    }
+}
+
+/// Refuses to wait for the host of an account that is down, or wants to be left alone.
+fn aside(shared: &Shared, host: &Host) -> Result<(), Trouble> {
+    if !shared.puts_aside {
+        return Ok(());
+    }
+    let (attempts, authority) = (shared.config.archive_attempts, host.stream().authority());
+    if host.is_down(attempts) {
+        let why = format!("{authority} had no answer {attempts} times in a row");
+        return Err(Failure::Refused(why).into());
+    }
+    match host.closed() {
+        Some(until) => Err(Trouble::Closed(until, format!("{authority} wants to be left alone"))),
+        None => Ok(()),
     }
 }
 

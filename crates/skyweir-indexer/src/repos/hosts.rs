@@ -28,19 +28,33 @@ const REPOSITORY: &str = "/xrpc/com.atproto.sync.getRepo";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gates(Arc<Mutex<HashMap<String, (Gate, Health)>>>);
 
-/// How often in a row a host didn't answer, and when that was last.
+/// What a host said when it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Answer,
+    Nothing,
+    /// That it wants to be left alone; asked at this time.
+    NotNow(Instant),
+}
+
+/// How often in a row a host had no answer, and when that was last.
 #[derive(Clone, Debug, Default)]
 struct Health(Arc<Mutex<(u32, Option<Instant>)>>);
 
 impl Health {
-    fn note(&self, is_answer: bool) {
+    fn note(&self, said: Said) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *health = if is_answer { (0, None) } else { (health.0.saturating_add(1), Some(Instant::now())) };
+        *health = match said {
+            Said::Answer => (0, None),
+            // said to several who asked at the same time it was said once
+            Said::NotNow(asked) if health.1.is_some_and(|last| asked <= last) => *health,
+            Said::NotNow(_) | Said::Nothing => (health.0.saturating_add(1), Some(Instant::now())),
+        };
     }
 
-    fn is_down(&self, attempts: u32) -> bool {
+    fn is_down(&self, attempts: u32, is_closed: bool) -> bool {
         let (failures, last) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failures >= attempts && last.is_some_and(|last| last.elapsed() < AGAIN)
+        failures >= attempts && last.is_some_and(|last| is_closed || last.elapsed() < AGAIN)
     }
 }
 
@@ -118,6 +132,7 @@ impl Host {
     /// Asks for a method, with its query.
     pub(super) async fn get(&mut self, call: &str) -> Result<Answer, Failure> {
         self.gate.pass().await;
+        let asked = Instant::now();
         let answer = self.http.get(call, |request| request).await;
         if let Some((status, headers)) = &self.http.last {
             let is_refused = status.as_u16() == 429;
@@ -128,7 +143,12 @@ impl Host {
         if let Err(Failure::Passing(_, Some(wait))) = &answer {
             self.gate.close(*wait);
         }
-        self.health.note(answer.is_ok() || self.answered() || self.is_limited());
+        self.health.note(match &answer {
+            Err(failure) if self.says_not_now(failure) => Said::NotNow(asked),
+            Ok(_) => Said::Answer,
+            Err(_) if self.answered() => Said::Answer,
+            Err(_) => Said::Nothing,
+        });
         answer
     }
 
@@ -137,13 +157,15 @@ impl Host {
         self.gate.closed()
     }
 
-    /// Whether it didn't answer so many times in a row, and that was just now.
+    /// Whether it had no answer so many times in a row, and that was just now, or it still wants to be left alone.
     pub(super) fn is_down(&self, attempts: u32) -> bool {
-        self.health.is_down(attempts)
+        self.health.is_down(attempts, self.closed().is_some())
     }
 
-    fn is_limited(&self) -> bool {
-        self.http.last.as_ref().is_some_and(|(status, _)| status.as_u16() == 429)
+    /// Whether its last answer, which was this, says that it wants to be left alone.
+    pub(super) fn says_not_now(&self, answer: &Failure) -> bool {
+        let is_limited = self.http.last.as_ref().is_some_and(|(status, _)| status.as_u16() == 429);
+        is_limited || matches!(answer, Failure::Passing(_, Some(_)))
     }
 
     /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state: nor does what
@@ -213,12 +235,34 @@ mod tests {
         let (gates, attempts) = (Gates::default(), 3);
         let (_, health) = gates.of("pds");
         for failures in 0..5 {
-            assert_eq!(gates.of("pds").1.is_down(attempts), failures >= attempts);
-            health.note(false);
+            assert_eq!(gates.of("pds").1.is_down(attempts, false), failures >= attempts);
+            health.note(Said::Nothing);
         }
-        assert!(!gates.of("another").1.is_down(attempts));
-        health.note(true);
-        assert!(!health.is_down(attempts));
+        assert!(!gates.of("another").1.is_down(attempts, false));
+        health.note(Said::Answer);
+        assert!(!health.is_down(attempts, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_always_wants_to_be_left_alone_is_down_until_the_pause_is_over() {
+        let (health, attempts) = (Health::default(), 2);
+        let told = async |asked: usize| {
+            let now = Instant::now();
+            (0..asked).for_each(|_| health.note(Said::NotNow(now)));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        };
+        told(8).await;
+        assert!(!health.is_down(attempts, true), "all were asked at the same time");
+        health.note(Said::Answer);
+        told(8).await;
+        assert!(!health.is_down(attempts, true), "there was an answer between");
+        told(1).await;
+        assert!(health.is_down(attempts, true));
+        tokio::time::advance(AGAIN).await;
+        assert!(health.is_down(attempts, true), "the pause is longer");
+        assert!(!health.is_down(attempts, false), "it is asked again");
+        told(1).await;
+        assert!(health.is_down(attempts, true), "once is enough");
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod settle;
 mod source;
 mod walk;
 
-pub(crate) use backfill::run as backfill;
+pub(crate) use backfill::Backfill;
 pub use car::CarReader;
 pub use fault::RepoFault;
 pub(crate) use list::serves;

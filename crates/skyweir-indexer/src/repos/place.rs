@@ -75,7 +75,7 @@ pub struct Page {
     pub(super) stream: Stream,
     pub(super) place: Place,
     pub(super) accounts: Arc<[Account]>,
-    /// How many more rows named none.
+    /// How many more rows named none. What is in their repositories isn't known, so they are missing as well.
     pub(super) nameless: usize,
 }
 

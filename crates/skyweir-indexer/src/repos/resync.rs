@@ -174,13 +174,16 @@ impl Resync {
     }
 }
 
-/// The rev of an account's mark, if it still has one: it may have been read since it was asked for.
+/// The rev of an account's mark, if it still has one: it may have been read since it was asked for. In a view, as who
+/// asks has no part in commits.
 async fn marked(store: &dyn Store, did: &Did, mut backoff: Backoff) -> Option<Tid> {
     loop {
         let read = async {
-            let mut txn = store.begin().await?;
-            let actor = txn.intern(did).await?;
-            skyweir_store::Result::Ok(txn.account(actor).await?.sync)
+            let view = store.view().await?;
+            match view.actor(did).await? {
+                Some(actor) => view.sync_mark(actor).await,
+                None => Ok(None),
+            }
         };
         match read.await {
             Ok(mark) => return mark.map(|mark| mark.rev),

@@ -1,7 +1,7 @@
 //! A page of accounts as a source: their repositories side by side, handed on as they come. The place moves past an
 //! account when all before it are done.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -34,8 +34,6 @@ struct Reading<'a> {
     running: JoinSet<Download>,
     /// Those that couldn't be had, and are tried once more at the end.
     later: VecDeque<usize>,
-    /// How often in this round the host of an account wanted to be left alone.
-    closed: HashMap<usize, u32>,
     /// How many can't be had at all, and why the last one can't.
     missing: (usize, String),
 }
@@ -73,8 +71,7 @@ pub(crate) async fn run(
         made: 0,
         running: JoinSet::new(),
         later: VecDeque::new(),
-        closed: HashMap::new(),
-        missing: (0, String::new()),
+        missing: (page.nameless, "it is listed under a DID that can't be read".to_owned()),
     };
     match reading.all().await {
         Ok(()) => Ok(Ended::EndOfFile),
@@ -105,7 +102,6 @@ impl Reading<'_> {
     }
 
     async fn round(&mut self, mut waiting: VecDeque<usize>, is_last: bool) -> Result<(), Stop> {
-        let attempts = self.shared.config.archive_attempts;
         let mut paused: Vec<(Instant, usize)> = Vec::new();
         loop {
             let now = Instant::now();
@@ -132,16 +128,8 @@ impl Reading<'_> {
             self.idle.push(fetcher);
             match outcome? {
                 Outcome::Done => self.done(account, true).await?,
-                Outcome::Later(skip, why, Some(until)) => {
-                    let closed = self.closed.entry(account).or_default();
-                    *closed += 1;
-                    if *closed < attempts {
-                        paused.push((until, account));
-                    } else {
-                        self.closed.remove(&account);
-                        self.put_off(account, skip, why, is_last).await?;
-                    }
-                }
+                // a host that says so too often is taken for down, so this ends
+                Outcome::Later(_, _, Some(until)) => paused.push((until, account)),
                 Outcome::Later(skip, why, None) => self.put_off(account, skip, why, is_last).await?,
             }
         }

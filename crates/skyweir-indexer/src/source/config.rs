@@ -25,8 +25,6 @@ pub struct SourceConfig {
     pub backoff_least_ms: u64,
     /// The longest pause before connecting again, in milliseconds; default 30,000.
     pub backoff_most_ms: u64,
-    /// Jetstream v2 resumes this many sequence numbers before the saved cursor; default 1,000.
-    pub overlap_seqs: u64,
     /// Jetstream v1, and v2 when it resumes by time, resume this many milliseconds before the saved cursor; default
     /// 5,000.
     pub overlap_ms: u64,
@@ -43,7 +41,7 @@ pub struct SourceConfig {
     pub archive_block_bytes: usize,
     /// After so many downloads in a row that came damaged a part of an archive is given up, and so is one that is
     /// planned so often and isn't there; a repository is asked for so often, and as often again at the end of its page.
-    /// At least 1, default 5.
+    /// A host of accounts that has no answer so often in a row isn't waited for. At least 1, default 5.
     pub archive_attempts: u32,
     /// A download of an archive, a repository or a list of them that brings fewer bytes a second, while we wait for it,
     /// is cut after `liveness_ms`; one of an archive goes on over another connection, the others begin anew. Default
@@ -88,7 +86,6 @@ impl Default for SourceConfig {
             connect_ms: 15_000,
             backoff_least_ms: 250,
             backoff_most_ms: 30_000,
-            overlap_seqs: 1_000,
             overlap_ms: 5_000,
             max_message_bytes: 10_000_000,
             compress: true,

@@ -10,8 +10,6 @@ const TIME_CURSOR: u64 = 1_000_000_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fallback {
     None,
-    /// Behind the last applied one, without the overlap.
-    Exact,
     /// The time of the last applied event.
     Time,
     /// The first that the server has.
@@ -23,7 +21,6 @@ enum Fallback {
 #[derive(Debug)]
 pub(super) struct Place {
     protocol: Protocol,
-    overlap_seqs: u64,
     overlap_us: u64,
     start: Option<u64>,
     last: Option<SavedPosition>,
@@ -39,8 +36,7 @@ impl Place {
             StartAt::From(number) => (Some(number), None),
             StartAt::Resume(saved) => (None, Some(saved)),
         };
-        let (overlap_seqs, overlap_us) = (config.overlap_seqs, config.overlap_us());
-        Self { protocol, overlap_seqs, overlap_us, start, last, fallback: Fallback::None, stuck: 0 }
+        Self { protocol, overlap_us: config.overlap_us(), start, last, fallback: Fallback::None, stuck: 0 }
     }
 
     /// The cursor; `None` asks for what happens from now on.
@@ -48,8 +44,6 @@ impl Place {
         match (self.fallback, self.last) {
             (Fallback::Live, _) => None,
             (Fallback::Oldest, _) => Some(0),
-            // further where that can't be read
-            (Fallback::Exact, Some(last)) => Some(last.position.saturating_add(self.step().max(1))),
             (Fallback::Time, Some(last)) => Some(
                 u64::try_from(last.time_us).unwrap_or(0).saturating_sub(self.overlap_us).max(TIME_CURSOR),
             ),
@@ -64,8 +58,9 @@ impl Place {
             return position.saturating_add(self.step());
         }
         match self.protocol {
-            // 0 would be everything, and sequence numbers begin with 1
-            Protocol::V2 => position.saturating_sub(self.overlap_seqs).max(1),
+            // not before it: an archive may have left out what later took away, see decision 41. 0 would be everything,
+            // and sequence numbers begin with 1
+            Protocol::V2 => position.max(1),
             Protocol::V1 => position.saturating_sub(self.overlap_us),
             Protocol::Firehose => position,
         }
@@ -104,15 +99,6 @@ impl Place {
         self.stuck += 1;
     }
 
-    /// Goes without the overlap, if that was asked for: the server may no longer have it, but all that follows.
-    pub(super) fn goes_exactly(&mut self) -> bool {
-        let may = self.protocol == Protocol::V2 && self.last.is_some() && self.fallback == Fallback::None;
-        if may {
-            self.fallback = Fallback::Exact;
-        }
-        may
-    }
-
     /// The last position applied; none while nothing is known of it.
     pub(super) fn position(&self) -> Option<u64> {
         self.last.map(|last| last.position)
@@ -123,15 +109,15 @@ impl Place {
         let time =
             self.last.is_some_and(|last| u64::try_from(last.time_us).is_ok_and(|time| time >= TIME_CURSOR));
         self.fallback = match (self.protocol, self.fallback) {
-            (Protocol::V2, Fallback::None | Fallback::Exact) if time => Fallback::Time,
-            (Protocol::V2, Fallback::None | Fallback::Exact | Fallback::Time) => Fallback::Oldest,
+            (Protocol::V2, Fallback::None) if time => Fallback::Time,
+            (Protocol::V2, Fallback::None | Fallback::Time) => Fallback::Oldest,
             _ => Fallback::Live,
         };
     }
 
     /// Whether the place was lost and no frame has come since.
     pub(super) fn is_lost(&self) -> bool {
-        !matches!(self.fallback, Fallback::None | Fallback::Exact)
+        self.fallback != Fallback::None
     }
 }
 
@@ -140,20 +126,20 @@ mod tests {
     use super::*;
 
     fn place(protocol: Protocol, start: StartAt) -> Place {
-        let config = SourceConfig { overlap_seqs: 10, overlap_ms: 1, ..SourceConfig::default() };
+        let config = SourceConfig { overlap_ms: 1, ..SourceConfig::default() };
         Place::new(protocol, &config, start)
     }
 
     #[test]
     fn cursors_follow_the_protocol() {
         let saved = StartAt::Resume(SavedPosition { position: 2_000_000_000_000_000, time_us: 5 });
-        assert_eq!(place(Protocol::V2, saved).cursor(), Some(1_999_999_999_999_990));
+        assert_eq!(place(Protocol::V2, saved).cursor(), Some(2_000_000_000_000_000));
         assert_eq!(place(Protocol::V1, saved).cursor(), Some(1_999_999_999_999_000));
         assert_eq!(place(Protocol::Firehose, saved).cursor(), Some(2_000_000_000_000_000));
         assert_eq!(place(Protocol::V2, StartAt::From(0)).cursor(), Some(0));
         assert_eq!(place(Protocol::V2, StartAt::Live).cursor(), None);
-        let early = StartAt::Resume(SavedPosition { position: 3, time_us: 5 });
-        assert_eq!(place(Protocol::V2, early).cursor(), Some(1));
+        let none_yet = StartAt::Resume(SavedPosition { position: 0, time_us: 5 });
+        assert_eq!(place(Protocol::V2, none_yet).cursor(), Some(1));
     }
 
     #[test]
@@ -168,17 +154,7 @@ mod tests {
         assert_eq!(lost.cursor(), None);
         // numbers may be smaller behind the gap
         lost.moved(20, 1_783_175_889_000_000);
-        assert_eq!(lost.cursor(), Some(10));
-        let mut exact = place(Protocol::V2, StartAt::Resume(saved));
-        assert!(exact.goes_exactly() && !exact.is_lost());
-        assert_eq!((exact.cursor(), exact.position()), (Some(78), Some(77)));
-        assert!(!exact.goes_exactly(), "once");
-        exact.unreadable();
-        exact.unreadable();
-        assert_eq!(exact.cursor(), Some(79), "it isn't stuck there");
-        exact.moved(79, 1_783_175_889_000_000);
-        assert_eq!(exact.cursor(), Some(69));
-        assert!(!place(Protocol::V2, StartAt::From(7)).goes_exactly(), "it was asked for so");
+        assert_eq!(lost.cursor(), Some(20));
         let mut future = place(Protocol::Firehose, StartAt::Resume(saved));
         future.lost();
         assert_eq!(future.cursor(), None);

@@ -215,16 +215,12 @@ impl Client<'_> {
         {
             return Next::Pause;
         }
-        if error == "CursorTooOld" {
-            if self.place.goes_exactly() {
-                return Next::AtOnce;
-            }
-            if let (Some(Behind { exhausted }), Some(position)) = (self.archive, self.place.position())
-                && !self.place.is_lost()
-                && exhausted != Some(position)
-            {
-                return Next::Leave;
-            }
+        if error == "CursorTooOld"
+            && let (Some(Behind { exhausted }), Some(position)) = (self.archive, self.place.position())
+            && !self.place.is_lost()
+            && exhausted != Some(position)
+        {
+            return Next::Leave;
         }
         if !self.place.is_lost() {
             self.status.gap(error, message);

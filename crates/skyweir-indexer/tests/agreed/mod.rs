@@ -3,11 +3,14 @@
 //! key says, and an update is a deletion and a creation.
 //!
 //! Compaction takes away records that something later replaced or took away, and so, of an account that is deleted
-//! later, the updates of its posts, by which reposts of these had lost their items. Where an archive is compacted while
-//! it is read these items may be there or not, each by itself. So the model is told all events, and a second one what
-//! the most thorough compaction leaves: what differs between the two is free, all else has to be as the first one says.
+//! later, the updates of its posts, by which reposts of these had lost their items. What had been compacted before an
+//! archive was read is known, and the model is told what was left. Where it is compacted while it is read nobody knows
+//! which of these updates were there still: the model is told what the least and what the most thorough compaction
+//! leave, and what differs is free. But an update takes the items of all reposts of the version that it replaces, or of
+//! none: these are free as a group. All else has to be as both say.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 use skyweir_indexer::Horizons;
@@ -18,41 +21,86 @@ use skyweir_types::{
     AccountStatus, AcrossAccounts, Action, Cid, Collection, Datetime, Did, Record, RecordKey, RecordOp, Tid,
 };
 
+/// What was read from an archive.
+pub(crate) struct Reading {
+    /// These sequence numbers, of which 1 is the first event's.
+    pub(crate) seqs: RangeInclusive<u64>,
+    /// Up to this one all had been compacted before; 0: nothing had.
+    pub(crate) before: u64,
+    /// Whether it was compacted meanwhile.
+    pub(crate) meanwhile: bool,
+}
+
 /// What a store has to tell after some events.
 pub(crate) struct Agreed {
-    told: Told,
-    /// Lines that may be there or not.
-    free: BTreeSet<String>,
+    /// With all that is free.
+    most: Told,
+    /// Lines that are there, all of a group, or aren't.
+    groups: Vec<BTreeSet<String>>,
 }
 
 impl Agreed {
-    /// After these events. Those whose sequence number, counted from 1, `is_archived` were read from an archive, which
-    /// may have been compacted or not.
-    pub(crate) fn after(events: &[Event], is_archived: impl Fn(u64) -> bool, is_compacted: bool) -> Self {
-        let told = by_model(events.iter().zip(1..).map(|(event, seq)| (event, is_archived(seq))));
-        let mut free = BTreeSet::new();
-        if is_compacted {
-            let left = survivors(events, &is_archived);
-            let other = by_model(left.into_iter().map(|(event, seq)| (event, is_archived(seq))));
-            free.extend(told.lines.symmetric_difference(&other.lines).cloned());
-            let is_lost = |line: &String| {
-                let of = events.iter().filter(|event| is_deletion(event)).map(|event| &event.did);
-                line.starts_with("item ")
-                    && of.into_iter().any(|did| line.contains(&format!(" of at://{did}/")))
-            };
-            assert!(free.iter().all(is_lost), "nothing else may differ: {free:#?}");
+    /// After those of these events that are up to a sequence number, some of which were read from an archive.
+    pub(crate) fn after(events: &[Event], up_to: u64, readings: &[Reading]) -> Self {
+        let told = |is_most: bool| {
+            let left = survivors(events, readings, is_most).into_iter().filter(|(_, seq)| *seq <= up_to);
+            by_model(
+                left.map(|(event, seq)| (event, readings.iter().any(|reading| reading.seqs.contains(&seq)))),
+            )
+        };
+        let (least, most) = (told(false), told(true));
+        assert!(least.lines.is_subset(&most.lines), "what isn't told takes nothing away");
+        let mut groups = BTreeMap::<_, BTreeSet<String>>::new();
+        for line in most.lines.difference(&least.lines) {
+            groups.entry(taken_by(events, up_to, line)).or_default().insert(line.clone());
         }
-        Self { told, free }
+        Self { most, groups: groups.into_values().collect() }
     }
 
-    /// Fails unless the store tells that. Returns how many lines were free.
-    pub(crate) async fn with(&self, store: &dyn Store, what: &str) -> usize {
+    /// Fails unless the store tells that. Returns how many lines that were free are there, and how many aren't.
+    pub(crate) async fn with(&self, store: &dyn Store, what: &str) -> [u64; 2] {
         let found = Told::by_store(store).await.unwrap();
-        if let Some(difference) = self.told.difference(&found, &self.free) {
-            panic!("{what}: {difference}");
-        }
-        self.free.len()
+        self.judge(&found).unwrap_or_else(|difference| panic!("{what}: {difference}"))
     }
+
+    /// The same of what was told, or how it differs.
+    pub(crate) fn judge(&self, found: &Told) -> Result<[u64; 2], String> {
+        let (mut free, mut absent) = ([0, 0], BTreeSet::new());
+        for group in &self.groups {
+            let is_there = !group.is_disjoint(&found.lines);
+            free[usize::from(!is_there)] += group.len() as u64;
+            if !is_there {
+                absent.extend(group.iter().cloned());
+            }
+        }
+        self.most.without(&absent).difference(found).map_or(Ok(free), Err)
+    }
+}
+
+/// The update that takes an item, if it is told: of which sequence number. The item is a repost's, and who owns the
+/// post is deleted later, or nothing would be free.
+fn taken_by(events: &[Event], up_to: u64, line: &str) -> u64 {
+    let (own, post) = match line.split(' ').collect::<Vec<_>>()[..] {
+        ["item", own, _, "at", _, "of", post] => (own, post),
+        _ => panic!("nothing else may be free: {line}"),
+    };
+    let events = || (1..=up_to).zip(events);
+    let told = |event: &Event, uri: &str, operations: &[Operation]| match &event.body {
+        Body::Commit { operation, collection, rkey, .. } => {
+            operations.contains(operation) && uri == format!("at://{}/{collection}/{rkey}", event.did)
+        }
+        _ => false,
+    };
+    let (reposted, _) = events()
+        .filter(|(_, event)| told(event, own, &[Operation::Create, Operation::Update]))
+        .last()
+        .expect("somebody reposts");
+    let (updated, by) = events()
+        .find(|(seq, event)| *seq > reposted && told(event, post, &[Operation::Update]))
+        .expect("an update takes it");
+    let is_deleted = events().any(|(seq, event)| seq > updated && event.did == by.did && is_deletion(event));
+    assert!(is_deleted, "nothing else may be free: {line}");
+    updated
 }
 
 fn by_model<'e>(events: impl Iterator<Item = (&'e Event, bool)>) -> Told {
@@ -66,36 +114,33 @@ fn by_model<'e>(events: impl Iterator<Item = (&'e Event, bool)>) -> Told {
     Told::by_model(&model)
 }
 
-/// What is left of the events, with their sequence numbers, when the archived ones are compacted.
-fn survivors(events: &[Event], is_archived: impl Fn(u64) -> bool) -> Vec<(&Event, u64)> {
-    let (mut ended, mut gone) = (HashSet::new(), HashSet::new());
-    let mut left = Vec::new();
-    for (before, event) in events.iter().enumerate().rev() {
-        let seq = before as u64 + 1;
-        if !is_archived(seq) {
-            left.push((event, seq));
-            continue;
-        }
-        match &event.body {
-            Body::Commit { operation, collection, rkey, .. } => {
-                let key = (&event.did, collection, rkey);
-                let is_over = ended.contains(&key) || gone.contains(&event.did);
-                if *operation != Operation::Create {
-                    ended.insert(key);
+/// What is left of the events, with their sequence numbers, after the least or the most thorough compaction.
+fn survivors<'e>(events: &'e [Event], readings: &[Reading], is_most: bool) -> Vec<(&'e Event, u64)> {
+    let mut taken = HashSet::new();
+    for Reading { seqs, before, meanwhile } in readings {
+        let (first, last) = (*seqs.start(), if is_most && *meanwhile { *seqs.end() } else { *before });
+        let (mut ended, mut gone) = (HashSet::new(), HashSet::new());
+        for seq in (first..=last).rev() {
+            let event = &events[seq as usize - 1];
+            match &event.body {
+                Body::Commit { operation, collection, rkey, .. } => {
+                    let key = (&event.did, collection, rkey);
+                    let is_over = ended.contains(&key) || gone.contains(&event.did);
+                    if *operation != Operation::Create {
+                        ended.insert(key);
+                    }
+                    if is_over && *operation != Operation::Delete {
+                        taken.insert(seq);
+                    }
                 }
-                if is_over && *operation != Operation::Delete {
-                    continue;
+                _ if is_deletion(event) || matches!(event.body, Body::Sync { .. }) => {
+                    gone.insert(&event.did);
                 }
+                _ => {}
             }
-            _ if is_deletion(event) || matches!(event.body, Body::Sync { .. }) => {
-                gone.insert(&event.did);
-            }
-            _ => {}
         }
-        left.push((event, seq));
     }
-    left.reverse();
-    left
+    events.iter().zip(1..).filter(|(_, seq)| !taken.contains(seq)).collect()
 }
 
 fn is_deletion(event: &Event) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -13,6 +14,7 @@ use skyweir_types::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::contents::contents;
@@ -22,7 +24,13 @@ use super::{backfill, config, has, host, live, record, saved, told};
 
 /// A relay with so many accounts, which are on these hosts in turn.
 async fn relay(at: Vec<String>, accounts: usize) -> Upstream {
-    let config = UpstreamConfig { repositories: true, repositories_at: at, ..UpstreamConfig::default() };
+    relay_of_pages(at, accounts, accounts).await
+}
+
+/// The same, which lists so many at a time.
+async fn relay_of_pages(at: Vec<String>, accounts: usize, listed: usize) -> Upstream {
+    let config =
+        UpstreamConfig { repositories: true, repositories_at: at, listed, ..UpstreamConfig::default() };
     let relay = Upstream::start(config).await.unwrap();
     let follow = json!({"$type": FOLLOW});
     relay.push_many((0..accounts).map(|n| Event::create(&did(n), START, FOLLOW, "k1", follow.clone())));
@@ -33,24 +41,18 @@ fn few() -> Config {
     Config { source: SourceConfig { archive_attempts: 2, ..config().source }, ..config() }
 }
 
+fn one_by_one() -> Config {
+    Config { source: SourceConfig { repo_downloads: 1, ..few().source }, ..few() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_had_is_counted_over_all_pages_and_kills() {
-    let upstream = Upstream::start(skyweir_loadtest::UpstreamConfig {
-        repositories: true,
-        repositories_at: vec!["http://127.0.0.1:1".to_owned()],
-        listed: 1,
-        ..skyweir_loadtest::UpstreamConfig::default()
-    });
-    let relay = upstream.await.unwrap();
-    relay.push_many((0..4).map(|n| {
-        let time_us = super::hosted::START + n;
-        skyweir_loadtest::Event::account(&super::hosted::did(n as usize), time_us, true, None)
-    }));
+    let relay = relay_of_pages(vec!["http://127.0.0.1:1".to_owned()], 4, 1).await;
     let (store, mut kills) = (MemoryStore::new(), 0);
     let missing = loop {
-        let (killer, killed) = super::killed::Killer::after(kills * 4, true);
+        let (killer, killed) = Killer::after(kills * 4, true);
         tokio::select! {
-            done = super::told(&relay, few(), killer.wrap(store.clone())) => break done.unwrap().1,
+            done = told(&relay, few(), killer.wrap(store.clone())) => break done.unwrap().1,
             () = killed => kills += 1,
         }
     };
@@ -67,6 +69,24 @@ async fn a_repository_that_is_nowhere_is_not_missing() {
     assert_eq!(told(&relay, few(), store.clone()).await.unwrap().1, 0);
     assert_eq!(pds.repository_counts().repositories, 3, "one is had, the other is asked for twice");
     assert!(has(&store).await.len() == 1 && store.view().await.unwrap().is_whole().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_listed_without_a_did_is_missing_after_kills_as_well() {
+    let host = host().await;
+    let nobody = (0..4).map(|n| Event::account(&format!("nobody {n}"), START + n, true, None));
+    host.push_many(nobody.chain([record(9, FOLLOW, "k1", 1)]));
+    let (store, mut kills) = (MemoryStore::new(), 0);
+    let missing = loop {
+        let (killer, killed) = Killer::after(kills, true);
+        tokio::select! {
+            done = told(&host, few(), killer.wrap(store.clone())) => break done.unwrap().1,
+            () = killed => kills += 1,
+        }
+    };
+    assert!(missing == 4 && kills > 3, "{missing} after {kills} kills");
+    let store: Arc<dyn Store> = Arc::new(store);
+    assert!(has(&store).await.len() == 1 && !store.view().await.unwrap().is_whole().await.unwrap());
 }
 
 /// Lets a host go down as soon as its accounts are listed.
@@ -161,7 +181,7 @@ async fn what_is_cut_off_takes_nothing_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_host_is_not_asked_for_each_account() {
-    let pds = super::host().await;
+    let pds = host().await;
     pds.refuse(Some(502));
     let relay = relay(vec![pds.url_http()], 20).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -171,33 +191,84 @@ async fn a_dead_host_is_not_asked_for_each_account() {
     assert!((40..50).contains(&asked), "{asked}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_wants_to_be_left_alone_is_asked_afterwards() {
+const HIDDEN: (&str, &str) = ("400 Bad Request", "{\"error\":\"RepoTakendown\"}");
+
+/// Not now, but in so many seconds.
+fn not_now(seconds: u32) -> (String, &'static str) {
+    (format!("429 Too Many Requests\r\nretry-after: {seconds}"), "")
+}
+
+/// A host with these answers: a head each, and a body. Its URL, and how often it was asked.
+async fn answering(
+    hosts: &mut JoinSet<()>,
+    answers: impl IntoIterator<Item = (String, &'static str), IntoIter: Send> + 'static,
+) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let relay = relay(vec![format!("http://{}", listener.local_addr().unwrap())], 6).await;
-    let mut pds = JoinSet::new();
-    pds.spawn(async move {
-        let not_now = "429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0";
-        let hidden = "400 Bad Request\r\ncontent-length: 25\r\n\r\n{\"error\":\"RepoTakendown\"}";
-        for answer in [not_now].into_iter().chain(std::iter::repeat(hidden)) {
+    let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
+    let (count, answers) = (asked.clone(), answers.into_iter());
+    hosts.spawn(async move {
+        for (head, body) in answers {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 stream.read_buf(&mut request).await.unwrap();
             }
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-            let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n{body}");
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            count.fetch_add(1, SeqCst);
+            let length = format!("content-length: {}\r\nconnection: close", body.len());
+            stream.write_all(format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}").as_bytes()).await.unwrap();
         }
     });
+    (url, asked)
+}
+
+/// How many accounts a store knows to be hidden.
+async fn hidden(store: &Arc<dyn Store>) -> usize {
+    contents(store.as_ref()).await.iter().filter(|line| line.contains("(Hidden")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_to_be_left_alone_is_asked_afterwards() {
+    let (head, body) = HIDDEN;
+    let then = std::iter::repeat_with(move || (head.to_owned(), body));
+    let mut hosts = JoinSet::new();
+    let (pds, _) = answering(&mut hosts, [not_now(1)].into_iter().chain(then)).await;
+    let relay = relay(vec![pds], 6).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let one = Config { source: SourceConfig { repo_downloads: 1, ..few().source }, ..few() };
-    assert_eq!(told(&relay, one, store.clone()).await.unwrap().1, 0);
-    let hidden = contents(store.as_ref()).await;
-    assert_eq!(hidden.iter().filter(|line| line.contains("(Hidden")).count(), 6, "{hidden:?}");
-    // the first three times; the others once before the pause is over, as long as that is, and then again
+    assert_eq!(told(&relay, one_by_one(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(hidden(&store).await, 6);
+    // each once before the pause is over, as long as that is, and then again
     let asked = relay.repository_counts().elsewhere;
-    assert!((3 + 5..=3 + 2 * 5).contains(&asked), "{asked}");
+    assert!((2 + 5..=2 * 6).contains(&asked), "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_one_at_a_time_is_asked_for_all() {
+    let (head, body) = HIDDEN;
+    let mut is_now = false;
+    let answers = std::iter::repeat_with(move || {
+        is_now = !is_now;
+        if is_now { (head.to_owned(), body) } else { not_now(1) }
+    });
+    let mut hosts = JoinSet::new();
+    let (pds, _) = answering(&mut hosts, answers).await;
+    let relay = relay(vec![pds], 6).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, one_by_one(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(hidden(&store).await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_answers_holds_up_no_other_page() {
+    let mut hosts = JoinSet::new();
+    let then = std::iter::repeat_with(|| not_now(600));
+    let (limited, asked) = answering(&mut hosts, [not_now(1)].into_iter().chain(then)).await;
+    let (other, _) = hiding(&mut hosts).await;
+    let relay = relay_of_pages(vec![limited, other], 6, 2).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let work = timeout(Duration::from_secs(60), told(&relay, few(), store.clone()));
+    let missing = work.await.expect("it waits for a pause").unwrap().1;
+    assert_eq!((missing, asked.load(SeqCst)), (3, 2), "it is asked on the first page only");
+    assert_eq!((hidden(&store).await, relay.repository_counts().lists), (3, 1 + 3), "looked for, and read");
 }
 
 /// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
@@ -214,8 +285,8 @@ async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
                 let mut request = Vec::new();
                 while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
                     if request.ends_with(b"\r\n\r\n") {
-                        let hidden = "content-length: 25\r\n\r\n{\"error\":\"RepoTakendown\"}";
-                        let answer = format!("HTTP/1.1 400 Bad Request\r\n{hidden}");
+                        let ((head, body), length) = (HIDDEN, HIDDEN.1.len());
+                        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n{body}");
                         stream.write_all(answer.as_bytes()).await.unwrap();
                         request.clear();
                     }
@@ -232,9 +303,7 @@ async fn a_connection_to_each_host_is_enough() {
     let (one, other) = (hiding(&mut hosts).await, hiding(&mut hosts).await);
     let relay = relay(vec![one.0, other.0], 20).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let alone = Config { source: SourceConfig { repo_downloads: 1, ..few().source }, ..few() };
-    assert_eq!(told(&relay, alone, store.clone()).await.unwrap().1, 0);
-    let hidden = contents(store.as_ref()).await;
-    assert_eq!(hidden.iter().filter(|line| line.contains("(Hidden")).count(), 20, "{hidden:?}");
+    assert_eq!(told(&relay, one_by_one(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(hidden(&store).await, 20);
     assert_eq!((one.1.load(SeqCst), other.1.load(SeqCst)), (1, 1));
 }

@@ -9,7 +9,7 @@ use skyweir_store::{MemoryStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::hosted::{FOLLOW, START, did, has, record};
-use super::{host, live, live_until, running_until, saved};
+use super::{host, live, live_until, running_until, saved, until};
 
 /// Something of the first account that is none of ours.
 pub(crate) fn like(second: u64) -> Event {
@@ -97,22 +97,12 @@ async fn what_is_told_again_breaks_no_chain() {
     upstream.push_frame(again, &like(6).to_firehose_frame(again, Some(&before)));
     upstream.skip_seqs(1);
     let last = upstream.push(like(9));
-    let applied = async {
-        while !stands(last).await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), applied).await.expect("it doesn't get on");
+    until(async || stands(last).await).await;
     assert_eq!((marks(&store).await, upstream.repository_counts().repositories), (0, 0));
     // one that is lost behind them is seen as ever
     lose(&upstream, 10);
     upstream.push(like(13));
-    let mended = async {
-        while has(&store).await != mended() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), mended).await.expect("it isn't mended");
+    until(async || has(&store).await == mended()).await;
     drop(running);
 }
 

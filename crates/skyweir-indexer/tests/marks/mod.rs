@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use skyweir_indexer::CursorChoice;
 use skyweir_loadtest::{Event, Repository, Upstream, UpstreamConfig, encode_dag_cbor, tid};
-use skyweir_store::{MemoryStore, Store};
-use skyweir_types::Tid;
+use skyweir_store::{AccountRow, MemoryStore, Store, SyncMark};
+use skyweir_types::{Did, Tid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -207,6 +207,20 @@ async fn who_has_been_read_since_is_not_read_again() {
     told.hides(0);
     reaches(0).await;
     drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_is_read_while_a_commit_is_under_way() {
+    let (told, store) = (Told::start(1).await, empty());
+    let mut txn = store.begin().await.unwrap();
+    let actor = txn.intern(&Did::parse(&did(0)).unwrap()).await.unwrap();
+    let mark = SyncMark { rev: Tid::parse(&rev(1)).unwrap(), since_ms: 0 };
+    txn.set_account(actor, AccountRow { sync: Some(mark), ..AccountRow::default() }).await.unwrap();
+    txn.commit().await.unwrap();
+    let _under_way = store.begin().await.unwrap();
+    let begun = async || told.asked.lock().unwrap().len() == 1;
+    let stop = CancellationToken::new();
+    drop(running_until(&told.relay, CursorChoice::At(0), store.clone(), stop, begun).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

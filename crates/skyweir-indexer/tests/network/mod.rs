@@ -90,7 +90,6 @@ pub(crate) fn config() -> Config {
     let source = SourceConfig {
         backoff_least_ms: 1,
         backoff_most_ms: 5,
-        overlap_seqs: 3,
         archive_attempts: 40,
         archive_block_bytes: 1 << 20,
         ..SourceConfig::default()

@@ -24,13 +24,7 @@ pub(crate) fn post(n: u64) -> Event {
 }
 
 pub(crate) fn config() -> SourceConfig {
-    SourceConfig {
-        backoff_least_ms: 1,
-        backoff_most_ms: 5,
-        overlap_seqs: 2,
-        overlap_ms: 1,
-        ..SourceConfig::default()
-    }
+    SourceConfig { backoff_least_ms: 1, backoff_most_ms: 5, overlap_ms: 1, ..SourceConfig::default() }
 }
 
 /// A running source and what it hands on.

@@ -194,6 +194,11 @@ pub(super) async fn account_rows_and_sync_marks(subject: &dyn Subject) {
     marks.sort_by_key(|(actor, _)| *actor);
     assert_eq!(marks, [(A, mark), (ActorId(3), later)]);
     assert_eq!(view.sync_marks(1).await.unwrap().len(), 1);
+    for (actor, expected) in [(A, Some(mark)), (B, None), (ActorId(2), None), (ActorId(3), Some(later))] {
+        assert_eq!(view.sync_mark(actor).await.unwrap(), expected, "{actor:?}");
+    }
+    // one that nobody has, yet
+    assert_eq!(view.sync_mark(ActorId(99)).await.unwrap(), None);
     let infos = view.accounts(&[B, A]).await.unwrap();
     assert_eq!([infos[0].status, infos[1].status], [AccountStatus::Active, AccountStatus::Hidden]);
     let mut txn = store.begin().await.unwrap();
@@ -202,6 +207,12 @@ pub(super) async fn account_rows_and_sync_marks(subject: &dyn Subject) {
     // what else is known of an account stays
     txn.add_follow(A, B, &rkey(1)).await.unwrap();
     txn.set_account(A, AccountRow { status: AccountStatus::Active, ..row }).await.unwrap();
+    assert_eq!(txn.account(A).await.unwrap().sync, Some(mark));
+    txn.set_account(A, AccountRow { sync: None, ..row }).await.unwrap();
     txn.commit().await.unwrap();
-    assert_eq!(store.view().await.unwrap().accounts(&[A]).await.unwrap()[0].follows, 1);
+    // what is committed later doesn't show in a view of before
+    assert_eq!(view.sync_mark(A).await.unwrap(), Some(mark));
+    let view = store.view().await.unwrap();
+    assert_eq!(view.sync_mark(A).await.unwrap(), None);
+    assert_eq!(view.accounts(&[A]).await.unwrap()[0].follows, 1);
 }

@@ -85,6 +85,7 @@ pub enum Ask {
     Cursor,
     IsWhole,
     SyncMarks,
+    SyncMark,
 }
 
 /// Is asked around each operation. It may wait, and what it answers instead of `Ok` is the caller's answer.

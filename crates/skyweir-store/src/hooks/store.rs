@@ -141,6 +141,10 @@ impl View for HookedView {
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         self.ask(Ask::SyncMarks, self.inner.sync_marks(n)).await
     }
+
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
+        self.ask(Ask::SyncMark, self.inner.sync_mark(actor)).await
+    }
 }
 
 struct HookedTxn {

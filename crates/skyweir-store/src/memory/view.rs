@@ -97,4 +97,8 @@ impl View for MemoryView {
         let marks = self.0.heads.iter().filter_map(|(actor, head)| Some((*actor, head.row.sync?)));
         Ok(marks.take(n).collect())
     }
+
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
+        Ok(self.0.heads.get(&actor).and_then(|head| head.row.sync))
+    }
 }

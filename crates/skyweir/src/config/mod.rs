@@ -189,7 +189,7 @@ impl Config {
     /// Puts the layers together and checks every range, so that nothing starts with a value that can't work.
     ///
     /// # Errors
-    /// Names the file and line, or the flag, and what is expected there.
+    /// Names the file and line, the flag or the environment variable, and what is expected there.
     pub(crate) fn load(options: &ServeOptions) -> Result<Self> {
         let (mut config, places) = match &options.config {
             Some(path) => file::read(path)?,
@@ -259,7 +259,7 @@ impl Config {
             .map(|fault| {
                 let flag = flags.iter().find(|(key, _)| *key == fault.key).map(|(_, flag)| *flag);
                 match (flag, places.line(&fault.key)) {
-                    (Some(flag), _) => format!("cannot use the settings: {flag} {}", fault.what),
+                    (Some(flag), _) => format!("cannot use the settings: {} {}", given(flag), fault.what),
                     (None, Some(at)) => format!("cannot use {at}: {} {}", fault.key, fault.what),
                     (None, None) => format!("cannot use the settings: {} {}", fault.key, fault.what),
                 }
@@ -267,6 +267,14 @@ impl Config {
             .collect();
         if faults.is_empty() { Ok(()) } else { bail!(faults.join("\n")) }
     }
+}
+
+/// The flag, or the environment variable that was taken for want of it.
+fn given(flag: &str) -> String {
+    let variable = format!("SKYWEIR_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
+    let is_flag = |arg: &str| arg.split('=').next() == Some(flag);
+    let is_given = std::env::args_os().any(|arg| arg.to_str().is_some_and(is_flag));
+    if is_given || std::env::var_os(&variable).is_none() { flag.to_owned() } else { variable }
 }
 
 fn put<T>(to: &mut T, given: Option<T>) -> bool {

@@ -101,19 +101,23 @@ fn values_out_of_range_are_named_all_at_once() {
 }
 
 #[test]
-fn limits_of_what_is_passed_on_have_a_range() {
-    for (key, least, most, expected) in [
-        ("upstream_requests", 1_u64, 1_000_000_u64, "1 to 1000000"),
-        ("upstream_connections", 1, 65_536, "1 to 65536"),
-        ("upstream_timeout_ms", 1, 86_400_000, "1 to 86400000"),
-        ("upstream_max_bytes", 1_024, 1 << 40, "at least 1024"),
+fn limits_have_a_range() {
+    for (section, key, least, most, expected) in [
+        ("api", "upstream_requests", 1_u64, 1_000_000_u64, "1 to 1000000"),
+        ("api", "upstream_connections", 1, 65_536, "1 to 65536"),
+        ("api", "upstream_timeout_ms", 1, 86_400_000, "1 to 86400000"),
+        ("api", "upstream_max_bytes", 1_024, 1 << 40, "at least 1024"),
+        ("store", "load_mb", 64, 65_536, "64 to 65536"),
     ] {
         for fits in [least, most] {
-            assert_eq!(fault(&format!("[api]\n{key} = {fits}")), "none");
+            assert_eq!(fault(&format!("[{section}]\n{key} = {fits}")), "none");
         }
         for wrong in [least - 1, most + 1] {
-            let said = format!("line 2: api.{key} is {wrong}: expected {expected}");
-            assert_eq!(fault(&format!("[api]\n{key} = {wrong}")), format!("cannot use skyweir.toml, {said}"));
+            let said = format!("line 2: {section}.{key} is {wrong}: expected {expected}");
+            assert_eq!(
+                fault(&format!("[{section}]\n{key} = {wrong}")),
+                format!("cannot use skyweir.toml, {said}")
+            );
         }
     }
 }

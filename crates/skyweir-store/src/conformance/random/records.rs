@@ -199,6 +199,7 @@ pub(super) async fn look(view: &dyn View, random: &mut Random) -> String {
     say("feeds", format!("{:?}", view.feeds(&asks, n).await));
     say("edges", format!("{:?} {:?}", view.edges(&pairs).await, view.has_edges(&pairs).await));
     for actor in &actors {
+        say("mark", format!("{:?}", view.sync_mark(*actor).await));
         say("follows", format!("{:?}", view.follows(*actor, Some(after), n).await));
         say("followers", format!("{:?}", view.followers(*actor, None, n).await));
     }

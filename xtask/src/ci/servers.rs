@@ -1,0 +1,120 @@
+//! The servers that tests of the store on CQL talk to: brought up, killed once to see that they come back, removed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::cql::{self, Cluster, EngineName, Wish};
+use crate::redis::{self, Redis};
+use crate::run::{Rng, fresh_seed, is_free, root, skip};
+
+/// Those that run, by the variables in which tests look; stopped and removed when dropped.
+#[derive(Default)]
+pub(crate) struct Servers {
+    cql: Option<Cluster>,
+    redis: Option<Redis>,
+}
+
+impl Servers {
+    /// Brings up both, but for one that the environment names already, and one for which a program isn't installed.
+    pub(crate) fn up() -> Result<Self> {
+        let mut servers = Self::default();
+        if wanted(cql::VARIABLE) {
+            let home = home("cql");
+            match cql::missing(&home) {
+                Some(why) => skip(&format!("no CQL server: {why}"))?,
+                None => servers.cql = Some(cassandra(&home)?),
+            }
+        }
+        if wanted(redis::VARIABLE) {
+            let home = home("redis");
+            match redis::missing() {
+                Some(why) => skip(&format!("no Redis: {why}"))?,
+                None => {
+                    if let Some(former) = Redis::find(&home)? {
+                        former.down(true)?;
+                    }
+                    servers.redis = Some(Redis::up(&home, Some(free_port(&[0])?), true)?);
+                }
+            }
+        }
+        Ok(servers)
+    }
+
+    /// Kills both and starts them again: they have to answer as before.
+    pub(crate) fn come_back(&self) -> Result<()> {
+        if let Some(cql) = &self.cql {
+            cql.kill(1)?;
+            cql.start(1)?;
+        }
+        if let Some(redis) = &self.redis {
+            redis.kill()?;
+            redis.start()?;
+        }
+        Ok(())
+    }
+
+    /// What tests are told.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let cql = self.cql.as_ref().map(|cql| (cql::VARIABLE, cql.addrs()));
+        let redis = self.redis.as_ref().map(|redis| (redis::VARIABLE, redis.url()));
+        cql.into_iter().chain(redis).collect()
+    }
+
+    /// Stops and removes both.
+    pub(crate) fn down(&mut self) -> Result<()> {
+        let cql = self.cql.take().map_or(Ok(()), |cql| cql.down(true));
+        let redis = self.redis.take().map_or(Ok(()), |redis| redis.down(true));
+        cql.and(redis)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        if let Err(error) = self.down() {
+            eprintln!("error: {error:#}");
+        }
+    }
+}
+
+/// Cassandra: it runs on any Linux machine, and so judges the same everywhere.
+fn cassandra(home: &Path) -> Result<Cluster> {
+    if let Some(former) = Cluster::find(home)? {
+        former.down(true)?;
+    }
+    let wish = Wish {
+        nodes: Some(1),
+        port: Some(free_port(&[0, 1000])?),
+        engine: Some(EngineName::Cassandra),
+        bench: false,
+    };
+    Cluster::up(home, &wish, true)
+}
+
+/// Where this workspace's servers are; the jars stay there for the next time.
+fn home(name: &str) -> PathBuf {
+    root().join("target/servers").join(name)
+}
+
+/// Whether a server has to be brought up, as the environment names none.
+fn wanted(variable: &str) -> bool {
+    match std::env::var(variable) {
+        Ok(named) => {
+            println!("{variable}={named}, as the environment has it");
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+/// A port that is free on loopback, with those that are that much above it. Below those that systems give out by
+/// themselves, so that no connection takes it meanwhile.
+fn free_port(above: &[u16]) -> Result<u16> {
+    let mut rng = Rng::new(fresh_seed());
+    let free = |port: &u16| above.iter().all(|more| is_free(SocketAddr::from(([127, 0, 0, 1], port + more))));
+    (0..100)
+        .map(|_| 20_000 + u16::try_from(rng.below(10_000)).unwrap_or(0))
+        .find(free)
+        .context("found no free port from 20000 to 30000 on 127.0.0.1")
+}
