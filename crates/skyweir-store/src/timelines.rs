@@ -242,7 +242,7 @@ pub trait Timelines: Send + Sync {
     async fn least_useful(&self, recent_ms: i64, bytes: u64, n: usize) -> Result<Vec<Idle>>;
 
     /// Makes all published timelines durable, complete as of task `kept`: every task below it was done before. What
-    /// was written since may come back after a restart or not.
+    /// was written since may come back after a restart or not. *Kept* never falls: a lower one counts as the last.
     async fn checkpoint(&self, kept: TaskId) -> Result<()>;
     /// The task from which the writer has to begin, so that the restored timelines miss nothing.
     fn restored(&self) -> TaskId;

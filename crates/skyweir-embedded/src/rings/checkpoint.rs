@@ -53,12 +53,14 @@ pub(crate) fn verify(path: &Path, slice: u32) -> Result<usize> {
     }
 }
 
-/// Writes all published rings. One at a time: the caller holds the turn.
+/// Writes all published rings. One at a time: the caller holds the turn. One that was given up may get it after a later
+/// one, and then holds all that this held: so *kept* stays, as the log is cut below it.
 pub(super) fn write(inner: &Inner, last: &mut Option<meta::Manifest>, kept: TaskId) -> Result<()> {
     let begun = Instant::now();
     let folder = folder(&inner.data_dir);
     std::fs::create_dir_all(&folder).map_err(|e| io("cannot make", &folder, &e))?;
     let number = last.as_ref().map_or(0, |manifest| manifest.number) + 1;
+    let kept = last.as_ref().map_or(kept, |manifest| manifest.kept.max(kept));
     let mut next =
         meta::Manifest { number, kept, draw: fingerprint(&inner.draw), files: vec![0; inner.slices.len()] };
     let portion_most = file::portion_most(inner.cap);

@@ -179,7 +179,9 @@ impl Timelines for Rows {
         let visits = inner.lines.unsaved().await;
         inner.enrolments.save(&visits).await?;
         inner.lines.saved(&visits);
-        inner.enrolments.set_kept(kept, &inner.draw).await
+        let mut last = inner.kept.lock().await;
+        *last = kept.max(*last);
+        inner.enrolments.set_kept(*last, &inner.draw).await
     }
 
     fn restored(&self) -> TaskId {

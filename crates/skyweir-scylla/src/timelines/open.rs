@@ -60,6 +60,7 @@ impl Rows {
             trims_at_once: config.trims_at_once,
             memory_bytes: config.memory_bytes,
             restored,
+            kept: tokio::sync::Mutex::new(restored),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -280,8 +280,9 @@ impl Timelines for MemoryTimelines {
     async fn checkpoint(&self, kept: TaskId) -> Result<()> {
         let mut rings = self.rings().clone();
         rings.enrolled.retain(|_, ring| ring.since_ms.is_some());
-        let checkpoint = Checkpoint { rings, kept, draw: self.inner.shape.draw };
-        *self.inner.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+        let mut saved = self.inner.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = saved.as_ref().map_or(kept, |former| former.kept.max(kept));
+        *saved = Some(Checkpoint { rings, kept, draw: self.inner.shape.draw });
         Ok(())
     }
 
