@@ -159,9 +159,11 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
             }
         }
         shards.swept.notify_waiters();
+        // in this order, so that what is written together is no matter of luck
         tokio::select! {
-            () = shards.wake.notified() => {}
+            biased;
             Some(ended) = slow.join_next() => finished(ended)?,
+            () = shards.wake.notified() => {}
         }
     }
 }

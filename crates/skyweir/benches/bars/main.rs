@@ -27,6 +27,7 @@ mod reading;
 mod report;
 mod rng;
 mod served;
+mod simulation;
 mod slow_shard;
 mod soak;
 mod space;
@@ -83,6 +84,7 @@ const BENCHES: &[(&str, Bench)] = &[
         Study(|report, options, dir| stages::run(report, dir, options.scale, options.under_callgrind)),
     ),
     ("lossy", Study(|report, options, dir| lossy::run(report, dir, options.scale))),
+    ("simulation", Study(|report, options, _| simulation::run(report, options.scale))),
     ("space", Study(|report, options, dir| space::run(report, dir, options.scale))),
     ("soak", Study(soak::run)),
 ];
