@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skyweir-listen", &[]),
     ("skyweir-store", &["skyweir-types"]),
     ("skyweir-embedded", &["skyweir-store", "skyweir-types"]),
-    ("skyweir-graph", &["skyweir-store", "skyweir-types"]),
+    ("skyweir-graph", &["skyweir-listen", "skyweir-proto", "skyweir-store", "skyweir-types"]),
     ("skyweir-indexer", &["skyweir-store", "skyweir-types"]),
     ("skyweir-writer", &["skyweir-graph", "skyweir-store", "skyweir-types"]),
     ("skyweir-api", &["skyweir-listen", "skyweir-proto", "skyweir-store", "skyweir-types"]),
