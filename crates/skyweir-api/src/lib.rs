@@ -7,7 +7,6 @@
 mod bsky;
 mod check;
 mod config;
-mod connections;
 mod delivery;
 mod error;
 mod followers;

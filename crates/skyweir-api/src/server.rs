@@ -16,9 +16,10 @@ use tonic_health::server::HealthReporter;
 
 use crate::bsky::Bsky;
 use crate::limits::Limits;
+use crate::metrics::Open;
 use crate::skyweir_v1::SkyweirV1;
 use crate::upstream::Passing;
-use crate::{Config, DeliveryReader, GraphReader, ServeError, TimelineReader, connections};
+use crate::{Config, DeliveryReader, GraphReader, ServeError, TimelineReader};
 
 /// What the API reads from.
 #[derive(Clone)]
@@ -72,7 +73,7 @@ impl Api {
         let keepalive = Duration::from_millis(config.keepalive_ms);
         let passing = self.passing.clone();
         let (health, routes) = self.routes().await?;
-        let (sender, incoming) = connections::channel();
+        let (sender, incoming) = skyweir_listen::channel();
         let server = Server::builder()
             .max_concurrent_streams(config.max_streams)
             .http2_keepalive_interval(Some(keepalive))
@@ -81,7 +82,8 @@ impl Api {
             .layer(Limits::new(&config))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        let accept = connections::accept(listener, config.max_connections, 2 * keepalive, sender);
+        let most = config.max_connections;
+        let accept = skyweir_listen::accept(listener, most, 2 * keepalive, Open::connection, sender);
         let accept = async {
             tokio::select! {
                 () = accept => {}

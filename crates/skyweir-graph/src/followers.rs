@@ -1,48 +1,50 @@
 //! Paging through an author's followers.
 
-use std::sync::Arc;
-
-use skyweir_store::{Result, View};
+use skyweir_store::Result;
 use skyweir_types::ActorId;
 
 use crate::metrics;
+use crate::remote::RemotePages;
+use crate::store_pages::StorePages;
 
-/// The followers of one author, page by page, as of one view.
+/// The followers of one author, page by page.
 pub struct FollowerPages {
-    view: Arc<dyn View>,
-    author: ActorId,
-    after: Option<ActorId>,
-    size: usize,
-    ended: bool,
+    pages: Pages,
+}
+
+/// Where they come from.
+pub(crate) enum Pages {
+    Store(StorePages),
+    Remote(RemotePages),
 }
 
 impl FollowerPages {
-    pub(crate) fn new(view: Arc<dyn View>, author: ActorId, size: usize) -> Self {
-        Self { view, author, after: None, size, ended: false }
+    pub(crate) fn new(pages: Pages) -> Self {
+        Self { pages }
     }
 
     /// Whether the last page was handed out.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.ended
+        match &self.pages {
+            Pages::Store(pages) => pages.ended(),
+            Pages::Remote(pages) => pages.ended(),
+        }
     }
 
-    /// Goes on with the followers as of another view: a store may refuse one that is old.
-    pub fn go_on_with(&mut self, view: Arc<dyn View>) {
-        self.view = view;
-    }
-
-    /// The next page, by rising number; `None` after the last. A call that failed may be made again.
+    /// The next page, by rising number; `None` after the last. A call that failed or was cut off may be made again: it
+    /// goes on behind the page before.
     ///
     /// # Errors
-    /// Whatever the view answers.
+    /// Whatever the store answers; over servers [`skyweir_store::Error::Unavailable`] when none gives the page.
     pub async fn next(&mut self) -> Result<Option<Vec<ActorId>>> {
-        if self.ended {
+        if self.ended() {
             return Ok(None);
         }
-        let followers = self.view.followers(self.author, self.after, self.size).await?;
-        self.ended = followers.len() < self.size;
-        self.after = followers.last().copied();
+        let followers = match &mut self.pages {
+            Pages::Store(pages) => pages.next().await?,
+            Pages::Remote(pages) => pages.next().await?,
+        };
         if followers.is_empty() {
             return Ok(None);
         }

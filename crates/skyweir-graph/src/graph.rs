@@ -1,80 +1,76 @@
-//! The follower graph: hands out pages and keeps the high-follow snapshot fresh.
+//! The follower graph as its reader has it: over a store of this process, or over servers of others.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use skyweir_store::{Store, View};
 use skyweir_types::ActorId;
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, FollowerPages, HighFollows, metrics};
-
-/// Why the graph ended against its will.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The store is corrupt.
-    #[error(transparent)]
-    Store(#[from] skyweir_store::Error),
-}
+use crate::followers::Pages;
+use crate::remote::{Remote, RemotePages};
+use crate::snapshots::Snapshots;
+use crate::store_pages::StorePages;
+use crate::{Config, Error, FollowerPages, HighFollows};
 
 /// The follower graph.
 pub struct Graph {
-    config: Config,
-    store: Arc<dyn Store>,
-    snapshot: watch::Sender<Arc<HighFollows>>,
+    source: Source,
+}
+
+enum Source {
+    Store { page: usize, store: Arc<dyn Store>, snapshots: Snapshots },
+    Remote(Arc<Remote>),
 }
 
 impl Graph {
-    /// A graph over this store. The snapshot is empty until [`Graph::run`] takes one.
+    /// A graph over the servers that [`Config::remote`] names, or over this store if there are none. The snapshot is
+    /// empty until [`Graph::run`] has one. Servers are connected to when they are asked, on the tokio runtime that this
+    /// has to be called on.
     #[must_use]
     pub fn new(config: Config, store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { config, store, snapshot: watch::Sender::new(Arc::default()) })
+        let source = if config.remote.is_empty() {
+            let snapshots = Snapshots::new(&config, Arc::clone(&store));
+            Source::Store { page: config.page, store, snapshots }
+        } else {
+            Source::Remote(Remote::new(config))
+        };
+        Arc::new(Self { source })
     }
 
-    /// The followers of an author as of this view, in pages.
+    /// The followers of an author, in pages. Every change that this view shows, shows in them.
+    ///
+    /// So a page for task n reflects every change before n, if the view was taken after n was read. Over a store the
+    /// view itself is asked. A server takes its own after it was asked for pages, which is after the view here was
+    /// taken, and what one view of a store shows all later ones show, in whichever process. That they may show more
+    /// does no harm: what changes after task n has tasks of its own, a fill or a purge.
     #[must_use]
     pub fn followers(&self, view: Arc<dyn View>, author: ActorId) -> FollowerPages {
-        FollowerPages::new(view, author, self.config.page.max(1))
+        FollowerPages::new(match &self.source {
+            Source::Store { page, store, .. } => {
+                Pages::Store(StorePages::new(Arc::clone(store), Some(view), author, None, *page))
+            }
+            Source::Remote(remote) => Pages::Remote(RemotePages::new(Arc::clone(remote), author)),
+        })
     }
 
     /// Watches the high-follow snapshot.
     #[must_use]
     pub fn high_follows(&self) -> watch::Receiver<Arc<HighFollows>> {
-        self.snapshot.subscribe()
-    }
-
-    /// Refreshes the snapshot until stopped.
-    ///
-    /// # Errors
-    /// [`enum@Error`] when the store is corrupt; everything that may pass by itself is tried again at the next interval.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
-        let every = Duration::from_secs(self.config.snapshot_seconds.max(1));
-        loop {
-            self.refresh().await?;
-            if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
-                return Ok(());
-            }
+        match &self.source {
+            Source::Store { snapshots, .. } => snapshots.subscribe(),
+            Source::Remote(remote) => remote.high_follows(),
         }
     }
 
-    /// Takes the snapshot anew.
+    /// Keeps the snapshot fresh until stopped.
     ///
     /// # Errors
-    /// As [`Graph::run`].
-    pub async fn refresh(&self) -> Result<(), Error> {
-        let Config { reasonable_limit, snapshot_most, .. } = self.config;
-        match HighFollows::take(&*self.store, reasonable_limit, snapshot_most).await {
-            Ok(taken) => {
-                metrics::snapshot(taken.len());
-                self.snapshot.send_replace(Arc::new(taken));
-            }
-            Err(error @ skyweir_store::Error::Corrupt(_)) => return Err(error.into()),
-            Err(error) => {
-                metrics::snapshot_failed();
-                tracing::warn!(%error, "high-follow snapshot failed, the former one stays");
-            }
+    /// [`enum@Error`] when the store is corrupt; everything that may pass by itself is tried again.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
+        match &self.source {
+            Source::Store { snapshots, .. } => snapshots.run(&stop).await?,
+            Source::Remote(remote) => remote.watch_snapshots(&stop).await?,
         }
         Ok(())
     }

@@ -13,7 +13,16 @@ pub mod skyweir {
         #![allow(missing_docs, unreachable_pub, clippy::all, clippy::needless_pass_by_value)]
         tonic::include_proto!("skyweir.v1");
     }
+
+    /// The follower graph, between Skyweir's own processes.
+    pub mod graph {
+        /// Its first version.
+        pub mod v1 {
+            #![allow(missing_docs, unreachable_pub, clippy::all, clippy::needless_pass_by_value)]
+            tonic::include_proto!("skyweir.graph.v1");
+        }
+    }
 }
 
-/// All interfaces of this crate as an encoded `google.protobuf.FileDescriptorSet`, comments included, for reflection.
+/// The interfaces for clients as an encoded `google.protobuf.FileDescriptorSet`, comments included, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -48,7 +48,6 @@ pub(crate) async fn run(
                 let sent = fan_out.try_send_met();
                 fan_out.send(Range::Followers, sent.full).await;
                 pause.after(error).await?;
-                pages.go_on_with(context.view().await?);
                 continue;
             }
         };

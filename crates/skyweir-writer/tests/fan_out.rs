@@ -23,7 +23,14 @@ async fn celebrity(world: &mut World, n: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn enrolled_followers_get_it_and_the_sums_balance() {
+    for served in [false, true] {
+        balances(served).await;
+    }
+}
+
+async fn balances(served: bool) {
     let mut world = World::new(5);
+    world.served = served;
     celebrity(&mut world, 10).await;
     world.follow(0, 0).await;
     let mut writer = world.start();
@@ -54,7 +61,14 @@ async fn enrolled_followers_get_it_and_the_sums_balance() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_is_tried_again_and_counted_once() {
+    for served in [false, true] {
+        counts_once(served).await;
+    }
+}
+
+async fn counts_once(served: bool) {
     let mut world = World::new(5);
+    world.served = served;
     celebrity(&mut world, 7).await;
     let writer = world.start();
     for viewer in 1..=7 {
@@ -102,7 +116,14 @@ async fn nearly_empty_pages() -> (World, Vec<u32>) {
 
 #[tokio::test(start_paused = true)]
 async fn the_few_readers_of_many_pages_are_written_in_one_call() {
+    for served in [false, true] {
+        writes_in_one_call(served).await;
+    }
+}
+
+async fn writes_in_one_call(served: bool) {
     let (mut world, readers) = nearly_empty_pages().await;
+    world.served = served;
     let applied =
         Arc::new(Fault::delay(Duration::ZERO, |operation| matches!(operation, Operation::Apply { .. })));
     let mut writer = world.start_hooked(Arc::clone(&applied) as _);

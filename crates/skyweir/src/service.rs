@@ -60,11 +60,22 @@ impl Service {
         if status.completeness() == Completeness::Partial {
             warn!("{}", coverage::NOTE);
         }
-        let grpc = listen(config.grpc, "gRPC", "--grpc").await?;
-        let admin = listen(config.admin, "admin", "--admin").await?;
+        let grpc = listen(config.grpc, "gRPC", "--grpc ADDR:PORT").await?;
+        let admin = listen(config.admin, "admin", "--admin ADDR:PORT").await?;
+        let graph_server = match config.graph.listen {
+            Some(at) => {
+                let server = skyweir_graph::Server::new(config.graph.clone(), store.clone());
+                Some((server, listen(at, "graph's", "listen in [graph]").await?))
+            }
+            None => None,
+        };
 
         let draw = config.timeline.draw_key;
-        let graph = Graph::new(config.graph, store.clone());
+        let graph = {
+            // what comes from servers is work of the fan-out, too
+            let _entered = fan_out.enter();
+            Graph::new(config.graph, store.clone())
+        };
         let (writer, handle) = Writer::new(
             config.writer,
             skyweir_writer::Deps {
@@ -108,6 +119,10 @@ impl Service {
         });
         parts.start("graph", fan_out, |stop| graph.run(stop));
         parts.start("lease", &here, |stop| lease.watch(stop));
+        if let Some((server, listener)) = graph_server {
+            info!(graph.addr = %listener.local_addr()?, "serving the follower graph to other processes");
+            parts.start("graph server", fan_out, |stop| server.run(listener, stop));
+        }
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, data_dir, stop));
         info!(grpc.addr = %grpc_at, admin.addr = %admin_at, "serving");
@@ -146,7 +161,7 @@ fn meanwhile(api: &skyweir_api::Config) -> Option<String> {
     ))
 }
 
-async fn listen(at: SocketAddr, what: &str, flag: &str) -> Result<TcpListener> {
+async fn listen(at: SocketAddr, what: &str, setting: &str) -> Result<TcpListener> {
     let bound = TcpListener::bind(at).await;
-    bound.with_context(|| format!("cannot open the {what} port {at}; choose another with {flag} ADDR:PORT"))
+    bound.with_context(|| format!("cannot open the {what} port {at}; choose another with {setting}"))
 }

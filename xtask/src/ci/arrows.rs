@@ -7,13 +7,14 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("skyweir-types", &[]),
     ("skyweir-proto", &[]),
+    ("skyweir-listen", &[]),
     ("skyweir-store", &["skyweir-types"]),
     ("skyweir-embedded", &["skyweir-store", "skyweir-types"]),
     ("skyweir-scylla", &["skyweir-store", "skyweir-types"]),
-    ("skyweir-graph", &["skyweir-store", "skyweir-types"]),
+    ("skyweir-graph", &["skyweir-listen", "skyweir-proto", "skyweir-store", "skyweir-types"]),
     ("skyweir-indexer", &["skyweir-store", "skyweir-types"]),
     ("skyweir-writer", &["skyweir-graph", "skyweir-store", "skyweir-types"]),
-    ("skyweir-api", &["skyweir-proto", "skyweir-store", "skyweir-types"]),
+    ("skyweir-api", &["skyweir-listen", "skyweir-proto", "skyweir-store", "skyweir-types"]),
     ("skyweir-testkit", &["skyweir-store", "skyweir-types"]),
     ("skyweir-loadtest", &["skyweir-proto"]),
     (

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) shape: Shape,
     pub(crate) page: usize,
+    /// Whether writers ask their follower graph over a socket.
+    pub(crate) served: bool,
     tids: u64,
 }
 
@@ -33,6 +35,23 @@ pub(crate) struct Running {
     pub(crate) stop: CancellationToken,
     task: JoinSet<Result<(), Error>>,
     next_task: tokio::sync::watch::Receiver<TaskId>,
+    /// Of the follower graph; ends after the writer.
+    _server: JoinSet<Result<(), skyweir_graph::Error>>,
+}
+
+/// Serves this store's follower graph; the settings of who asks it.
+fn serve(
+    mut config: skyweir_graph::Config,
+    store: Arc<dyn Store>,
+) -> (JoinSet<Result<(), skyweir_graph::Error>>, skyweir_graph::Config) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let mut server = JoinSet::new();
+    server.spawn(skyweir_graph::Server::new(config.clone(), store).run(listener, CancellationToken::new()));
+    config.remote = vec![at.parse().unwrap()];
+    (server, config)
 }
 
 impl World {
@@ -41,7 +60,16 @@ impl World {
         let store = MemoryStore::new();
         let timelines = MemoryTimelines::new(&store, shape);
         let config = Config { cap, drain_ms: 1_000, ..Config::default() };
-        Self { store, timelines, clock: Clock::manual(START_US), config, shape, page: 3, tids: 0 }
+        Self {
+            store,
+            timelines,
+            clock: Clock::manual(START_US),
+            config,
+            shape,
+            page: 3,
+            served: false,
+            tids: 0,
+        }
     }
 
     /// Starts a writer on what a restart finds.
@@ -65,6 +93,10 @@ impl World {
         let reasonable_limit = self.config.reasonable_limit;
         let graph =
             skyweir_graph::Config { page: self.page, reasonable_limit, ..skyweir_graph::Config::default() };
+        let (server, graph) = match self.served {
+            true => serve(graph, Arc::clone(&store)),
+            false => (JoinSet::new(), graph),
+        };
         let graph = Graph::new(graph, Arc::clone(&store));
         let next_task = store.next_task();
         let deps = Deps { store, timelines, graph: Arc::clone(&graph), clock: self.clock.clone() };
@@ -77,7 +109,7 @@ impl World {
             graph.run(graph_stop).await.unwrap();
             Ok(())
         });
-        Running { handle, stop, task, next_task }
+        Running { handle, stop, task, next_task, _server: server }
     }
 
     /// The timelines as a restart finds them.

@@ -48,6 +48,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     storage(config, &mut faults);
     cluster(config, &mut faults);
     indexer(config, &mut faults);
+    graph(config, &mut faults);
     fan_out(config, &mut faults);
     api(config, &mut faults);
     faults.0
@@ -78,11 +79,15 @@ fn service(config: &Config, faults: &mut Faults) {
             format!("is {:?}: {error}; expected for example info,skyweir_api=debug", config.log),
         );
     }
-    let drain = config.api.drain_ms.saturating_add(config.writer.drain_ms);
+    let (served, graph) = match config.graph.listen {
+        Some(_) => (" and graph.drain_ms", config.graph.drain_ms),
+        None => ("", 0),
+    };
+    let drain = config.api.drain_ms.saturating_add(config.writer.drain_ms).saturating_add(graph);
     if drain >= config.shutdown_grace_seconds.saturating_mul(1_000) {
         let grace = config.shutdown_grace_seconds;
         let what = format!(
-            "is {grace}: expected more than api.drain_ms and writer.drain_ms together, which are {drain} ms"
+            "is {grace}: expected more than api.drain_ms and writer.drain_ms{served} together, which are {drain} ms"
         );
         faults.push("shutdown_grace_seconds", what);
     }
@@ -154,11 +159,28 @@ fn indexer(config: &Config, faults: &mut Faults) {
     }
 }
 
-fn fan_out(config: &Config, faults: &mut Faults) {
-    let (graph, writer) = (&config.graph, &config.writer);
+fn graph(config: &Config, faults: &mut Faults) {
+    let graph = &config.graph;
     faults.range("graph.page", graph.page as u64, 1..=100_000);
     faults.range("graph.snapshot_seconds", graph.snapshot_seconds, 1..=86_400);
     faults.range("graph.snapshot_most", graph.snapshot_most as u64, 1..=MOST);
+    faults.range("graph.remote_streams", graph.remote_streams as u64, 1..=65_536);
+    faults.range("graph.max_connections", graph.max_connections as u64, 1..=65_536);
+    faults.range("graph.max_streams", graph.max_streams as u64, 1..=1_000_000);
+    faults.range("graph.pages_at_once", graph.pages_at_once as u64, 1..=65_536);
+    faults.range("graph.timeout_ms", graph.timeout_ms, 1..=DAY_MS);
+    faults.range("graph.keepalive_ms", graph.keepalive_ms, 100..=DAY_MS);
+    if let Some(at) = graph.listen
+        && at.port() != 0
+        && (at == config.grpc || at == config.admin)
+    {
+        let other = if at == config.grpc { "grpc" } else { "admin" };
+        faults.push("graph.listen", format!("is {at}, as {other} is: expected another port"));
+    }
+}
+
+fn fan_out(config: &Config, faults: &mut Faults) {
+    let (graph, writer) = (&config.graph, &config.writer);
     faults.range("writer.jobs", writer.jobs as u64, 1..=100_000);
     faults.range("writer.large_followers", writer.large_followers.into(), 1..=u32::MAX.into());
     faults.range("writer.parked", writer.parked as u64, 1..=1_000_000);

@@ -159,6 +159,34 @@ fn limits_of_a_cluster_have_a_range() {
 }
 
 #[test]
+fn a_served_graph_has_a_port_of_its_own_and_servers_have_addresses() {
+    for (text, said) in [
+        ("listen = \"127.0.0.1:7700\"", "graph.listen is 127.0.0.1:7700, as grpc is: expected another port"),
+        ("listen = \"127.0.0.1:7701\"", "graph.listen is 127.0.0.1:7701, as admin is: expected another port"),
+        ("remote_streams = 0", "graph.remote_streams is 0: expected 1 to 65536"),
+        ("max_streams = 0", "graph.max_streams is 0: expected 1 to 1000000"),
+        ("max_connections = 0", "graph.max_connections is 0: expected 1 to 65536"),
+        ("pages_at_once = 0", "graph.pages_at_once is 0: expected 1 to 65536"),
+        ("timeout_ms = 0", "graph.timeout_ms is 0: expected 1 to 86400000"),
+        ("keepalive_ms = 99", "graph.keepalive_ms is 99: expected 100 to 86400000"),
+    ] {
+        assert_eq!(fault(&format!("[graph]\n{text}")), format!("cannot use skyweir.toml, line 2: {said}"));
+    }
+    assert_eq!(fault("[graph]\nremote = [\"graph:7702\", \"[::1]:1\"]\nlisten = \"127.0.0.1:0\""), "none");
+    let said = fault("[graph]\nremote = [\"graph:7702\", \"graph\"]");
+    assert!(
+        said.contains("line 2: graph.remote: \"graph\" is no server of the graph: expected HOST:PORT"),
+        "{said}"
+    );
+    let said = fault("shutdown_grace_seconds = 16\n[graph]\nlisten = \"127.0.0.1:0\"");
+    assert!(
+        said.contains("api.drain_ms and writer.drain_ms and graph.drain_ms together, which are 17000 ms"),
+        "{said}"
+    );
+    assert_eq!(fault("shutdown_grace_seconds = 16"), "none");
+}
+
+#[test]
 fn items_are_kept_for_an_age_or_for_ever() {
     for (text, hours) in
         [("", None), ("[items]\nkeep = \"all\"", None), ("[items]\nkeep = \"30d\"", Some(720))]

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
+    /// In memory, and the writer asks its follower graph over a socket.
+    Served,
     Embedded,
 }
 
@@ -20,7 +22,7 @@ const EMPTY_SLICE: u64 = 7_800;
 
 /// What survives a restart, and how to open it.
 pub(crate) enum Backend {
-    Memory { store: MemoryStore, timelines: MemoryTimelines, shape: Shape },
+    Memory { store: MemoryStore, timelines: MemoryTimelines, shape: Shape, served: bool },
     Embedded { dir: TempDir, rings: RingsConfig },
 }
 
@@ -29,7 +31,7 @@ fn memory_bytes(kind: Kind, settings: &Settings) -> u64 {
     let Some(timelines) = settings.memory_timelines else { return u64::MAX };
     let references = u64::from(timelines) * settings.cap as u64 * 12;
     match kind {
-        Kind::Memory => references + u64::from(timelines) * 100,
+        Kind::Memory | Kind::Served => references + u64::from(timelines) * 100,
         // timelines leave from 31/32 on
         Kind::Embedded => (references + u64::from(settings.shards) * EMPTY_SLICE) * 32 / 31,
     }
@@ -43,11 +45,11 @@ impl Backend {
         let (shards, cap) = (settings.shards, settings.cap);
         let memory_bytes = memory_bytes(kind, settings);
         match kind {
-            Kind::Memory => {
+            Kind::Memory | Kind::Served => {
                 let store = MemoryStore::new();
                 let shape = Shape { shards, cap, memory_bytes, ..Shape::default() };
                 let timelines = MemoryTimelines::new(&store, shape);
-                Self::Memory { store, timelines, shape }
+                Self::Memory { store, timelines, shape, served: kind == Kind::Served }
             }
             Kind::Embedded => {
                 let dir = tempfile::tempdir().expect("a temporary directory");
@@ -57,10 +59,15 @@ impl Backend {
         }
     }
 
+    /// Whether the writer asks its follower graph over a socket.
+    pub(crate) fn serves_graph(&self) -> bool {
+        matches!(self, Self::Memory { served: true, .. })
+    }
+
     /// Opens it, also again: everything of the last time has to be dropped.
     pub(crate) fn open(&mut self) -> skyweir_store::Result<Open> {
         Ok(match self {
-            Self::Memory { store, timelines, shape } => {
+            Self::Memory { store, timelines, shape, .. } => {
                 *timelines = timelines.reopen(*shape);
                 (Arc::new(store.clone()), Arc::new(timelines.clone()))
             }

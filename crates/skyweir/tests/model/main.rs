@@ -77,3 +77,9 @@ fn few_in_memory() {
 fn few_embedded() {
     seeds(Kind::Embedded, 5_000..5_010, 600, 1);
 }
+
+/// A few in memory, with the follower graph over a socket.
+#[test]
+fn few_over_a_served_graph() {
+    seeds(Kind::Served, 5_000..5_050, 300, 5);
+}

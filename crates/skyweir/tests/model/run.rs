@@ -32,7 +32,7 @@ struct Run<'c> {
 
 /// Runs the script of this seed.
 pub(crate) fn seed(kind: Kind, seed: u64, operations: usize, coverage: &Coverage) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let script = Script::new(seed, operations);

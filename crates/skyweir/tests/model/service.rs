@@ -34,7 +34,7 @@ impl Service {
         };
         let applier = Applier::load(view.as_ref(), settings.across, horizons).await?;
         let messages = view.cursor().await?.map_or(0, |cursor| cursor.position);
-        let worker = Worker::start(&store, &timelines, settings, clock);
+        let worker = Worker::start(&store, &timelines, settings, clock, backend.serves_graph());
         let config = ApiConfig {
             reasonable_limit: settings.reasonable_limit,
             cap: settings.cap,

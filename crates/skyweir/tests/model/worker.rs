@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyweir_graph::{Config as GraphConfig, Graph};
+use skyweir_graph::{Config as GraphConfig, Graph, Server};
 use skyweir_store::{Deliveries, Enrol, FeedAsk, Hook, HookedStore, HookedTimelines, Store, Timelines, View};
 use skyweir_testkit::Settings;
 use skyweir_types::{ActorId, Clock, Position, TaskId};
@@ -27,6 +27,23 @@ pub(crate) struct Worker {
     tasks: JoinSet<Verdict>,
     stop: CancellationToken,
     flaky: Arc<Flaky>,
+    /// Serves the follower graph, if the writer asks for it over a socket. Ends after the writer.
+    _server: JoinSet<Result<(), skyweir_graph::Error>>,
+}
+
+/// Serves this store's graph; the settings of who asks it.
+fn serve(
+    mut config: GraphConfig,
+    store: Arc<dyn Store>,
+) -> (JoinSet<Result<(), skyweir_graph::Error>>, GraphConfig) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let mut server = JoinSet::new();
+    server.spawn(Server::new(config.clone(), store).run(listener, CancellationToken::new()));
+    config.remote = vec![at.parse().unwrap()];
+    (server, config)
 }
 
 impl Worker {
@@ -35,6 +52,7 @@ impl Worker {
         timelines: &Arc<dyn Timelines>,
         settings: &Settings,
         clock: &Clock,
+        served: bool,
     ) -> Self {
         let flaky = Arc::new(Flaky::new(settings.faults, store.next_task().borrow().0, settings.slow_shard));
         let hook = || Arc::clone(&flaky) as Arc<dyn Hook>;
@@ -45,6 +63,10 @@ impl Worker {
             reasonable_limit: settings.reasonable_limit,
             page: settings.graph_page,
             ..GraphConfig::default()
+        };
+        let (server, graph) = match served {
+            true => serve(graph, Arc::clone(&store)),
+            false => (JoinSet::new(), graph),
         };
         let graph = Graph::new(graph, Arc::clone(&store));
         let config = Config {
@@ -65,7 +87,7 @@ impl Worker {
         let (graph_stop, writer_stop) = (stop.clone(), stop.clone());
         tasks.spawn(async { graph.run(graph_stop).await.map_err(|error| format!("graph: {error}")) });
         tasks.spawn(async { writer.run(writer_stop).await.map_err(|error| format!("writer: {error}")) });
-        Self { handle, timelines: sound, tasks, stop, flaky }
+        Self { handle, timelines: sound, tasks, stop, flaky, _server: server }
     }
 
     pub(crate) fn enrol(&self) -> Arc<dyn Enrol> {

@@ -1,5 +1,5 @@
-//! Accepting connections, at most so many at once: each carries the permit that it runs on, and begins in time or is
-//! closed.
+//! How our gRPC ports accept connections: at most so many at once. Each carries the permit that it runs on, and begins
+//! in time or is closed.
 
 use std::future::Future;
 use std::io;
@@ -15,18 +15,16 @@ use tokio::time::{Sleep, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::metrics::Open;
-
 /// What every client sends first (RFC 9113, section 3.4). HTTP/2 has no keepalive before it.
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
-/// A client's connection.
-pub(crate) struct Connection {
+/// A client's connection, with what counts it as open.
+pub struct Connection<C> {
     stream: TcpStream,
     /// None once the preface is there.
     opening: Option<Opening>,
     _permit: OwnedSemaphorePermit,
-    _open: Open,
+    _open: C,
 }
 
 /// A connection of which the preface isn't there yet.
@@ -35,19 +33,24 @@ struct Opening {
     due: Pin<Box<Sleep>>,
 }
 
+/// Where accepted connections go.
+pub type Sender<C> = mpsc::Sender<io::Result<Connection<C>>>;
+
 /// The connections of a listener, as a stream; whoever drives `accept` fills it.
-pub(crate) fn channel() -> (mpsc::Sender<io::Result<Connection>>, ReceiverStream<io::Result<Connection>>) {
+#[must_use]
+pub fn channel<C>() -> (Sender<C>, ReceiverStream<io::Result<Connection<C>>>) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, ReceiverStream::new(receiver))
 }
 
 /// Accepts until the other end of the channel is gone. At `most` open connections it stops accepting until one closes.
-/// One that hasn't sent its preface after `opening` fails.
-pub(crate) async fn accept(
+/// One that hasn't sent its preface after `opening` fails. `open` makes what counts each as open until it is dropped.
+pub async fn accept<C>(
     listener: TcpListener,
     most: usize,
     opening: Duration,
-    connections: mpsc::Sender<io::Result<Connection>>,
+    open: impl Fn() -> C,
+    connections: Sender<C>,
 ) {
     let permits = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
     loop {
@@ -66,14 +69,14 @@ pub(crate) async fn accept(
             continue;
         }
         let opening = Some(Opening { missing: PREFACE, due: Box::pin(sleep(opening)) });
-        let connection = Connection { stream, opening, _permit: permit, _open: Open::connection() };
+        let connection = Connection { stream, opening, _permit: permit, _open: open() };
         if connections.send(Ok(connection)).await.is_err() {
             return;
         }
     }
 }
 
-impl Connected for Connection {
+impl<C> Connected for Connection<C> {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
@@ -81,7 +84,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<C: Unpin> AsyncRead for Connection<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -103,7 +106,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<C: Unpin> AsyncWrite for Connection<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
