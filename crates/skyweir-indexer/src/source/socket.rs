@@ -225,7 +225,6 @@ impl Client<'_> {
         if !self.place.is_lost() {
             self.status.gap(error, message);
             warn!(reason = %error, %message, "events may be lost upstream");
-            self.chains.forget();
         }
         self.place.lost();
         Next::AtOnce

@@ -124,3 +124,31 @@ async fn a_gap_that_is_told_is_no_broken_chain() {
     assert_eq!(has(&store).await, [format!("Follow k1 of {}", did(1))]);
     assert!(!store.view().await.unwrap().is_whole().await.unwrap(), "it is for a backfill to mend");
 }
+
+/// One of many accounts likes something.
+fn liked(account: usize, second: u64) -> Event {
+    let (who, record) = (format!("did:plc:{account:024}"), json!({"$type": "app.bsky.feed.like"}));
+    Event::create(&who, START + second * 1_000_000, "app.bsky.feed.like", &format!("l{second}"), record)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_nobody_tells_is_one_if_it_is_large() {
+    for (accounts, is_gap) in [(900, false), (1_100, true)] {
+        let upstream = host().await;
+        upstream.push_many((0..accounts).map(|account| liked(account, 1)));
+        for lost in (0..accounts).map(|account| liked(account, 2)) {
+            upstream.lose(Some(&lost.did));
+            upstream.push(lost);
+        }
+        upstream.lose(None);
+        let last = upstream.push_many((0..accounts).map(|account| liked(account, 3))).unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        live(&upstream, CursorChoice::At(0), store.clone(), last).await;
+        let view = store.view().await.unwrap();
+        assert_eq!(view.is_whole().await.unwrap(), !is_gap, "of {accounts}");
+        // those of before it is known are read anew, and the others have to be by a backfill
+        let read = upstream.repository_counts().repositories as usize;
+        let marks = view.sync_marks(2_000).await.unwrap().len();
+        assert!(marks <= 999 && read <= 999 && marks + read >= 899, "{marks} marks, {read} read");
+    }
+}
