@@ -8,9 +8,6 @@ use crate::decode::Link;
 
 /// An account may stand in one of so many slots: few to look at, enough for the least of use to be a good choice.
 const WAYS: usize = 8;
-/// An account whose chain was broken less than so many microseconds before, by its revs, isn't read anew again yet:
-/// some hosts may never name the right one.
-const AGAIN_US: u64 = 600_000_000;
 /// No TID has this bit: the chain broke here, and no commit has followed on it.
 const BROKEN: u64 = 1 << 63;
 
@@ -101,10 +98,6 @@ impl Chains {
         if self.sample.is_gap() {
             return Shows::Gap { broken: self.sample.broken, commits: self.sample.commits };
         }
-        if is_broken && link.rev.micros() - known.micros() < AGAIN_US {
-            // it stands where it broke, so that a later commit has it read anew
-            return Shows::Nothing;
-        }
         *last = link.rev.0 | BROKEN;
         Shows::Loss
     }
@@ -164,16 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn an_account_whose_chain_is_always_broken_is_read_now_and_then() {
+    fn each_loss_shows() {
         let mut chains = Chains::new(8, 3);
-        let broken =
-            (0..3_600).filter(|second| breaks_of(&mut chains, &link(1, second + 10_000, second + 1)));
-        assert_eq!(broken.collect::<Vec<_>>(), [1, 601, 1_201, 1_801, 2_401, 3_001]);
-        // what was lost meanwhile is mended by a commit that follows on another
-        let mut chains = Chains::new(8, 3);
-        let told = [(1, 2), (3, 4), (5, 6), (6, 7), (7, 604), (604, 605)];
+        let told = [(1, 2), (3, 4), (5, 6), (6, 7), (8, 9)];
         let broken = told.map(|(since, second)| breaks_of(&mut chains, &link(1, since, second)));
-        assert_eq!(broken, [false, true, false, false, true, false]);
+        assert_eq!(broken, [false, true, true, false, true]);
     }
 
     #[test]
@@ -190,9 +178,9 @@ mod tests {
         }
         assert!(!breaks_of(&mut chains, &link(2, 60, 62)), "it made room for the one that came again");
         chains.behind(0);
-        assert!(breaks_of(&mut chains, &link(0, 69, 700)), "no gap is new");
+        assert!(breaks_of(&mut chains, &link(0, 69, 70)), "no gap is new");
         chains.behind(1);
-        assert!(!breaks_of(&mut chains, &link(0, 71, 702)));
+        assert!(!breaks_of(&mut chains, &link(0, 71, 72)));
         let mut none = Chains::new(0, 3);
         assert!(!breaks_of(&mut none, &link(1, 0, 1)) && !breaks_of(&mut none, &link(1, 2, 3)));
         assert_eq!(size_of::<Slot>(), 16);
@@ -243,7 +231,7 @@ mod tests {
     fn with_room_for_all_it_is_a_map() {
         let (mut chains, mut last) = (Chains::new(100_000, 3), HashMap::new());
         let (mut rng, mut broken) = (SmallRng::seed_from_u64(1), 0);
-        for second in (1..20_000).map(|n| n * AGAIN_US / 1_000_000) {
+        for second in (1..20_000).map(|n| n * 600) {
             let account = rng.random_range(0..1_000);
             let before = last.insert(account, second);
             let since = if rng.random_bool(0.1) { second - 1 } else { before.unwrap_or(0) };
