@@ -87,7 +87,7 @@ impl Chains {
         if link.rev <= known {
             return Shows::Nothing;
         }
-        let follows_on = link.since.is_none_or(|since| since == known);
+        let follows_on = link.is_marked || link.since == Some(known);
         if !is_broken {
             self.sample.take(!follows_on, now_us);
         }
@@ -131,7 +131,7 @@ mod tests {
     /// A commit of an account at a second, behind that of another; 0: behind none.
     fn link(account: usize, since: u64, second: u64) -> Link {
         let did = Did::parse(&format!("did:plc:a{account}")).unwrap();
-        Link { did, since: (since > 0).then(|| rev(since)), rev: rev(second) }
+        Link { did, since: (since > 0).then(|| rev(since)), rev: rev(second), is_marked: false }
     }
 
     /// Whether its account has to be read anew.
@@ -151,9 +151,14 @@ mod tests {
         assert!(breaks_of(&mut chains, &link(1, 5, 6)));
         assert!(!breaks_of(&mut chains, &link(1, 5, 6)), "told again");
         assert!(!breaks_of(&mut chains, &link(1, 6, 7)));
-        assert!(!breaks_of(&mut chains, &link(1, 0, 20)), "it begins anew, or is read anew anyway");
+        assert!(breaks_of(&mut chains, &link(1, 0, 20)), "it begins anew, so what is known is of before");
         assert!(!breaks_of(&mut chains, &link(1, 20, 21)));
         assert!(breaks_of(&mut chains, &link(1, 20, 22)), "the one before isn't the last");
+        let sync = Link { is_marked: true, ..link(1, 0, 23) };
+        assert!(
+            !breaks_of(&mut chains, &sync) && !breaks_of(&mut chains, &link(1, 23, 24)),
+            "read anew anyway"
+        );
     }
 
     #[test]
