@@ -136,7 +136,8 @@ impl Indexer {
         });
 
         let (config, store) = (&self.config, self.store.as_ref());
-        let mut committer = Committer { config, store, status, id, pending: None, known, gaps, asker };
+        let (pending, is_overrun) = (None, false);
+        let mut committer = Committer { config, store, status, id, pending, known, gaps, asker, is_overrun };
         let mut closes = Instant::now() + self.config.group_time();
         while let Some(group) = next_group(&mut frames, &self.config, closes, committer.deadline()).await {
             closes = Instant::now() + self.config.group_time();
@@ -222,6 +223,8 @@ struct Committer<'a> {
     gaps: u64,
     /// Who reads accounts anew.
     asker: Option<Asker>,
+    /// More accounts are to be read anew than there is room for, which is told once.
+    is_overrun: bool,
 }
 
 impl Committer<'_> {
@@ -301,12 +304,23 @@ impl Committer<'_> {
                 asker.ask(&event.did);
             }
         }
-        metrics::resyncs_dropped(applier.take_dropped());
+        self.dropped(applier.take_dropped(), applier.has_much_room());
         metrics::committed(began.elapsed().as_secs_f64(), applier.stream_us());
         if let Some((horizon_ms, swept)) = applier.left() {
             metrics::left(horizon_ms, swept);
         }
         Ok(())
+    }
+
+    /// So many accounts lost their marks to others: what they have lost isn't known to be lost any more.
+    fn dropped(&mut self, marks: u64, has_much_room: bool) {
+        metrics::resyncs_dropped(marks);
+        if marks > 0 && !self.is_overrun {
+            let message = "more accounts are to be read anew than can wait";
+            self.status.gap("LostCommits", message);
+            warn!(reason = "LostCommits", %message, "events may be lost upstream");
+        }
+        self.is_overrun = marks > 0 || (self.is_overrun && !has_much_room);
     }
 
     async fn attempt(
@@ -330,11 +344,15 @@ impl Committer<'_> {
         applier.end_group(txn.as_mut()).await?;
         if let Some(pending) = &self.pending {
             txn.set_cursor(pending.cursor.clone()).await?;
-            if let Some(whole) = self.known {
-                txn.set_whole(whole).await?;
-            }
+        }
+        let known = self.known.filter(|_| self.pending.is_some());
+        if let Some(whole) = if applier.dropped() > 0 { Some(false) } else { known } {
+            txn.set_whole(whole).await?;
         }
         txn.commit().await?;
         Ok(outcomes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,8 @@ fn config() -> Config {
         archive_attempts: 20,
         repo_downloads: 3,
         repo_quiet_ms: 20,
+        resync_downloads: 3,
+        resync_pause_ms: 500,
         ..SourceConfig::default()
     };
     // so that a commit holds little

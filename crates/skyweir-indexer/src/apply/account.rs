@@ -30,7 +30,7 @@ impl Applier {
         if status == AccountStatus::Deleted {
             let synced = row.sync.take().map_or(Tid::ZERO, |mark| mark.rev);
             row.gone = row.gone.max(synced).max(self.delete_records(txn, actor).await?);
-            self.syncs.remove(&actor);
+            self.syncs.remove(actor);
         }
         txn.set_account(actor, row).await?;
         if status == AccountStatus::Active && before != status {

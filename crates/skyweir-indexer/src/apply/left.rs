@@ -1,11 +1,9 @@
 //! What a load of a whole network leaves for single operations: posts and reposts, and what takes them away.
 
-use std::collections::HashMap;
-
 use skyweir_store::{Error, Result, SyncMark, Txn, View};
 use skyweir_types::{AcrossAccounts, ActorId, Body, Event};
 
-use super::{Applier, Horizons};
+use super::{Applier, Horizons, Marks};
 
 /// Something that is left, in the order of the events.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +50,7 @@ impl Applier {
         horizons: Horizons,
     ) -> Result<Self> {
         let loaded = Self::load(view, across, horizons).await?;
-        Ok(Self { syncs: HashMap::new(), tasks: false, are_follows_loaded: true, ..loaded })
+        Ok(Self { syncs: Marks::default(), tasks: false, are_follows_loaded: true, ..loaded })
     }
 
     /// Applies something that is left.

@@ -3,15 +3,17 @@
 mod account;
 mod keep;
 mod left;
+mod marks;
 mod record;
 mod sync;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use skyweir_store::{Result, SyncMark, Task, Txn, View};
+use skyweir_store::{Result, Task, Txn, View};
 use skyweir_types::{AcrossAccounts, ActorId, Body, Event, RecordRef, Tid};
 
 use keep::Leaving;
+use marks::Marks;
 
 pub use keep::Swept;
 
@@ -70,7 +72,7 @@ pub struct Applier {
     horizons: Horizons,
     /// Greatest event time seen, microseconds.
     stream_us: i64,
-    syncs: HashMap<ActorId, SyncMark>,
+    syncs: Marks,
     /// How many of them were dropped for others, unread, since it was asked.
     dropped: u64,
     /// The commit whose operations are coming. A Jetstream sends each in a message of its own.
@@ -137,9 +139,18 @@ impl Applier {
         self.leaving.follow(self.stream_ms(), self.horizons.keep_ms);
     }
 
-    /// How many accounts were to be fetched, and had to make room for others, since this was asked.
+    /// How many accounts were to be fetched, and had to make room for others, since [`Applier::take_dropped`].
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     pub(crate) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// Whether many accounts may be marked before others have to make room.
+    pub(crate) fn has_much_room(&self) -> bool {
+        self.syncs.len() < SYNCS_MOST / 2
     }
 
     fn stream_ms(&self) -> i64 {

@@ -5,7 +5,7 @@
 use skyweir_store::{AccountRow, RecordBody, RecordRow, Result, SyncMark, Txn};
 use skyweir_types::{AcrossAccounts, ActorId, Collection, Event, Tid};
 
-use super::{Applier, Outcome, PAGE, SYNCS_MOST};
+use super::{Applier, Outcome, PAGE};
 
 /// Whether a resync is no replay of what an account's row knows.
 pub(crate) fn begins(row: &AccountRow, rev: Tid) -> bool {
@@ -42,16 +42,13 @@ impl Applier {
 
     /// Ends the oldest resync when there are too many for this account's.
     async fn make_room(&mut self, txn: &mut dyn Txn, actor: ActorId) -> Result<()> {
-        if self.syncs.len() >= SYNCS_MOST && !self.syncs.contains_key(&actor) {
-            let oldest = self.syncs.iter().min_by_key(|(_, mark)| mark.since_ms).map(|(a, m)| (*a, *m));
-            match oldest {
-                Some((oldest, _)) if self.horizons.ends_told => {
-                    self.forget_sync(txn, oldest).await?;
-                    self.dropped += 1;
-                }
-                Some((oldest, mark)) => self.end_sync(txn, oldest, mark).await?,
-                None => {}
+        match self.syncs.in_the_way_of(actor) {
+            Some((oldest, _)) if self.horizons.ends_told => {
+                self.forget_sync(txn, oldest).await?;
+                self.dropped += 1;
             }
+            Some((oldest, mark)) => self.end_sync(txn, oldest, mark).await?,
+            None => {}
         }
         Ok(())
     }
@@ -146,7 +143,7 @@ impl Applier {
         let mut row = txn.account(actor).await?;
         row.sync = None;
         txn.set_account(actor, row).await?;
-        self.syncs.remove(&actor);
+        self.syncs.remove(actor);
         Ok(())
     }
 
@@ -155,13 +152,8 @@ impl Applier {
             return Ok(());
         }
         let over = stream_ms - self.horizons.sync_grace_ms;
-        let quiet: Vec<_> = self
-            .syncs
-            .iter()
-            .filter(|(_, mark)| mark.since_ms < over)
-            .map(|(a, m)| (*a, *m))
-            .take(PAGE)
-            .collect();
+        let quiet = self.syncs.in_order().take_while(|(_, mark)| mark.since_ms < over);
+        let quiet: Vec<_> = quiet.take(PAGE).collect();
         for (actor, mark) in quiet {
             self.end_sync(txn, actor, mark).await?;
         }
@@ -174,7 +166,7 @@ mod tests {
     use skyweir_store::{MemoryStore, Store};
     use skyweir_types::{Body, Did};
 
-    use super::super::Horizons;
+    use super::super::{Horizons, SYNCS_MOST};
     use super::*;
 
     fn breaks(account: usize, at: u64) -> Event {

@@ -99,7 +99,7 @@ impl<'a> Message<'a> {
             "#account" => Body::Account(account_status(&self.body)?),
             "#sync" => {
                 let rev = self.rev(time_us)?;
-                into.link = Some(Link { did: did.clone(), since: None, rev });
+                into.link = Some(Link { did: did.clone(), since: None, rev, is_marked: true });
                 Body::Sync { rev, records_follow: false }
             }
             "#commit" => return self.commit(did, time_us, into),
@@ -117,11 +117,16 @@ impl<'a> Message<'a> {
         if (is_too_big || is_rebase) && self.is_bare() {
             let body = Body::Sync { rev, records_follow: false };
             into.events.push(Event { did: did.clone(), time_us, body });
-            into.link = Some(Link { did, since: None, rev });
+            into.link = Some(Link { did, since: None, rev, is_marked: true });
             return if is_too_big { Err(Skip::TooBigCommit) } else { Ok(()) };
         }
         let mut seen: Vec<(&str, &str)> = Vec::new();
-        for op in self.ops_of(&mut into.skipped, |nsid| Collection::from_nsid(nsid).is_some()) {
+        let before = into.skipped.len();
+        let ops = self.ops_of(&mut into.skipped, |nsid| Collection::from_nsid(nsid).is_some());
+        // the repository knows what these were; a record that is none is none there, too
+        let is_lost = |skip: &Skip| !matches!(skip, Skip::BadPath | Skip::BadCar);
+        let is_whole = !into.skipped[before..].iter().any(is_lost);
+        for op in ops {
             if seen.contains(&(op.collection, op.rkey)) {
                 into.skipped.push(Skip::DuplicatePath);
             }
@@ -132,7 +137,7 @@ impl<'a> Message<'a> {
             }
         }
         let since = self.body.get("since").and_then(Value::as_str).and_then(|rev| Tid::parse(rev).ok());
-        into.link = Some(Link { did, since, rev });
+        into.link = is_whole.then_some(Link { did, since, rev, is_marked: false });
         Ok(())
     }
 

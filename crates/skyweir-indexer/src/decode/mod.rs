@@ -41,7 +41,8 @@ pub struct Decoded {
     pub skipped: Vec<Skip>,
     /// What the server says about the stream itself.
     pub notice: Option<Notice>,
-    /// Where a firehose's commit, of whatever collections, or `#sync` stands in the chain of its account.
+    /// Where a firehose's commit, of whatever collections, or `#sync` stands in the chain of its account. None where
+    /// something of ours couldn't be read: the next one shows that it is missing.
     pub link: Option<Link>,
 }
 
@@ -54,6 +55,8 @@ pub struct Link {
     pub since: Option<Tid>,
     /// Its own rev.
     pub rev: Tid,
+    /// Whether it says itself that its account has to be read anew.
+    pub is_marked: bool,
 }
 
 /// A word of the server about the stream.

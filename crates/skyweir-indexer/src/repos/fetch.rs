@@ -6,6 +6,7 @@ use skyweir_types::{AccountStatus, Body, Clock, Did, Event, RecordOp, Tid};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use super::held::{Held, Hold};
 use super::hosts::{Host, elsewhere};
 use super::list::encoded;
 use super::place::Common;
@@ -32,8 +33,9 @@ pub(super) struct Shared {
     /// The time of what is said of accounts: what the live stream tells of them later counts, whatever our clock says.
     /// None where that stream tells all of it.
     pub(super) accounts_us: Option<i64>,
-    /// Whether an account isn't waited for while its own host is down, or wants to be left alone.
-    pub(super) puts_aside: bool,
+    /// The downloads of hosts of accounts, and how many each of them may have.
+    pub(super) held: Held,
+    pub(super) most_held: usize,
     /// Events handed on so far.
     pub(super) events: AtomicU64,
 }
@@ -46,6 +48,8 @@ pub(super) enum Outcome {
     /// It can't be had now: as what that is counted, why, and until when its own host wants to be left alone, if that
     /// is why.
     Later(Skip, String, Option<Instant>),
+    /// Its own host has as many downloads as it may.
+    Taken(String),
 }
 
 /// Why there is no use in going on with others.
@@ -59,6 +63,7 @@ pub(super) enum Stop {
 /// Why a reading ended early.
 enum Trouble {
     Closed(Instant, String),
+    Taken(String),
     Http(Failure),
     Fault(RepoFault),
     Unheard,
@@ -83,6 +88,8 @@ pub(super) struct Fetcher {
     away: Option<Host>,
     /// Whether the last question went there.
     is_away: bool,
+    /// The download at the other host.
+    hold: Option<Hold>,
     backoff: Backoff,
 }
 
@@ -103,20 +110,33 @@ impl Shared {
 impl Fetcher {
     pub(super) fn new(shared: &Shared, seed: u64) -> Result<Self, Error> {
         let home = Host::new(&shared.stream, &shared.config, &shared.common.gates, &shared.clock)?;
-        Ok(Self { home, away: None, is_away: false, backoff: Backoff::new(&shared.config, seed) })
+        let backoff = Backoff::new(&shared.config, seed);
+        Ok(Self { home, away: None, is_away: false, hold: None, backoff })
     }
 
     /// Hands on the repository of an account. A host that doesn't answer at all, or has no time, is asked for ever, as
-    /// long as it is the one that is backfilled from; everything else some times. One older than `wanted`, which is the
-    /// account's mark, is no use. What can't be had ends that mark, whichever it is if none is named.
+    /// long as it is the source's own; everything else some times. One older than `wanted`, which is the account's mark,
+    /// is no use. What can't be had ends that mark, whichever it is if none is named; but what may pass leaves one that
+    /// is named, and isn't tried again here.
     pub(super) async fn repository(
         &mut self,
         shared: &Shared,
         did: &Did,
         wanted: Option<Tid>,
     ) -> Result<Outcome, Stop> {
+        let outcome = self.attempts(shared, did, wanted).await;
+        self.hold = None;
+        outcome
+    }
+
+    async fn attempts(&mut self, shared: &Shared, did: &Did, wanted: Option<Tid>) -> Result<Outcome, Stop> {
         let (mut pass, mut rev, mut attempts) = (Pass::Only, wanted.unwrap_or(Tid::ZERO), 0);
-        let over = |rev: Tid| wanted.map_or(ANY, |wanted| wanted.max(rev));
+        let stays = |skip| wanted.is_some() && skip == Skip::RepoUnreachable;
+        let over = async |skip, rev: Tid| match wanted {
+            _ if stays(skip) => Ok(()),
+            Some(wanted) => end(shared, did, wanted.max(rev), false).await,
+            None => end(shared, did, ANY, false).await,
+        };
         self.backoff.reset();
         loop {
             let (skip, why) = match self.whole(shared, did, pass, &mut rev).await {
@@ -125,8 +145,9 @@ impl Fetcher {
                     return Ok(Outcome::Done);
                 }
                 Err(Trouble::Unheard) => return Err(Stop::Unheard),
+                Err(Trouble::Taken(authority)) => return Ok(Outcome::Taken(authority)),
                 Err(Trouble::Closed(until, why)) => {
-                    end(shared, did, over(rev), false).await?;
+                    over(Skip::RepoUnreachable, rev).await?;
                     // it comes back as a new one: one that was asked for in vain doesn't do so for ever
                     let until = Some(until).filter(|_| attempts == 0 && pass == Pass::Only);
                     return Ok(Outcome::Later(Skip::RepoUnreachable, why, until));
@@ -137,7 +158,7 @@ impl Fetcher {
                 }
                 Err(Trouble::Fault(fault)) => (fault.skip(), fault.to_string()),
                 Err(Trouble::Http(Failure::NoRepository { error, why })) => {
-                    end(shared, did, over(rev), false).await?;
+                    over(Skip::RepoNotFound, rev).await?;
                     if error == "RepoNotFound" {
                         return Ok(Outcome::Later(Skip::RepoNotFound, why, None));
                     }
@@ -159,13 +180,13 @@ impl Fetcher {
                     )));
                 }
                 Err(Trouble::Http(failure)) => {
-                    end(shared, did, over(rev), false).await?;
+                    over(Skip::RepoUnreachable, rev).await?;
                     return Ok(Outcome::Later(Skip::RepoUnreachable, failure.why(), None));
                 }
             };
             attempts += 1;
-            if attempts >= shared.config.archive_attempts {
-                end(shared, did, over(rev), false).await?;
+            if attempts >= shared.config.archive_attempts || stays(skip) {
+                over(skip, rev).await?;
                 return Ok(Outcome::Later(skip, why, None));
             }
             sleep(self.backoff.pause()).await;
@@ -228,7 +249,7 @@ impl Fetcher {
     /// Asks for a repository, also where the host sends us on: once, as no account is in three places.
     async fn ask(&mut self, shared: &Shared, did: &Did) -> Result<Answer, Trouble> {
         let call = format!("getRepo?did={}", encoded(did.as_str()));
-        self.is_away = false;
+        (self.is_away, self.hold) = (false, None);
         if let Some(host) = self.away.take() {
             shared.common.kept.keep(host);
         }
@@ -240,6 +261,10 @@ impl Fetcher {
             return Err(Failure::Refused(why).into());
         };
         self.is_away = true;
+        self.hold = shared.held.take(stream.authority(), shared.most_held);
+        if self.hold.is_none() {
+            return Err(Trouble::Taken(stream.authority().to_owned()));
+        }
         let host = match shared.common.kept.take(&stream) {
             Some(host) => host,
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
@@ -258,9 +283,6 @@ impl Fetcher {
 
 /// Refuses to wait for the host of an account that is down, or wants to be left alone.
 fn aside(shared: &Shared, host: &Host) -> Result<(), Trouble> {
-    if !shared.puts_aside {
-        return Ok(());
-    }
     let (attempts, authority) = (shared.config.archive_attempts, host.stream().authority());
     if host.is_down(attempts) {
         let why = format!("{authority} had no answer {attempts} times in a row");

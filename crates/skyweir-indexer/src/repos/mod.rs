@@ -19,12 +19,14 @@ mod backfill;
 mod car;
 mod fault;
 mod fetch;
+mod held;
 mod hosts;
 mod list;
 mod place;
 mod resync;
 mod settle;
 mod source;
+mod turns;
 mod walk;
 
 pub(crate) use backfill::Backfill;

@@ -2,9 +2,8 @@
 //!
 //! Which those are stands in the store, as marks that are saved with the cursor: a kill loses none, and what there is
 //! no room for is counted. The ones that are committed while this runs come by a queue; what doesn't fit in is looked
-//! for in the store.
+//! for in the store. Who can't be had now keeps the mark, and is asked for again, with pauses that grow.
 
-use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -14,16 +13,19 @@ use skyweir_store::Store;
 use skyweir_types::{Clock, Did, Tid};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
 
 use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
+use super::held::Held;
 use super::place::Common;
-use crate::metrics;
+use super::turns::Turns;
+use crate::apply::SYNCS_MOST;
 use crate::source::{Backoff, FrameSender, SourceConfig, Stream};
+use crate::{Skip, metrics};
 
-/// So many accounts are known to wait; more are looked for in the store.
-const MOST: usize = 1_000;
+/// So many accounts may be told at a time; more are looked for in the store.
+const MOST_TOLD: usize = 1_000;
 
 /// Who is told which accounts to read anew, once that is committed.
 pub(crate) struct Asker {
@@ -47,11 +49,9 @@ pub(crate) struct Resync {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
     asked: mpsc::Receiver<Did>,
-    /// The store has marks that aren't in `waiting`.
+    /// The store has marks that aren't in `turns`.
     missed: Arc<AtomicBool>,
-    waiting: VecDeque<Did>,
-    /// Whose repositories are being fetched: side by side, two of one would be in each other's way.
-    fetched: HashSet<Did>,
+    turns: Turns,
     idle: Vec<Fetcher>,
     running: JoinSet<Download>,
 }
@@ -64,17 +64,20 @@ impl Resync {
         clock: Clock,
         out: FrameSender,
     ) -> (Asker, Self) {
-        let (to, asked) = mpsc::channel(MOST);
+        let (to, asked) = mpsc::channel(MOST_TOLD);
         // there may be some from before
         let missed = Arc::new(AtomicBool::new(true));
         let asker = Asker { to, missed: missed.clone() };
         let common = Common::default();
         // what becomes of accounts is told by the firehose
         let (accounts_us, events) = (None, AtomicU64::new(0));
+        let turns = Turns::new(config.resync_pause(), config.backoff_least());
+        // one for the others
+        let (held, most_held) = (Held::default(), config.resync_downloads.saturating_sub(1).max(1));
         let shared =
-            Arc::new(Shared { stream, config, clock, common, out, accounts_us, puts_aside: false, events });
-        let (waiting, fetched, idle) = (VecDeque::new(), HashSet::new(), Vec::new());
-        let resync = Self { store, shared, asked, missed, waiting, fetched, idle, running: JoinSet::new() };
+            Arc::new(Shared { stream, config, clock, common, out, accounts_us, held, most_held, events });
+        let (idle, running) = (Vec::new(), JoinSet::new());
+        let resync = Self { store, shared, asked, missed, turns, idle, running };
         (asker, resync)
     }
 
@@ -85,22 +88,23 @@ impl Resync {
     }
 
     async fn step(&mut self) -> Result<(), Stop> {
-        if self.waiting.is_empty() && self.missed.swap(false, Relaxed) {
+        if self.turns.has_much_room() && self.missed.swap(false, Relaxed) {
             self.look().await;
         }
-        while self.running.len() < self.shared.config.resync_downloads
-            && let Some(next) = self.waiting.iter().position(|did| !self.fetched.contains(did))
-            && let Some(did) = self.waiting.remove(next)
+        self.turns.unpark(|host| self.shared.held.has_room(host, self.shared.most_held));
+        let downloads = self.shared.config.resync_downloads;
+        while self.running.len() < downloads
+            && let Some(did) = self.turns.next(Instant::now())
         {
             self.begin(did);
         }
+        let due = self.turns.due().filter(|_| self.running.len() < downloads);
         tokio::select! {
-            Some(did) = self.asked.recv(), if self.waiting.len() < MOST => {
-                if !self.waiting.contains(&did) {
-                    self.waiting.push_back(did);
-                }
+            Some(did) = self.asked.recv() => {
+                self.ask(&did);
                 Ok(())
             }
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
             Some(ended) = self.running.join_next() => match ended {
                 Ok(download) => self.ended(download).await,
                 Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
@@ -110,18 +114,23 @@ impl Resync {
         }
     }
 
-    /// Looks for marks in the store.
+    fn ask(&mut self, did: &Did) {
+        if !self.turns.ask(did, Instant::now()) {
+            self.missed.store(true, Relaxed);
+        }
+    }
+
+    /// Looks for marks in the store, the oldest first.
     async fn look(&mut self) {
         let marked = async {
             let view = self.store.view().await?;
-            let actors: Vec<_> = view.sync_marks(MOST).await?.into_iter().map(|(actor, _)| actor).collect();
+            let mut marks = view.sync_marks(SYNCS_MOST).await?;
+            marks.sort_unstable_by_key(|(_, mark)| mark.since_ms);
+            let actors: Vec<_> = marks.into_iter().map(|(actor, _)| actor).collect();
             view.dids(&actors).await
         };
         match marked.await {
-            Ok(dids) => {
-                self.missed.fetch_or(dids.len() == MOST, Relaxed);
-                self.waiting.extend(dids);
-            }
+            Ok(dids) => dids.iter().for_each(|did| self.ask(did)),
             Err(error) => {
                 warn!(%error, "accounts to be read anew can't be looked for, later again");
                 self.missed.store(true, Relaxed);
@@ -135,10 +144,12 @@ impl Resync {
         let made = self.idle.pop().map_or_else(|| Fetcher::new(&shared, seed), Ok);
         let mut fetcher = match made {
             Ok(fetcher) => fetcher,
-            // it stays marked: the next start tries again
-            Err(error) => return warn!(%error, "no repository can be fetched"),
+            Err(error) => {
+                warn!(%error, "no repository can be fetched, later again");
+                self.turns.failed(&did, Instant::now(), None);
+                return;
+            }
         };
-        self.fetched.insert(did.clone());
         let (store, backoff) = (self.store.clone(), Backoff::new(&shared.config, seed));
         self.running.spawn(async move {
             let outcome = match marked(store.as_ref(), &did, backoff).await {
@@ -151,26 +162,49 @@ impl Resync {
 
     async fn ended(&mut self, (did, fetcher, outcome): Download) -> Result<(), Stop> {
         self.idle.push(fetcher);
-        self.fetched.remove(&did);
-        let Some((rev, outcome)) = outcome else { return Ok(()) };
+        let now = Instant::now();
+        let Some((rev, outcome)) = outcome else {
+            self.turns.unasked(&did, now);
+            return Ok(());
+        };
         match outcome {
             Ok(Outcome::Done) => {
                 metrics::resynced("done");
                 info!(did = did.as_str(), "repository was read anew");
+                self.turns.read(&did, now);
+                Ok(())
+            }
+            Ok(Outcome::Taken(host)) => {
+                self.turns.park(&did, host);
+                Ok(())
+            }
+            Ok(Outcome::Later(Skip::RepoUnreachable, why, until)) => {
+                metrics::resynced("later");
+                let (failures, pause) = self.turns.failed(&did, now, until);
+                let (did, pause_s) = (did.as_str(), pause.as_secs());
+                if failures == 1 {
+                    warn!(did, reason = %why, "repository can't be read anew now, asking again until it can");
+                } else {
+                    debug!(did, reason = %why, pause.s = pause_s, "repository can't be read anew yet");
+                }
                 Ok(())
             }
             Ok(Outcome::Later(skip, why, _)) => {
-                metrics::resynced("failed");
-                warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
+                self.given_up(&did, &why, now);
                 self.shared.send(Vec::new(), vec![skip]).await
             }
             Err(Stop::Failed(why)) => {
-                metrics::resynced("failed");
-                warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
+                self.given_up(&did, &why, now);
                 end(&self.shared, &did, rev, false).await
             }
             Err(Stop::Unheard) => Err(Stop::Unheard),
         }
+    }
+
+    fn given_up(&mut self, did: &Did, why: &str, now: Instant) {
+        metrics::resynced("failed");
+        warn!(did = did.as_str(), reason = %why, "repository can't be read anew, and stays as it was");
+        self.turns.read(did, now);
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Page;
 use super::fetch::{ANY, Fetcher, Outcome, Shared, Stop, end};
+use super::held::Held;
 use super::place::Progress;
 use crate::Skip;
 use crate::decode::UNKNOWN_TIME;
@@ -55,7 +56,8 @@ pub(crate) async fn run(
         common: page.common.clone(),
         out: out.clone(),
         accounts_us: Some(page.place.time_us),
-        puts_aside: true,
+        held: Held::default(),
+        most_held: config.repo_downloads,
         events: AtomicU64::new(before),
     });
     let reached = page.progress(start.done());
@@ -128,6 +130,7 @@ impl Reading<'_> {
             self.idle.push(fetcher);
             match outcome? {
                 Outcome::Done => self.done(account, true).await?,
+                Outcome::Taken(_) => waiting.push_back(account),
                 // a host that says so too often is taken for down, so this ends
                 Outcome::Later(_, _, Some(until)) => paused.push((until, account)),
                 Outcome::Later(skip, why, None) => self.put_off(account, skip, why, is_last).await?,

@@ -54,9 +54,12 @@ pub struct SourceConfig {
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
     /// With a firehose as source, so many repositories are fetched anew side by side when it says that they have
-    /// changed as a whole (`#sync`) or has lost commits of them, up to 64; 0: none, and what changed isn't known.
-    /// Default 2.
+    /// changed as a whole (`#sync`) or has lost commits of them, up to 64; 0: none, and what changed isn't known. A
+    /// host to which a relay sends on gets one less, if that leaves any. Default 2.
     pub resync_downloads: usize,
+    /// With a firehose as source, no account is fetched anew sooner than so many milliseconds after it was last; at
+    /// most 86,400,000, 0: at once. Default 600,000.
+    pub resync_pause_ms: u64,
     /// With a firehose as source, the last revs of about so many accounts are kept in memory, of those that committed
     /// last, 16 bytes each: a commit that doesn't follow on them shows that others were lost. At most 100,000,000; 0:
     /// none, and what is lost isn't seen. Default 1,000,000.
@@ -97,6 +100,7 @@ impl Default for SourceConfig {
             archive_patience_ms: 3_600_000,
             repo_downloads: 8,
             resync_downloads: 2,
+            resync_pause_ms: 600_000,
             chain_accounts: 1_000_000,
             repo_held_bytes: 64 << 20,
             repo_bytes: 4 << 30,
@@ -143,6 +147,9 @@ impl SourceConfig {
         if self.resync_downloads > 64 {
             return wrong("resync_downloads: has to be at most 64");
         }
+        if self.resync_pause_ms > 86_400_000 {
+            return wrong("resync_pause_ms: has to be at most 86,400,000");
+        }
         if self.chain_accounts > 100_000_000 {
             return wrong("chain_accounts: has to be at most 100,000,000");
         }
@@ -174,6 +181,14 @@ impl SourceConfig {
 
     pub(crate) fn archive_patience(&self) -> Duration {
         Duration::from_millis(self.archive_patience_ms)
+    }
+
+    pub(crate) fn resync_pause(&self) -> Duration {
+        Duration::from_millis(self.resync_pause_ms)
+    }
+
+    pub(crate) fn backoff_least(&self) -> Duration {
+        Duration::from_millis(self.backoff_least_ms)
     }
 
     pub(crate) fn repo_quiet(&self) -> Duration {

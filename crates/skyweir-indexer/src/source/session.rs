@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_websockets::{Error as WsError, Message, WebSocketStream};
 
-use super::chains::Chains;
+use super::chains::{Chains, Shows};
 use super::place::Place;
 use super::wire::Reader;
 use super::{Frame, FrameSender, SourceConfig, SourceStatus};
@@ -86,7 +86,7 @@ impl Session<'_> {
             WsError::Protocol(tokio_websockets::proto::ProtocolError::InvalidUtf8) => Skip::Undecodable,
             _ => return Over::Broken(error.to_string()),
         };
-        match self.hand_on(Decoded::skip(None, UNKNOWN_TIME, skip)).await {
+        match self.hand_on(Decoded::skip(None, UNKNOWN_TIME, skip), self.clock.now_micros()).await {
             Some(over) => over,
             None => Over::Unreadable(error.to_string()),
         }
@@ -104,21 +104,44 @@ impl Session<'_> {
         self.status.frame(now_us);
         let mut decoded = self.reader.read(message, now_us);
         match decoded.notice.take() {
-            None => self.hand_on(decoded).await,
+            None => self.hand_on(decoded, now_us).await,
             Some(notice) if notice.is_error => Some(Over::Error(notice)),
             Some(notice) => {
                 // when we asked by time because the place was lost, that gap is counted already
                 if notice.name == "OutdatedCursor" && !self.place.is_lost() {
-                    self.status.gap(&notice.name, &notice.message);
-                    tracing::warn!(reason = %notice.name, message = %notice.message, "events may be lost upstream");
-                    self.chains.forget();
+                    self.gap(&notice.name, &notice.message);
                 }
                 None
             }
         }
     }
 
-    async fn hand_on(&mut self, decoded: Decoded) -> Option<Over> {
+    fn gap(&self, reason: &str, message: &str) {
+        self.status.gap(reason, message);
+        tracing::warn!(%reason, %message, "events may be lost upstream");
+    }
+
+    /// What is to be done about commits that are missing before this one.
+    fn lost(&mut self, link: Link, time_us: i64, now_us: i64) -> Option<Event> {
+        self.chains.behind(self.status.gaps());
+        match self.chains.follow(&link, now_us) {
+            Shows::Nothing => None,
+            Shows::Loss => {
+                metrics::chain_broken();
+                let body = Body::Sync { rev: link.rev, records_follow: false };
+                Some(Event { did: link.did, time_us, body })
+            }
+            Shows::Gap { broken, commits } => {
+                metrics::chain_broken();
+                let message =
+                    format!("{broken} of {commits} commits don't follow on their accounts' last ones");
+                self.gap("LostCommits", &message);
+                None
+            }
+        }
+    }
+
+    async fn hand_on(&mut self, decoded: Decoded, now_us: i64) -> Option<Over> {
         let Decoded { position, time_us, mut events, skipped, link, notice: _ } = decoded;
         if let Some(position) = position
             && self.frames == 0
@@ -126,14 +149,11 @@ impl Session<'_> {
         {
             // counted before the frame is there: its commit has to know
             let message = format!("asked for {}, got {position}", self.asked.unwrap_or_default());
-            self.status.gap("AnotherSequence", &message);
-            tracing::warn!(reason = "AnotherSequence", %message, "events may be lost upstream");
+            self.gap("AnotherSequence", &message);
             self.place.begin_anew();
-            self.chains.forget();
         }
-        if let Some(Link { did, rev, .. }) = link.filter(|link| self.chains.breaks(link)) {
-            metrics::chain_broken();
-            events.push(Event { did, time_us, body: Body::Sync { rev, records_follow: false } });
+        if let Some(link) = link {
+            events.extend(self.lost(link, time_us, now_us));
         }
         if self.out.send(Frame { position, time_us, events, skipped }).await.is_err() {
             return Some(Over::Nobody);

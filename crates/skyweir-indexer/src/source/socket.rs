@@ -58,9 +58,11 @@ pub(super) async fn run(
     out: &FrameSender,
     status: &SourceStatus,
 ) -> Result<Ended, Error> {
-    // nobody else may know the seed, and it needn't be the same again
+    // so that pauses, and who shares slots with whom, differ from start to start
     let seed = clock.now_micros().unsigned_abs();
-    let accounts = if stream.protocol == Protocol::Firehose { config.chain_accounts } else { 0 };
+    // of use only where what is lost is fetched
+    let is_fetched = stream.protocol == Protocol::Firehose && config.resync_downloads > 0;
+    let accounts = if is_fetched { config.chain_accounts } else { 0 };
     let mut client = Client {
         stream,
         archive,
@@ -225,7 +227,6 @@ impl Client<'_> {
         if !self.place.is_lost() {
             self.status.gap(error, message);
             warn!(reason = %error, %message, "events may be lost upstream");
-            self.chains.forget();
         }
         self.place.lost();
         Next::AtOnce

@@ -55,7 +55,7 @@ impl Complete for SourceStatus {
 /// Events may have been lost upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// `CursorTooOld`, `OutdatedCursor`, `FutureCursor`; `AnotherSequence` is our own word.
+    /// `CursorTooOld`, `OutdatedCursor`, `FutureCursor`; `AnotherSequence` and `LostCommits` are our own words.
     pub reason: String,
     /// The server's explanation.
     pub message: String,
@@ -134,7 +134,7 @@ impl SourceStatus {
         self.missing.store(repositories, Relaxed);
     }
 
-    pub(super) fn gap(&self, reason: &str, message: &str) {
+    pub(crate) fn gap(&self, reason: &str, message: &str) {
         self.gaps.fetch_add(1, Relaxed);
         let gap = Gap { reason: reason.to_owned(), message: message.to_owned() };
         *self.last_gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(gap);

@@ -272,7 +272,7 @@ async fn who_never_answers_holds_up_no_other_page() {
 }
 
 /// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
-async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
+pub(crate) async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, opened) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
     let count = opened.clone();

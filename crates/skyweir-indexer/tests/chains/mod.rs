@@ -107,20 +107,75 @@ async fn what_is_told_again_breaks_no_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_that_is_told_is_no_broken_chain() {
+async fn what_could_not_be_read_is_fetched() {
     let upstream = host().await;
     upstream.push(record(1, FOLLOW, "k1", 1));
+    upstream.lose(Some(&did(0)));
+    let follow = record(2, FOLLOW, "k2", 2);
+    let seq = upstream.push(follow.clone());
+    upstream.lose(None);
+    let mut frame = follow.to_firehose_frame(seq, Some(&skyweir_loadtest::tid(START + 1_000_000, 0)));
+    let subject = frame.windows(did(2).len()).rposition(|bytes| bytes == did(2).as_bytes()).unwrap();
+    frame[subject + 9] = b'x';
+    upstream.push_frame(seq, &frame);
+    upstream.push(like(3));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let losing = async {
-        upstream.accepted(1).await;
-        upstream.sent(1).await;
-        lose(&upstream, 2);
-        upstream.info("OutdatedCursor", "that is too long ago");
-        upstream.push_many([like(5), like(6)]).unwrap()
-    };
-    let is_there = async || saved(store.as_ref()).await.is_some_and(|saved| saved.position >= 6);
-    let (_, last) = tokio::join!(live_until(&upstream, CursorChoice::At(0), store.clone(), is_there), losing);
-    assert_eq!((last, marks(&store).await, upstream.repository_counts().repositories), (6, 0, 0));
-    assert_eq!(has(&store).await, [format!("Follow k1 of {}", did(1))]);
-    assert!(!store.view().await.unwrap().is_whole().await.unwrap(), "it is for a backfill to mend");
+    let both = [format!("Follow k1 of {}", did(1)), mended()[0].clone()];
+    let is_mended = async || has(&store).await == both && marks(&store).await == 0;
+    live_until(&upstream, CursorChoice::At(0), store.clone(), is_mended).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_is_told_is_no_broken_chain() {
+    for is_fatal in [false, true] {
+        let upstream = host().await;
+        upstream.push(record(1, FOLLOW, "k1", 1));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let losing = async {
+            upstream.accepted(1).await;
+            upstream.sent(1).await;
+            lose(&upstream, 2);
+            if is_fatal {
+                upstream.fail("FutureCursor", "that is yet to come");
+                upstream.accepted(2).await;
+            } else {
+                upstream.info("OutdatedCursor", "that is too long ago");
+            }
+            upstream.push_many([like(5), like(6)]).unwrap()
+        };
+        let is_there = async || saved(store.as_ref()).await.is_some_and(|saved| saved.position >= 6);
+        let running = live_until(&upstream, CursorChoice::At(0), store.clone(), is_there);
+        let (_, last) = tokio::join!(running, losing);
+        assert_eq!((last, marks(&store).await, upstream.repository_counts().repositories), (6, 0, 0));
+        assert_eq!(has(&store).await, [format!("Follow k1 of {}", did(1))]);
+        assert!(!store.view().await.unwrap().is_whole().await.unwrap(), "it is for a backfill to mend");
+    }
+}
+
+/// One of many accounts likes something.
+fn liked(account: usize, second: u64) -> Event {
+    let (who, record) = (format!("did:plc:{account:024}"), json!({"$type": "app.bsky.feed.like"}));
+    Event::create(&who, START + second * 1_000_000, "app.bsky.feed.like", &format!("l{second}"), record)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_nobody_tells_is_one_if_it_is_large() {
+    for (accounts, is_gap) in [(900, false), (1_100, true)] {
+        let upstream = host().await;
+        upstream.push_many((0..accounts).map(|account| liked(account, 1)));
+        for lost in (0..accounts).map(|account| liked(account, 2)) {
+            upstream.lose(Some(&lost.did));
+            upstream.push(lost);
+        }
+        upstream.lose(None);
+        let last = upstream.push_many((0..accounts).map(|account| liked(account, 3))).unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        live(&upstream, CursorChoice::At(0), store.clone(), last).await;
+        let view = store.view().await.unwrap();
+        assert_eq!(view.is_whole().await.unwrap(), !is_gap, "of {accounts}");
+        // those of before it is known are read anew, and the others have to be by a backfill
+        let read = upstream.repository_counts().repositories as usize;
+        let marks = view.sync_marks(2_000).await.unwrap().len();
+        assert!(marks <= 999 && read <= 999 && marks + read >= 899, "{marks} marks, {read} read");
+    }
 }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::away::hiding;
 use super::chains::{like, lose};
 use super::hosted::{FOLLOW, START, did, has, record};
 use super::{host, live_until, running_until, saved};
@@ -117,9 +118,8 @@ async fn is_over(store: &Arc<dyn Store>, up_to: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_from_before_what_was_lost_mends_nothing() {
-    // a copy that is behind once, and one that stays so for as often as it is asked
-    for behind in [1, 20] {
-        let mut told = Told::start(21).await;
+    for behind in [1, 6] {
+        let mut told = Told::start(7).await;
         told.relay.push_many([record(1, FOLLOW, "k1", 1), like(2)]);
         lose(&told.relay, 3);
         let last = told.relay.push(like(6));
@@ -130,10 +130,45 @@ async fn a_repository_from_before_what_was_lost_mends_nothing() {
         let store = empty();
         let over = async || is_over(&store, last).await;
         live_until(&told.relay, CursorChoice::At(0), store.clone(), over).await;
-        let (expected, asked) = if behind == 1 { (has_k(2), 2) } else { (has_k(1), 20) };
-        assert_eq!(has(&store).await, expected, "{behind} times behind");
-        assert_eq!(told.asked.lock().unwrap().len(), asked);
+        assert_eq!(has(&store).await, has_k(2), "{behind} times behind");
+        assert_eq!(told.asked.lock().unwrap().len(), behind + 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_away_for_a_while_costs_no_mark() {
+    let mut told = Told::start(6).await;
+    told.relay.push_many([record(1, FOLLOW, "k1", 1), like(2)]);
+    lose(&told.relay, 3);
+    told.relay.push(like(6));
+    told.answer(0, b"", "403 Forbidden");
+    let store = empty();
+    let again = async || told.asked.lock().unwrap().len() == 2;
+    let stop = CancellationToken::new();
+    let mut killed = running_until(&told.relay, CursorChoice::At(0), store.clone(), stop, again).await;
+    // what it was told of the first answer is applied before this
+    let last = told.relay.push(like(7));
+    let applied = async {
+        while saved(store.as_ref()).await.is_none_or(|saved| saved.position < last) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), applied).await.expect("it doesn't get on");
+    assert_eq!(marks(&store).await, [Tid::parse(&rev(6)).unwrap()]);
+    killed.shutdown().await;
+    for (question, status) in [(2, "502 Bad Gateway"), (3, "429 Too Many Requests")] {
+        told.answer(question, b"", status);
+    }
+    told.has_at(4, 7, "k2", 2);
+    let over = async || is_over(&store, last).await;
+    live_until(&told.relay, CursorChoice::Auto, store.clone(), over).await;
+    assert_eq!((has(&store).await, told.asked.lock().unwrap().len()), (has_k(2).to_vec(), 5));
+    // what it hasn't got isn't waited for
+    let last = told.relay.push(Event::sync(&did(0), START + 8_000_000));
+    told.answer(5, br#"{"error":"RepoNotFound"}"#, "400 Bad Request");
+    let over = async || is_over(&store, last).await;
+    live_until(&told.relay, CursorChoice::Auto, store.clone(), over).await;
+    assert_eq!((has(&store).await, told.asked.lock().unwrap().len()), (has_k(2).to_vec(), 6));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,4 +272,24 @@ async fn an_account_that_has_done_nothing_since_is_no_fault() {
     let over = async || is_over(&store, last).await;
     live_until(&upstream, CursorChoice::Auto, store.clone(), over).await;
     assert_eq!((has(&store).await, upstream.repository_counts().repositories), (has_k(1).to_vec(), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_never_answers_does_not_get_all_downloads() {
+    let (mut hosts, silent) = (JoinSet::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let at = vec![format!("http://{}", silent.local_addr().unwrap()), hiding(&mut hosts).await.0];
+    let config = UpstreamConfig { repositories: true, repositories_at: at, ..UpstreamConfig::default() };
+    let relay = Upstream::start(config).await.unwrap();
+    for n in 0..8 {
+        let at = START + n as u64 * 1_000_000;
+        relay.push(Event::account(&did(n), at, false, Some("deactivated")));
+        relay.push(Event::account(&did(n), at + 1, true, None));
+    }
+    let (store, last) = (empty(), relay.last_seq());
+    let is_there = async || {
+        saved(store.as_ref()).await.is_some_and(|saved| saved.position >= last)
+            && marks(&store).await.len() == 4
+    };
+    let stop = CancellationToken::new();
+    drop(running_until(&relay, CursorChoice::At(0), store.clone(), stop, is_there).await);
 }

@@ -182,4 +182,8 @@ impl View for Computed {
     async fn sync_marks(&self, n: usize) -> Result<Vec<(ActorId, SyncMark)>> {
         self.posts.sync_marks(n).await
     }
+
+    async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
+        self.posts.sync_mark(actor).await
+    }
 }
