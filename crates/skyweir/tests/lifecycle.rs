@@ -69,8 +69,8 @@ async fn the_cursor_is_saved_when_it_stops() {
     serve.applied(start + 2_999_000).await;
     serve.stop().await;
     let serve = connected(dir.path(), &upstream, 2).await;
-    // 1,000 sequence numbers before the last one applied
-    assert_eq!(asked(&upstream), Some(2_000));
+    // the last one applied: it goes on exactly there
+    assert_eq!(asked(&upstream), Some(3_000));
     serve.stop().await;
 
     let (data, source) = (dir.path().to_str().unwrap(), upstream.url_v1());
