@@ -41,8 +41,7 @@ const LOAD: [&str; 16] = [
     "--duration",
 ];
 /// Rules that may find nothing on a service that is well, each with the reason.
-const MAY_BE_EMPTY: [(&str, &str); 4] = [
-    ("SkyweirCommitsRefused", "no commit is refused by a disk with room"),
+const MAY_BE_EMPTY: [(&str, &str); 3] = [
     ("SkyweirReadsRefused", "no limit is reached under a small load"),
     ("SkyweirShortOfMemory", "there is memory for all timelines"),
     ("SkyweirDataPlaneFails", "there is no data plane behind"),
