@@ -14,6 +14,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 #[cfg(test)]
 pub(crate) use ask::against;
 pub(crate) use ask::ask;
@@ -84,6 +86,17 @@ pub(crate) fn wait_for(
 /// Whether nobody listens there.
 pub(crate) fn is_free(addr: SocketAddr) -> bool {
     TcpListener::bind(addr).is_ok()
+}
+
+/// A port that is free on loopback, with those that are that much above it. Below those that systems give out by
+/// themselves, so that no connection takes it meanwhile.
+pub(crate) fn free_port(above: &[u16]) -> anyhow::Result<u16> {
+    let mut rng = Rng::new(fresh_seed());
+    let free = |port: &u16| above.iter().all(|more| is_free(SocketAddr::from(([127, 0, 0, 1], port + more))));
+    (0..100)
+        .map(|_| 20_000 + u16::try_from(rng.below(10_000)).unwrap_or(0))
+        .find(free)
+        .context("found no free port from 20000 to 30000 on 127.0.0.1")
 }
 
 /// The last lines of a log.

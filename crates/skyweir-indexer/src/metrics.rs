@@ -62,7 +62,10 @@ pub fn describe() {
         "How far removing what has left is behind the horizon, what may still be replayed included; 0 when all is gone"
     );
     describe_gauge!(ENDED, Unit::Count, "1 once a file or archive has been read to its end and applied");
+    // from the start on, so that an upstream that is dead by then is told from one that isn't asked
     gauge!(ENDED).set(0.0);
+    counter!(MESSAGES).increment(0);
+    counter!(RETRIES).increment(0);
     describe_gauge!(
         WHOLE,
         Unit::Count,
@@ -114,6 +117,11 @@ pub(crate) fn messages(count: u64) {
 pub(crate) fn committed(seconds: f64, stream_us: i64) {
     counter!(COMMITS).increment(1);
     histogram!(COMMIT_SECONDS).record(seconds);
+    reached(stream_us);
+}
+
+/// The stream's time, unless nothing has come yet.
+pub(crate) fn reached(stream_us: i64) {
     if stream_us != i64::MIN {
         gauge!(STREAM_TIME).set(stream_us as f64 / 1e6);
     }

@@ -118,6 +118,7 @@ impl Indexer {
         } else {
             info!(source = %id, start = ?start, "indexer starts");
             metrics::ended(false);
+            metrics::reached(applier.stream_us());
         }
 
         let (sender, mut frames) = source::queue(&self.config.source);

@@ -1,23 +1,29 @@
 //! `skyweir status`: asks a running service whether it is ready, for people and for a container's health check.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cli::StatusOptions;
 
 /// A service that hasn't answered by then is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// No answer of ours is longer, in bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// Prints what `/readyz` says.
 pub(crate) fn command(options: &StatusOptions) -> Result<ExitCode> {
     let StatusOptions { admin, ready } = options;
-    let asked = ask(admin);
-    let (code, said) =
-        asked.with_context(|| format!("nobody answers at {admin}; does `skyweir serve` run there?"))?;
+    let addrs = admin.to_socket_addrs().context("--admin: expected ADDR:PORT");
+    let stream = addrs.and_then(connect);
+    let stream =
+        stream.with_context(|| format!("nobody answers at {admin}; does `skyweir serve` run there?"))?;
+    let (code, said) = ask(stream, admin).with_context(|| {
+        format!("what listens at {admin} doesn't answer as the admin port of Skyweir does")
+    })?;
     let is_ready = match code {
         200 => true,
         503 => false,
@@ -27,17 +33,30 @@ pub(crate) fn command(options: &StatusOptions) -> Result<ExitCode> {
     Ok(if is_ready || !ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// A connection to the first address that takes one; a name may have some at which nobody listens.
+fn connect(addrs: impl Iterator<Item = SocketAddr>) -> Result<TcpStream> {
+    let mut failed = anyhow!("the name has no address");
+    for addr in addrs {
+        match TcpStream::connect_timeout(&addr, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = anyhow::Error::new(error).context(addr),
+        }
+    }
+    Err(failed)
+}
+
 /// Status and body of `/readyz`.
-fn ask(admin: &str) -> Result<(u16, String)> {
-    let mut addrs = admin.to_socket_addrs().context("expected ADDR:PORT")?;
-    let to = addrs.next().context("the name has no address")?;
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+fn ask(mut stream: TcpStream, admin: &str) -> Result<(u16, String)> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {admin}\r\n\r\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    parse(&answer).context("it speaks no HTTP")
+    parse(&read(stream)?).context("it speaks no HTTP")
+}
+
+fn read(stream: impl Read) -> Result<String> {
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn parse(answer: &str) -> Option<(u16, String)> {
@@ -84,6 +103,24 @@ mod tests {
     fn others_are_not_taken_for_skyweir() {
         let said = judged("HTTP/1.0 404 Not Found\r\n\r\n", false).unwrap_err().to_string();
         assert!(said.contains("is not the admin port of Skyweir (HTTP status 404)"), "{said}");
+        let said = format!("{:#}", judged("220 ready for mail\r\n", false).unwrap_err());
+        assert!(said.contains("what listens at 127.0.0.1:") && said.ends_with("it speaks no HTTP"), "{said}");
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (alive, dead) = (listener.local_addr().unwrap(), SocketAddr::from(([127, 0, 0, 2], 1)));
+        let stream = connect([dead, alive].into_iter()).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        let said = format!("{:#}", connect([dead].into_iter()).unwrap_err());
+        assert!(said.starts_with("127.0.0.2:1: "), "{said}");
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_cut() {
+        let endless = std::io::repeat(b'x').take(LONGEST + 1);
+        assert_eq!(read(endless).unwrap().len() as u64, LONGEST);
     }
 
     #[test]

@@ -69,8 +69,8 @@ async fn the_cursor_is_saved_when_it_stops() {
     serve.applied(start + 2_999_000).await;
     serve.stop().await;
     let serve = connected(dir.path(), &upstream, 2).await;
-    // 1,000 sequence numbers before the last one applied
-    assert_eq!(asked(&upstream), Some(2_000));
+    // the last one applied: it goes on exactly there
+    assert_eq!(asked(&upstream), Some(3_000));
     serve.stop().await;
 
     let (data, source) = (dir.path().to_str().unwrap(), upstream.url_v1());
@@ -78,6 +78,26 @@ async fn the_cursor_is_saved_when_it_stops() {
         run(&["serve", "--source", &source, "--data-dir", data, "--grpc", "127.0.0.1:0"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("skyweir: the saved cursor belongs to ws://"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_dead_at_the_start_shows_in_the_metrics() {
+    let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
+    let serve = connected(dir.path(), &upstream, 1).await;
+    let time_us = 1_767_225_600_000_000;
+    upstream.push(post("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", time_us, "p"));
+    serve.applied(time_us).await;
+    serve.stop().await;
+
+    let nobody = upstream.url_v2();
+    drop(upstream);
+    let serve = Serve::start(dir.path(), &nobody, &[]).await;
+    serve.until("/readyz", |_, text| text.contains("note: upstream: not connected: ")).await;
+    let (_, text) = serve.get("/metrics").await;
+    let told = |name: &str| metric(&text, &format!("skyweir_indexer_{name}"));
+    assert_eq!(told("stream_time_seconds"), Some(1_767_225_600.0));
+    assert_eq!([told("messages_total"), told("commit_retries_total")], [Some(0.0); 2]);
+    serve.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

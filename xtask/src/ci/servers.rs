@@ -1,13 +1,12 @@
 //! The servers that tests of the store on CQL talk to: brought up, killed once to see that they come back, removed.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::cql::{self, Cluster, EngineName, Wish};
 use crate::redis::{self, Redis};
-use crate::run::{Rng, fresh_seed, is_free, root, skip};
+use crate::run::{free_port, root, skip};
 
 /// Those that run, by the variables in which tests look; stopped and removed when dropped.
 #[derive(Default)]
@@ -106,15 +105,4 @@ fn wanted(variable: &str) -> bool {
         }
         Err(_) => true,
     }
-}
-
-/// A port that is free on loopback, with those that are that much above it. Below those that systems give out by
-/// themselves, so that no connection takes it meanwhile.
-fn free_port(above: &[u16]) -> Result<u16> {
-    let mut rng = Rng::new(fresh_seed());
-    let free = |port: &u16| above.iter().all(|more| is_free(SocketAddr::from(([127, 0, 0, 1], port + more))));
-    (0..100)
-        .map(|_| 20_000 + u16::try_from(rng.below(10_000)).unwrap_or(0))
-        .find(free)
-        .context("found no free port from 20000 to 30000 on 127.0.0.1")
 }

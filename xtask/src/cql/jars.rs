@@ -12,8 +12,8 @@ use crate::run::output;
 const POM: &str = include_str!("pom.xml");
 const NEEDS: &str = "needs java 17 and mvn: on Debian 12, \
                      apt-get install --no-install-recommends openjdk-17-jre-headless maven";
-/// Some 70 MB of jars, and as much again for Maven's own.
-const FETCHED: Duration = Duration::from_secs(300);
+/// Some 70 MB of jars, and as much again for Maven's own; for each of two attempts.
+const FETCHED: Duration = Duration::from_secs(600);
 const ANSWERED: Duration = Duration::from_secs(20);
 
 /// Where the jars are.
@@ -64,12 +64,13 @@ fn complete(home: &Path) -> bool {
     fs::read_to_string(folder(home).join("pom.xml")).is_ok_and(|pom| pom == POM)
 }
 
-/// Fetches the jars, if they aren't there. What a fetch that failed has brought isn't fetched again.
+/// Fetches the jars, if they aren't there.
 pub(super) fn fetch(home: &Path) -> Result<()> {
-    if complete(home) {
-        return Ok(());
-    }
-    let mvn = mvn()?;
+    if complete(home) { Ok(()) } else { fetch_by(Command::new(mvn()?), home) }
+}
+
+/// Fetches them by this Maven, once more if that fails: what the first attempt has brought isn't fetched again.
+fn fetch_by(mut mvn: Command, home: &Path) -> Result<()> {
     eprintln!("fetching Cassandra's jars with Maven: 150 MB, a minute or two, once");
     let (jars, pom, repository) = (folder(home), home.join("pom.xml"), home.join("maven"));
     match fs::remove_dir_all(&jars) {
@@ -77,11 +78,22 @@ pub(super) fn fetch(home: &Path) -> Result<()> {
         _ => fs::create_dir_all(&jars)?,
     }
     fs::write(&pom, POM)?;
-    let mut command = Command::new(mvn);
-    command.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
-    command.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", jars.display()));
-    command.arg(format!("-Dmaven.repo.local={}", repository.display()));
-    let (status, said) = output(&command, FETCHED).context("fetching Cassandra's jars")?;
+    // -C: what doesn't match its checksum isn't taken
+    mvn.args(["-q", "-B", "-C", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
+    mvn.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", jars.display()));
+    mvn.arg(format!("-Dmaven.repo.local={}", repository.display()));
+    if let Err(error) = attempt(&mvn) {
+        eprintln!("{error:#}\nonce more");
+        attempt(&mvn)?;
+    }
+    fs::remove_dir_all(&repository)?;
+    // last, so that it tells that they are all there
+    fs::rename(&pom, jars.join("pom.xml"))?;
+    Ok(())
+}
+
+fn attempt(mvn: &Command) -> Result<()> {
+    let (status, said) = output(mvn, FETCHED).context("fetching Cassandra's jars")?;
     if !status.success() {
         let lines: Vec<&str> = said.lines().collect();
         bail!(
@@ -90,9 +102,6 @@ pub(super) fn fetch(home: &Path) -> Result<()> {
             lines[..lines.len().min(20)].join("\n")
         );
     }
-    fs::remove_dir_all(&repository)?;
-    // last, so that it tells that they are all there
-    fs::rename(&pom, jars.join("pom.xml"))?;
     Ok(())
 }
 
@@ -118,5 +127,30 @@ mod tests {
         assert!(!complete(home.path()));
         fs::write(folder(home.path()).join("pom.xml"), POM).unwrap();
         assert!(complete(home.path()));
+    }
+
+    #[test]
+    fn a_fetch_that_fails_is_tried_once_more() {
+        let home = tempfile::tempdir().unwrap();
+        // each attempt makes one of two folders; with both there is nothing left to fetch
+        let script = home.path().join("mvn");
+        fs::write(
+            &script,
+            "cd \"$(dirname \"$0\")\"\necho \"$@\" >>told\nmkdir maven && exit 1\nmkdir maven/b",
+        )
+        .unwrap();
+        let maven = || {
+            let mut command = Command::new("sh");
+            command.arg(&script);
+            command
+        };
+        fetch_by(maven(), home.path()).unwrap();
+        assert!(complete(home.path()) && !home.path().join("maven").exists());
+        let told = fs::read_to_string(home.path().join("told")).unwrap();
+        assert!(told.lines().count() == 2 && told.lines().all(|line| line.contains(" -C ")), "{told}");
+
+        fs::write(&script, "echo no such host; exit 1").unwrap();
+        let error = fetch_by(maven(), home.path()).unwrap_err().to_string();
+        assert!(error.contains("no such host") && !complete(home.path()), "{error}");
     }
 }

@@ -36,7 +36,7 @@ fn document(panels: &[Panel]) -> Value {
             {
                 "name": "instance", "label": "Instance", "type": "query", "refresh": 2, "sort": 1,
                 "datasource": {"type": "prometheus", "uid": "${datasource}"},
-                "query": "label_values(skyweir_build_info, instance)",
+                "query": "label_values(up{job=\"skyweir\"}, instance)",
                 "multi": true, "includeAll": true, "current": {"text": ["All"], "value": ["$__all"]},
             },
         ]},

@@ -108,7 +108,7 @@ impl Panel {
     pub(super) fn size(&self) -> (u32, u32) {
         match self.look {
             Look::Tile => (3, 4),
-            Look::States => (COLUMNS, 7),
+            Look::States => (COLUMNS, 9),
             Look::Lines => (6, 7),
             Look::Text => (6, 2),
             Look::Row => (COLUMNS, 1),

@@ -31,15 +31,20 @@ pub(super) fn panels() -> Vec<Panel> {
     panels
 }
 
+/// The share of reads that fail, of the service of which most do. One that has never failed has no series of that.
+fn failed() -> String {
+    let rate =
+        |labels: &str| format!("sum by (instance) (rate(skyweir_api_request_seconds_count{{{labels}}}[]))");
+    let (failed, all) = (rate(&format!("{READS},code=~\"{FAILED}\"")), rate(READS));
+    format!("max(({failed} or 0 * {all}) / {all})")
+}
+
 fn tiles() -> Vec<Panel> {
-    let all = "skyweir_api_request_seconds_count";
-    let failed =
-        format!("1 - sum(rate({all}{{{READS},code!~\"{FAILED}\"}}[])) / sum(rate({all}{{{READS}}}[]))");
     vec![
         Panel::new(Look::Tile, "Up", "percentunit")
             .about("Services that answer the last scrape, as a share. Normal: 100 %.")
             .bad_below(1.0)
-            .with(query("avg(up{@})", "up")),
+            .with(query("avg(up{job=\"skyweir\",@})", "up")),
         Panel::new(Look::Tile, "Stream lag", "s")
             .about("How old the newest applied event is. Normal: below 2 s; hours only while an archive is read.")
             .bad_above(60.0)
@@ -56,9 +61,9 @@ fn tiles() -> Vec<Panel> {
             .bad_above(0.1)
             .with(query(quantile(0.99, "skyweir_api_request_seconds", READS, ""), "p99")),
         Panel::new(Look::Tile, "Reads that fail", "percentunit")
-            .about("Share of GetTimeline answers that are the service's fault. Normal: 0.")
+            .about("Share of GetTimeline answers that are the service's fault, where most are. Normal: 0.")
             .bad_above(0.01)
-            .with(query(failed, "failed")),
+            .with(query(failed(), "failed")),
         Panel::new(Look::Tile, "Follows known", "bool_yes_no")
             .about("Whether all follows are known. Normal: yes. No: a gap, no backfill, or an archive is being read.")
             .bad_below(1.0)
@@ -74,19 +79,21 @@ fn tiles() -> Vec<Panel> {
 fn states() -> Panel {
     let commits = quantile(0.99, "skyweir_indexer_commit_seconds", "@", "");
     let slow = quantile(0.99, "skyweir_api_request_seconds", READS, "");
-    let all = "skyweir_api_request_seconds_count";
-    let good = format!("sum(rate({all}{{{READS},code!~\"{FAILED}\"}}[])) / sum(rate({all}{{{READS}}}[]))");
     Panel::new(Look::States, "Behind, where, and since when", "none")
         .about(
             "Red where a stage is over the limit of its alert. Read it from the top: a stage that is behind holds up \
-             those below it. Normal: all green; the first is red while an archive is read.",
+             those below it. Normal: all green; the second is red while an archive is read. A hole in the line of slow \
+             commits: there is none.",
         )
+        .with(query("min(up{job=\"skyweir\",@}) == bool 0", "service: doesn't answer"))
         .with(query("max(time() - skyweir_indexer_stream_time_seconds{@}) > bool 60", "intake: over 60 s behind"))
         .with(query("min(rate(skyweir_indexer_messages_total{@}[])) == bool 0", "intake: nothing comes"))
-        .with(query(format!("{commits} > bool 0.25"), "apply: commits over 250 ms"))
+        .with(query("max(increase(skyweir_indexer_commit_retries_total{@}[])) > bool 0", "apply: commits refused"))
+        // without a commit it is no number, which is neither fine nor behind
+        .with(query(format!("({commits} >= 0) > bool 0.25"), "apply: commits over 250 ms"))
         .with(query("max(skyweir_writer_lag_seconds{@}) > bool 10", "fan-out: over 10 s behind"))
         .with(query(format!("{slow} > bool 0.1"), "reads: p99 over 100 ms"))
-        .with(query(format!("{good} < bool 0.99"), "reads: over 1 % fail"))
+        .with(query(format!("{} > bool 0.01", failed()), "reads: over 1 % fail"))
         .with(query(
             "min(skyweir_disk_free_bytes{@} / skyweir_disk_size_bytes{@}) < bool 0.2",
             "disk: below 20 % free",
@@ -117,10 +124,10 @@ fn intake() -> [Panel; DEPTH] {
                 query("sum by (reason) (rate(skyweir_indexer_skipped_total{@}[]))", "skipped: {{reason}}")
                     .may_be_empty("the generated network has nothing malformed"),
             )
-            .with(
-                query("sum by (instance) (rate(skyweir_indexer_commit_retries_total{@}[]))", "again: {{instance}}")
-                    .may_be_empty("no commit is refused by a disk with room"),
-            ),
+            .with(query(
+                "sum by (instance) (rate(skyweir_indexer_commit_retries_total{@}[]))",
+                "again: {{instance}}",
+            )),
     ]
 }
 
@@ -263,4 +270,86 @@ fn beside() -> [Panel; 8] {
             .about("In a backfill, or catching up after days: the share that is read. Normal: it rises to 100 %.")
             .with(seldom("skyweir_indexer_archive_share{@}", "{{instance}}", archive)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use serde_json::{Value, json};
+
+    use super::super::tools::is_there;
+    use crate::run::skip;
+
+    /// What promtool has to find: each state after half an hour of these series; none where there is to be no point.
+    fn day(series: &[(&str, &str)], states: &[Option<u8>]) -> Value {
+        let panel = super::states();
+        assert_eq!(panel.queries.len(), states.len());
+        let expected = |state: &Option<u8>| state.map(|value| json!({"labels": "{}", "value": value}));
+        let asked = panel.queries.iter().zip(states).map(|(query, state)| {
+            json!({
+                "expr": query.expr.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+                "eval_time": "30m",
+                "exp_samples": expected(state).into_iter().collect::<Vec<_>>(),
+            })
+        });
+        let given = |(name, values): &(&str, &str)| json!({"series": name, "values": values});
+        json!({
+            "interval": "1m",
+            "input_series": series.iter().map(given).collect::<Vec<_>>(),
+            "promql_expr_test": asked.collect::<Vec<_>>(),
+        })
+    }
+
+    #[test]
+    fn each_state_is_fine_or_behind_as_the_day_is() {
+        if !is_there("promtool") {
+            skip("the dashboard's states: promtool is missing (apt-get install prometheus)").unwrap();
+            return;
+        }
+        let up = "up{job=\"skyweir\",instance=\"a\"}";
+        let messages = "skyweir_indexer_messages_total{instance=\"a\"}";
+        let retries = "skyweir_indexer_commit_retries_total{instance=\"a\"}";
+        let commits = "skyweir_indexer_commit_seconds_bucket{instance=\"a\",le=\"0.1\"}";
+        let all_commits = "skyweir_indexer_commit_seconds_bucket{instance=\"a\",le=\"+Inf\"}";
+        let read = |code| {
+            format!(
+                "skyweir_api_request_seconds_count{{instance=\"a\",method=\"x/GetTimeline\",code=\"{code}\"}}"
+            )
+        };
+        let [good, bad] = [read("ok"), read("unavailable")];
+        let none = None;
+        let tests = [
+            day(
+                &[
+                    (up, "1x60"),
+                    (messages, "0+60x60"),
+                    (retries, "0x60"),
+                    (commits, "0+60x60"),
+                    (all_commits, "0+60x60"),
+                    (&good, "0+60x60"),
+                ],
+                &[Some(0), none, Some(0), Some(0), Some(0), none, none, Some(0), none],
+            ),
+            // a disk that is full, and not one good answer since the start
+            day(
+                &[
+                    (up, "1x60"),
+                    (messages, "9x60"),
+                    (retries, "0+1x60"),
+                    (commits, "9x60"),
+                    (all_commits, "9x60"),
+                    (&bad, "0+60x60"),
+                ],
+                &[Some(0), none, Some(1), Some(1), none, none, none, Some(1), none],
+            ),
+            day(&[(up, "0x60")], &[Some(1), none, none, none, none, none, none, none, none]),
+        ];
+        let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+        std::fs::write(file.path(), json!({"evaluation_interval": "1m", "tests": tests}).to_string())
+            .unwrap();
+        let output = Command::new("promtool").args(["test", "rules"]).arg(file.path()).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "{}", said.concat());
+    }
 }

@@ -1,7 +1,6 @@
 //! A Prometheus of our own: started with the settings of `deploy/`, asked over its HTTP interface.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::run::{Group, get, now, root};
+use crate::run::{Group, free_port, get, now, root};
 
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,7 +34,7 @@ impl Prometheus {
         let (config, log) = (dir.join("prometheus.yml"), dir.join("prometheus.log"));
         fs::write(&config, text)?;
         fs::copy(root().join("deploy/alerts.yml"), dir.join("alerts.yml"))?;
-        let addr = free()?;
+        let addr = format!("127.0.0.1:{}", free_port(&[0])?);
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
@@ -105,11 +104,6 @@ fn settings(text: &str, admin: &str) -> Result<String> {
         text = text.replace(from, &to);
     }
     Ok(text)
-}
-
-/// An address on which nobody listens.
-pub(super) fn free() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 fn series(found: &Value) -> Series {

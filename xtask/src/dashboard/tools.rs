@@ -65,6 +65,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_image_is_built_by_our_compiler() {
+        let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+        let (toolchain, ignored) = (read("rust-toolchain.toml"), read(".dockerignore"));
+        let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+        let from = format!("FROM rust:{}-slim-", channel.unwrap());
+        assert!(read("deploy/Dockerfile").lines().any(|line| line.starts_with(&from)), "expected {from}");
+        // there it would have rustup fetch clippy and rustfmt
+        assert!(ignored.lines().any(|line| line == "rust-toolchain.toml"));
+    }
+
+    #[test]
     fn each_alert_is_tested_and_told_of() {
         let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
         let rules = read("deploy/alerts.yml");

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 
 use super::*;
+use crate::run::free_port;
 
 fn three() -> Spec {
     Spec { engine: EngineName::Cassandra, nodes: 3, port: 9142, bench: false }
@@ -144,7 +145,7 @@ impl Engine for Nodes {
 
 /// A cluster of three that is down, and what its nodes hear.
 fn cluster(home: &Path) -> (Cluster, Nodes) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port(&[0, settings::STORAGE]).unwrap();
     let nodes = Nodes { port: free, ..Nodes::default() };
     let spec = Spec { port: free, ..three() };
     let held = hold(home).unwrap();
@@ -191,7 +192,7 @@ fn a_port_that_is_taken_is_told() {
 #[test]
 fn a_port_that_is_taken_makes_no_cluster() {
     let home = tempfile::tempdir().unwrap();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind(("127.0.0.1", free_port(&[0]).unwrap())).unwrap();
     let mut wish = Wish { engine: Some(EngineName::Cassandra), ..Wish::default() };
     // the second is that on which the nodes would talk to each other
     for below in [0, settings::STORAGE] {
