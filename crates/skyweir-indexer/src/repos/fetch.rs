@@ -270,25 +270,23 @@ impl Fetcher {
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };
         let host = self.away.insert(host);
-        aside(shared, host)?;
+        aside(shared, host, host.closed())?;
         let answer = host.get(&call).await;
-        if let Err(failure) = &answer
-            && host.says_not_now(failure)
-        {
-            aside(shared, host)?;
+        if let Some(until) = host.not_now() {
+            aside(shared, host, Some(until))?;
         }
         Ok(answer?)
     }
 }
 
-/// Refuses to wait for the host of an account that is down, or wants to be left alone.
-fn aside(shared: &Shared, host: &Host) -> Result<(), Trouble> {
+/// Refuses to wait for the host of an account that is down, or wants to be left alone until then.
+fn aside(shared: &Shared, host: &Host, until: Option<Instant>) -> Result<(), Trouble> {
     let (attempts, authority) = (shared.config.archive_attempts, host.stream().authority());
     if host.is_down(attempts) {
         let why = format!("{authority} had no answer {attempts} times in a row");
         return Err(Failure::Refused(why).into());
     }
-    match host.closed() {
+    match until {
         Some(until) => Err(Trouble::Closed(until, format!("{authority} wants to be left alone"))),
         None => Ok(()),
     }

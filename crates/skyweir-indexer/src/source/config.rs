@@ -191,6 +191,10 @@ impl SourceConfig {
         Duration::from_millis(self.backoff_least_ms)
     }
 
+    pub(crate) fn backoff_most(&self) -> Duration {
+        Duration::from_millis(self.backoff_most_ms)
+    }
+
     pub(crate) fn repo_quiet(&self) -> Duration {
         Duration::from_millis(self.repo_quiet_ms)
     }

@@ -14,7 +14,7 @@ use skyweir_types::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::contents::contents;
@@ -205,15 +205,16 @@ async fn answering(
 ) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
-    let (count, answers) = (asked.clone(), answers.into_iter());
+    let (count, mut answers) = (asked.clone(), answers.into_iter());
     hosts.spawn(async move {
-        for (head, body) in answers {
+        loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 stream.read_buf(&mut request).await.unwrap();
             }
             count.fetch_add(1, SeqCst);
+            let (head, body) = answers.next().unwrap();
             let length = format!("content-length: {}\r\nconnection: close", body.len());
             stream.write_all(format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}").as_bytes()).await.unwrap();
         }
@@ -255,6 +256,31 @@ async fn who_answers_one_at_a_time_is_asked_for_all() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     assert_eq!(told(&relay, one_by_one(), store.clone()).await.unwrap().1, 0);
     assert_eq!(hidden(&store).await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_no_pause_gets_one() {
+    let (head, body) = HIDDEN;
+    for refused in ["429 Too Many Requests", "429 Too Many Requests\r\nretry-after: 0"] {
+        let (mut since, mut left) = (Instant::now(), 3);
+        let answers = std::iter::repeat_with(move || {
+            if since.elapsed() >= Duration::from_millis(200) {
+                (since, left) = (Instant::now(), 3);
+            }
+            left -= 1;
+            if left >= 0 { (head.to_owned(), body) } else { (refused.to_owned(), "") }
+        });
+        let mut hosts = JoinSet::new();
+        let (pds, _) = answering(&mut hosts, answers).await;
+        let relay = relay(vec![pds], 24).await;
+        let mut eight = config();
+        let source = &mut eight.source;
+        (source.archive_attempts, source.repo_downloads) = (5, 8);
+        (source.backoff_least_ms, source.backoff_most_ms) = (50, 1_000);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert_eq!(told(&relay, eight, store.clone()).await.unwrap().1, 0, "{refused}");
+        assert_eq!(hidden(&store).await, 24);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
