@@ -297,6 +297,25 @@ async fn who_never_answers_holds_up_no_other_page() {
     assert_eq!((hidden(&store).await, relay.repository_counts().lists), (3, 1 + 3), "looked for, and read");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_does_not_wait_for_pauses_without_end() {
+    let (head, body) = HIDDEN;
+    let mut is_now = false;
+    let answers = std::iter::repeat_with(move || {
+        is_now = !is_now;
+        if is_now { (head.to_owned(), body) } else { not_now(600) }
+    });
+    let mut hosts = JoinSet::new();
+    let (pds, asked) = answering(&mut hosts, answers).await;
+    let relay = relay(vec![pds], 4).await;
+    let mut impatient = one_by_one();
+    impatient.source.archive_patience_ms = 20;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let work = timeout(Duration::from_secs(60), told(&relay, impatient, store.clone()));
+    assert_eq!(work.await.expect("it waits for a pause").unwrap().1, 3);
+    assert_eq!((hidden(&store).await, asked.load(SeqCst)), (1, 2));
+}
+
 /// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
 pub(crate) async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
