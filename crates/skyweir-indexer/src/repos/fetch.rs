@@ -45,11 +45,18 @@ pub(super) struct Shared {
 pub(super) enum Outcome {
     /// Read, or known to be hidden.
     Done,
-    /// It can't be had now: as what that is counted, why, and until when its own host wants to be left alone, if that
-    /// is why.
-    Later(Skip, String, Option<Instant>),
+    /// It can't be had now: as what that is counted, why, and the pause that its own host wants, if that is why.
+    Later(Skip, String, Option<Pause>),
     /// Its own host has as many downloads as it may.
     Taken(String),
+}
+
+/// A host wants to be left alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) until: Instant,
+    /// Whether the account was asked for before, in vain.
+    pub(super) is_again: bool,
 }
 
 /// Why there is no use in going on with others.
@@ -148,9 +155,9 @@ impl Fetcher {
                 Err(Trouble::Taken(authority)) => return Ok(Outcome::Taken(authority)),
                 Err(Trouble::Closed(until, why)) => {
                     over(Skip::RepoUnreachable, rev).await?;
-                    // it comes back as a new one: one that was asked for in vain doesn't do so for ever
-                    let until = Some(until).filter(|_| attempts == 0 && pass == Pass::Only);
-                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, until));
+                    let is_again = attempts > 0 || pass != Pass::Only;
+                    let pause = Pause { until, is_again };
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(pause)));
                 }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
                     pass = Pass::Tree;

@@ -1,7 +1,7 @@
 //! A page of accounts as a source: their repositories side by side, handed on as they come. The place moves past an
 //! account when all before it are done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -105,6 +105,8 @@ impl Reading<'_> {
 
     async fn round(&mut self, mut waiting: VecDeque<usize>, is_last: bool) -> Result<(), Stop> {
         let mut paused: Vec<(Instant, usize)> = Vec::new();
+        // how often an account was asked for in vain before its host wanted to be left alone
+        let mut in_vain: HashMap<usize, u32> = HashMap::new();
         // for nothing but pauses
         let mut patience = self.shared.config.archive_patience();
         loop {
@@ -146,9 +148,16 @@ impl Reading<'_> {
             match outcome? {
                 Outcome::Done => self.done(account, true).await?,
                 Outcome::Taken(_) => waiting.push_back(account),
-                // a host that says so too often is taken for down, and patience ends
-                Outcome::Later(_, _, Some(until)) => paused.push((until, account)),
-                Outcome::Later(skip, why, None) => self.put_off(account, skip, why, is_last).await?,
+                Outcome::Later(skip, why, pause) => {
+                    // it comes back as a new one: one that is asked for in vain doesn't do so for ever
+                    let vain = in_vain.entry(account).or_insert(0);
+                    *vain += u32::from(pause.is_some_and(|pause| pause.is_again));
+                    match pause.filter(|_| *vain < self.shared.config.archive_attempts) {
+                        // a host that says so too often is taken for down, and patience ends
+                        Some(pause) => paused.push((pause.until, account)),
+                        None => self.put_off(account, skip, why, is_last).await?,
+                    }
+                }
             }
         }
     }

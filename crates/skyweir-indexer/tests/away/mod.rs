@@ -316,6 +316,35 @@ async fn a_page_does_not_wait_for_pauses_without_end() {
     assert_eq!((hidden(&store).await, asked.load(SeqCst)), (1, 2));
 }
 
+/// What is no repository, and a limit that is used up for a second.
+fn damage() -> (String, &'static str) {
+    ("200 OK\r\nratelimit-remaining: 0\r\nratelimit-reset: 1".to_owned(), "damage")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_for_in_vain_before_each_pause_is_given_up() {
+    let mut hosts = JoinSet::new();
+    let (pds, asked) = answering(&mut hosts, std::iter::repeat_with(damage)).await;
+    let relay = relay(vec![pds], 1).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let work = timeout(Duration::from_secs(60), told(&relay, few(), store.clone()));
+    assert_eq!(work.await.expect("it never ends").unwrap().1, 1);
+    assert_eq!(asked.load(SeqCst), 2 * 2, "two rounds of two attempts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_waited_for_behind_damage_as_well() {
+    let (head, body) = HIDDEN;
+    let then = std::iter::repeat_with(move || (head.to_owned(), body));
+    let mut hosts = JoinSet::new();
+    // in the first round, where it is put off, and in the last
+    let (pds, _) = answering(&mut hosts, [damage(), damage(), damage()].into_iter().chain(then)).await;
+    let relay = relay(vec![pds], 1).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, few(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(hidden(&store).await, 1);
+}
+
 /// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
 pub(crate) async fn hiding(hosts: &mut JoinSet<()>) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
