@@ -73,7 +73,7 @@ pub(crate) async fn run(
         made: 0,
         running: JoinSet::new(),
         later: VecDeque::new(),
-        missing: (page.nameless, "it is listed under a DID that can't be read".to_owned()),
+        missing: (page.unknown, "it is listed under a DID that can't be read".to_owned()),
     };
     match reading.all().await {
         Ok(()) => Ok(Ended::EndOfFile),
