@@ -4,10 +4,10 @@
 mod world;
 
 use skyweir_indexer::Outcome;
-use skyweir_store::{RecordBody, Store as _};
-use skyweir_types::{AcrossAccounts, Collection, Event, RecordKey, RecordRef};
+use skyweir_store::{RecordBody, RecordRow, Store as _};
+use skyweir_types::{AcrossAccounts, Collection, Event, RecordKey, RecordRef, Tid};
 
-use world::{DAY, World, at_rev, delete, follow, ms, post, post_of, repost, sync};
+use world::{DAY, World, at_rev, delete, follow, ms, post, post_of, repost, rev, sync};
 
 /// Ten days are kept; tombstones for seven.
 const KEEP: i64 = 10 * DAY;
@@ -89,21 +89,28 @@ async fn the_record_stays_until_no_replay_can_come() {
     assert_eq!((world.stored("ann").await, world.behind_ms()), (0, 0));
 }
 
+/// However that came: whether there is no record, or one that is deleted since and still guards.
 #[tokio::test]
-async fn an_item_without_a_record_goes_as_well() {
-    let mut world = world().await;
-    world.apply(&[post("ann", 1, "p", "one"), tick(2)]).await;
-    let item = world.items("ann").await.remove(0).id;
-    let key = RecordRef {
-        actor: world.actor("ann").await,
-        collection: Collection::Post,
-        rkey: RecordKey::parse("p").unwrap(),
-    };
-    let mut txn = world.store.begin().await.unwrap();
-    txn.remove_record(&key).await.unwrap();
-    txn.commit().await.unwrap();
-    world.apply(&[tick(KEEP + 2)]).await;
-    assert_eq!(world.store.begin().await.unwrap().item(item).await.unwrap(), None);
+async fn an_item_that_no_record_names_goes_as_well() {
+    for is_deleted in [false, true] {
+        let mut world = world().await;
+        world.apply(&[post("ann", 1, "p", "one"), tick(2)]).await;
+        let item = world.items("ann").await.remove(0).id;
+        let (actor, rkey) = (world.actor("ann").await, RecordKey::parse("p").unwrap());
+        let key = RecordRef { actor, collection: Collection::Post, rkey };
+        let mut txn = world.store.begin().await.unwrap();
+        txn.remove_record(&key).await.unwrap();
+        let body = RecordBody::Tombstone { at_ms: ms(KEEP) };
+        let row = is_deleted.then(|| RecordRow { rev: rev(KEEP), wiped: Tid::ZERO, body: body.clone() });
+        if let Some(row) = row {
+            txn.put_record(&key, row).await.unwrap();
+        }
+        txn.commit().await.unwrap();
+        world.apply(&[tick(KEEP + 2)]).await;
+        assert_eq!(world.store_item(item).await, None, "deleted: {is_deleted}");
+        let left = world.body("ann", Collection::Post, "p").await;
+        assert_eq!(left, is_deleted.then_some(body), "what guards stays");
+    }
 }
 
 #[tokio::test]

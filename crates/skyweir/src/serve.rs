@@ -49,11 +49,17 @@ pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     }
 }
 
-/// Refuses a file that can't be read, before anything is made or opened for it.
+/// Refuses a file that can't be read, before anything is made or opened for it. A pipe is opened once, by who reads it:
+/// what is written to it meanwhile would be lost.
 fn readable(source: &str) -> Result<()> {
-    if let SourceKind::File(path) = parse(source)? {
-        let opened = std::fs::File::open(&path);
-        opened.with_context(|| format!("cannot read the source {}", path.display()))?;
+    let SourceKind::File(path) = parse(source)? else { return Ok(()) };
+    let cannot = || format!("cannot read the source {}", path.display());
+    let kind = std::fs::metadata(&path).with_context(cannot)?;
+    if kind.is_dir() {
+        bail!("{}: it is a directory, name a file in it", cannot());
+    }
+    if kind.is_file() {
+        std::fs::File::open(&path).with_context(cannot)?;
     }
     Ok(())
 }
@@ -146,5 +152,24 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("lines");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (source, (told, said)) = (format!("file:{}", pipe.display()), channel());
+        // opened, it would wait for who writes to it
+        std::thread::spawn(move || told.send(readable(&source).is_ok()));
+        assert_eq!(said.recv_timeout(Duration::from_secs(10)), Ok(true));
     }
 }

@@ -79,6 +79,10 @@ async fn a_file_that_is_not_there_is_refused_at_once() {
     let why = "No such file or directory (os error 2)";
     let said = format!("skyweir: cannot read the source {}: {why}\n", file.display());
     assert_eq!((code, out.as_str(), err), (1, "", said));
+    std::fs::create_dir(&file).unwrap();
+    let (code, _, err) = run(&["serve", "--data-dir", data.to_str().unwrap(), "--source", &source]).await;
+    let why = "it is a directory, name a file in it";
+    assert_eq!((code, err), (1, format!("skyweir: cannot read the source {}: {why}\n", file.display())));
     assert!(!data.exists(), "nothing was begun");
 }
 

@@ -263,6 +263,16 @@ impl Applier {
         walk.room = room;
         let key = RecordRef { actor: item.author, collection: item.collection(), rkey: item.rkey.clone() };
         let row = txn.record(&key).await?;
+        let named = match row.as_ref().map(|row| &row.body) {
+            Some(RecordBody::Post { item, .. }) => Some(*item),
+            Some(RecordBody::Repost { item, .. }) => *item,
+            _ => None,
+        };
+        if row.is_some() && named != Some(item.id) {
+            // nothing names it any more, however that came; what the record says now isn't of it
+            txn.remove_item(item.id).await?;
+            return Ok(None);
+        }
         if let Some(ms) = row.as_ref().and_then(|row| self.guards_until(row.rev)) {
             return Ok(Some(Wait::Time { ms, sort_at }));
         }
@@ -277,7 +287,6 @@ impl Applier {
             self.undo(txn, &key, &row.body).await?;
             txn.remove_record(&key).await?;
         } else {
-            // nothing names it any more, however that came
             txn.remove_item(item.id).await?;
         }
         Ok(None)

@@ -57,7 +57,7 @@ impl Backfill {
                 return Ok(None);
             }
             place.done += page.accounts.len() as u64;
-            place.missing += self.missing(&page).await? + page.nameless as u64;
+            place.missing += self.missing(&page).await? + page.unknown as u64;
             let Some(after) = next else { break };
             place.after = after;
             self.save(&place, 0).await?;

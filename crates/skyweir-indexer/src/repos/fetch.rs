@@ -45,11 +45,18 @@ pub(super) struct Shared {
 pub(super) enum Outcome {
     /// Read, or known to be hidden.
     Done,
-    /// It can't be had now: as what that is counted, why, and until when its own host wants to be left alone, if that
-    /// is why.
-    Later(Skip, String, Option<Instant>),
+    /// It can't be had now: as what that is counted, why, and the pause that its own host wants, if that is why.
+    Later(Skip, String, Option<Pause>),
     /// Its own host has as many downloads as it may.
     Taken(String),
+}
+
+/// A host wants to be left alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) until: Instant,
+    /// Whether the account was asked for before, in vain.
+    pub(super) is_again: bool,
 }
 
 /// Why there is no use in going on with others.
@@ -148,9 +155,9 @@ impl Fetcher {
                 Err(Trouble::Taken(authority)) => return Ok(Outcome::Taken(authority)),
                 Err(Trouble::Closed(until, why)) => {
                     over(Skip::RepoUnreachable, rev).await?;
-                    // it comes back as a new one: one that was asked for in vain doesn't do so for ever
-                    let until = Some(until).filter(|_| attempts == 0 && pass == Pass::Only);
-                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, until));
+                    let is_again = attempts > 0 || pass != Pass::Only;
+                    let pause = Pause { until, is_again };
+                    return Ok(Outcome::Later(Skip::RepoUnreachable, why, Some(pause)));
                 }
                 Err(Trouble::Fault(fault)) if pass == Pass::Only && fault.needs_two_passes() => {
                     pass = Pass::Tree;
@@ -270,25 +277,23 @@ impl Fetcher {
             None => self.home.other(&stream).map_err(|error| Failure::Refused(error.to_string()))?,
         };
         let host = self.away.insert(host);
-        aside(shared, host)?;
+        aside(shared, host, host.closed())?;
         let answer = host.get(&call).await;
-        if let Err(failure) = &answer
-            && host.says_not_now(failure)
-        {
-            aside(shared, host)?;
+        if let Some(until) = host.not_now() {
+            aside(shared, host, Some(until))?;
         }
         Ok(answer?)
     }
 }
 
-/// Refuses to wait for the host of an account that is down, or wants to be left alone.
-fn aside(shared: &Shared, host: &Host) -> Result<(), Trouble> {
+/// Refuses to wait for the host of an account that is down, or wants to be left alone until then.
+fn aside(shared: &Shared, host: &Host, until: Option<Instant>) -> Result<(), Trouble> {
     let (attempts, authority) = (shared.config.archive_attempts, host.stream().authority());
     if host.is_down(attempts) {
         let why = format!("{authority} had no answer {attempts} times in a row");
         return Err(Failure::Refused(why).into());
     }
-    match host.closed() {
+    match until {
         Some(until) => Err(Trouble::Closed(until, format!("{authority} wants to be left alone"))),
         None => Ok(()),
     }

@@ -42,7 +42,8 @@ enum Said {
 struct Health(Arc<Mutex<(u32, Option<Instant>)>>);
 
 impl Health {
-    fn note(&self, said: Said) {
+    /// Takes note of it, and tells how often in a row it had no answer by now.
+    fn note(&self, said: Said) -> u32 {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *health = match said {
             Said::Answer => (0, None),
@@ -50,6 +51,7 @@ impl Health {
             Said::NotNow(asked) if health.1.is_some_and(|last| asked <= last) => *health,
             Said::NotNow(_) | Said::Nothing => (health.0.saturating_add(1), Some(Instant::now())),
         };
+        health.0
     }
 
     fn is_down(&self, attempts: u32, is_closed: bool) -> bool {
@@ -107,6 +109,8 @@ pub(super) struct Host {
     health: Health,
     gates: Gates,
     clock: Clock,
+    /// Until when it wants to be left alone, if its last answer was that.
+    not_now: Option<Instant>,
 }
 
 impl Host {
@@ -117,7 +121,8 @@ impl Host {
         clock: &Clock,
     ) -> Result<Self, Error> {
         let (http, (gate, health)) = (Http::new(stream, config)?, gates.of(stream.authority()));
-        Ok(Self { stream: stream.clone(), http, gate, health, gates: gates.clone(), clock: clock.clone() })
+        let (stream, gates, clock) = (stream.clone(), gates.clone(), clock.clone());
+        Ok(Self { stream, http, gate, health, gates, clock, not_now: None })
     }
 
     /// Another host, with the pauses that it has asked for.
@@ -134,21 +139,25 @@ impl Host {
         self.gate.pass().await;
         let asked = Instant::now();
         let answer = self.http.get(call, |request| request).await;
-        if let Some((status, headers)) = &self.http.last {
-            let is_refused = status.as_u16() == 429;
-            if let Some(wait) = wait(headers, is_refused, self.clock.now_micros()) {
-                self.gate.close(wait);
-            }
-        }
-        if let Err(Failure::Passing(_, Some(wait))) = &answer {
-            self.gate.close(*wait);
-        }
-        self.health.note(match &answer {
-            Err(failure) if self.says_not_now(failure) => Said::NotNow(asked),
+        let (status, headers) =
+            self.http.last.as_ref().map_or((0, None), |(status, headers)| (status.as_u16(), Some(headers)));
+        let is_limited = status == 429;
+        let limit = headers.and_then(|headers| wait(headers, is_limited, self.clock.now_micros()));
+        let after = match &answer {
+            Err(Failure::Passing(_, after)) => after.filter(|after| !after.is_zero()),
+            _ => None,
+        };
+        let is_not_now = is_limited || after.is_some();
+        let failures = self.health.note(match &answer {
+            Err(_) if is_not_now => Said::NotNow(asked),
             Ok(_) => Said::Answer,
             Err(_) if self.answered() => Said::Answer,
             Err(_) => Said::Nothing,
         });
+        let named = limit.max(after).filter(|pause| !pause.is_zero());
+        let pause = named.or_else(|| is_limited.then(|| unnamed(self.http.config(), failures)));
+        pause.into_iter().for_each(|pause| self.gate.close(pause));
+        self.not_now = pause.filter(|_| is_not_now).map(|pause| Instant::now() + pause);
         answer
     }
 
@@ -162,10 +171,9 @@ impl Host {
         self.health.is_down(attempts, self.closed().is_some())
     }
 
-    /// Whether its last answer, which was this, says that it wants to be left alone.
-    pub(super) fn says_not_now(&self, answer: &Failure) -> bool {
-        let is_limited = self.http.last.as_ref().is_some_and(|(status, _)| status.as_u16() == 429);
-        is_limited || matches!(answer, Failure::Passing(_, Some(_)))
+    /// Until when it wants to be left alone, if its last answer was that.
+    pub(super) fn not_now(&self) -> Option<Instant> {
+        self.not_now
     }
 
     /// Whether the last answer, if there was one, spoke of the request itself, not of the host's state: nor does what
@@ -187,6 +195,12 @@ fn wait(headers: &HeaderMap, is_refused: bool, now_us: i64) -> Option<Duration> 
     let reset = number("ratelimit-reset").filter(|_| is_used_up)?;
     let seconds = if reset < EPOCH { reset } else { reset - now_us.div_euclid(1_000_000) };
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(MOST_WAIT))
+}
+
+/// The pause of a host that wants one and doesn't say how long: longer each time that it says so again.
+fn unnamed(config: &SourceConfig, failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    config.backoff_least().saturating_mul(doubled).min(config.backoff_most())
 }
 
 /// The host that a redirect of `getRepo` names. One without TLS is only believed by one without.
@@ -231,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn who_names_no_pause_gets_longer_ones() {
+        let config = SourceConfig { backoff_least_ms: 100, backoff_most_ms: 350, ..SourceConfig::default() };
+        let pauses = [1, 2, 3, 40].map(|failures| unnamed(&config, failures).as_millis());
+        assert_eq!(pauses, [100, 200, 350, 350]);
+    }
+
+    #[test]
     fn who_never_answers_is_down_until_an_answer() {
         let (gates, attempts) = (Gates::default(), 3);
         let (_, health) = gates.of("pds");
@@ -248,7 +269,7 @@ mod tests {
         let (health, attempts) = (Health::default(), 2);
         let told = async |asked: usize| {
             let now = Instant::now();
-            (0..asked).for_each(|_| health.note(Said::NotNow(now)));
+            (0..asked).for_each(|_| _ = health.note(Said::NotNow(now)));
             tokio::time::advance(Duration::from_millis(1)).await;
         };
         told(8).await;

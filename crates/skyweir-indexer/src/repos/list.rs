@@ -26,12 +26,15 @@ struct Listed {
     repos: Vec<Value>,
 }
 
+/// Whether a row is of an account that has a repository. Hosts of before don't say it.
+fn is_active(row: &Value) -> bool {
+    row.get("active").and_then(Value::as_bool).unwrap_or(true)
+}
+
 /// What a row says; nothing if it names no account. A wrong one is no reason to read none.
 fn account(row: &Value) -> Option<Account> {
     let did = Did::parse(row.get("did")?.as_str()?).ok()?;
-    // hosts of before don't say it
-    let is_active = row.get("active").and_then(Value::as_bool).unwrap_or(true);
-    let status = AccountStatus::from_event(is_active, row.get("status").and_then(Value::as_str));
+    let status = AccountStatus::from_event(is_active(row), row.get("status").and_then(Value::as_str));
     Some(Account { did, status })
 }
 
@@ -73,10 +76,11 @@ fn parsed(
     let mut seen = HashSet::new();
     let accounts: Vec<Account> = listed.repos.iter().filter_map(account).collect();
     let nameless = listed.repos.len() - accounts.len();
+    let unknown = listed.repos.iter().filter(|row| is_active(row) && account(row).is_none()).count();
     // read side by side, two of them would be in each other's way
     let accounts = accounts.into_iter().filter(|account| seen.insert(account.did.clone())).collect();
     let (common, stream, place) = (common.clone(), stream.clone(), place.clone());
-    Ok(Some((Page { common, stream, place, accounts, nameless }, next)))
+    Ok(Some((Page { common, stream, place, accounts, nameless, unknown }, next)))
 }
 
 /// Whether a host has repositories and no archive. One that doesn't answer is taken for one with an archive.
@@ -162,7 +166,8 @@ mod tests {
     #[test]
     fn a_wrong_row_stands_for_itself() {
         let text = r#"{"repos":[{"did":"did:plc:a","head":"x"},{"did":"did:plc:b","active":false,"status":"deleted"},
-            {"did":"did:plc:c","active":null,"status":7},{"did":"x"},{"did":7},{},null,{"did":"did:plc:a"}]}"#;
+            {"did":"did:plc:c","active":null,"status":7},{"did":"x"},{"did":7},{},null,
+            {"did":"y","active":false,"status":"deleted"},{"did":"did:plc:a"}]}"#;
         let (page, next) = read(text, "").unwrap().unwrap();
         let account = |did, status| Account { did: Did::parse(did).unwrap(), status };
         let expected = [
@@ -171,7 +176,8 @@ mod tests {
             account("did:plc:b", AccountStatus::Deleted),
             account("did:plc:c", AccountStatus::Active),
         ];
-        assert_eq!((page.accounts.as_ref(), page.nameless, next), (expected.as_slice(), 4, None));
+        assert_eq!((page.accounts.as_ref(), next), (expected.as_slice(), None));
+        assert_eq!((page.nameless, page.unknown), (5, 4), "who is deleted has no repository");
         assert!(read(r#"{"repos":{}}"#, "").is_err());
     }
 }

@@ -77,6 +77,8 @@ pub struct Page {
     pub(super) accounts: Arc<[Account]>,
     /// How many more rows named none. What is in their repositories isn't known, so they are missing as well.
     pub(super) nameless: usize,
+    /// How many of those have a repository, as far as the host says: it is missing.
+    pub(super) unknown: usize,
 }
 
 /// How far a page is.
@@ -155,7 +157,14 @@ mod tests {
         let SourceKind::Stream(stream) = parse(LIVE).unwrap() else { panic!("it is a stream") };
         let account = |did: &&str| Account { did: Did::parse(did).unwrap(), status: AccountStatus::Active };
         let common = Common::default();
-        Page { common, stream, place: place(""), accounts: dids.iter().map(account).collect(), nameless: 0 }
+        Page {
+            common,
+            stream,
+            place: place(""),
+            accounts: dids.iter().map(account).collect(),
+            nameless: 0,
+            unknown: 0,
+        }
     }
 
     #[test]

@@ -178,9 +178,9 @@ impl Resync {
                 self.turns.park(&did, host);
                 Ok(())
             }
-            Ok(Outcome::Later(Skip::RepoUnreachable, why, until)) => {
+            Ok(Outcome::Later(Skip::RepoUnreachable, why, pause)) => {
                 metrics::resynced("later");
-                let (failures, pause) = self.turns.failed(&did, now, until);
+                let (failures, pause) = self.turns.failed(&did, now, pause.map(|pause| pause.until));
                 let (did, pause_s) = (did.as_str(), pause.as_secs());
                 if failures == 1 {
                     warn!(did, reason = %why, "repository can't be read anew now, asking again until it can");

@@ -1,13 +1,13 @@
 //! A page of accounts as a source: their repositories side by side, handed on as they come. The place moves past an
 //! account when all before it are done.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use skyweir_types::{AccountStatus, Clock};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use super::Page;
@@ -73,7 +73,7 @@ pub(crate) async fn run(
         made: 0,
         running: JoinSet::new(),
         later: VecDeque::new(),
-        missing: (page.nameless, "it is listed under a DID that can't be read".to_owned()),
+        missing: (page.unknown, "it is listed under a DID that can't be read".to_owned()),
     };
     match reading.all().await {
         Ok(()) => Ok(Ended::EndOfFile),
@@ -105,6 +105,10 @@ impl Reading<'_> {
 
     async fn round(&mut self, mut waiting: VecDeque<usize>, is_last: bool) -> Result<(), Stop> {
         let mut paused: Vec<(Instant, usize)> = Vec::new();
+        // how often an account was asked for in vain before its host wanted to be left alone
+        let mut in_vain: HashMap<usize, u32> = HashMap::new();
+        // for nothing but pauses
+        let mut patience = self.shared.config.archive_patience();
         loop {
             let now = Instant::now();
             waiting.extend(paused.extract_if(.., |(until, _)| *until <= now).map(|(_, account)| account));
@@ -113,9 +117,22 @@ impl Reading<'_> {
             {
                 self.begin(account).await?;
             }
-            let ended = match paused.iter().map(|(until, _)| *until).min() {
+            let next = paused.iter().map(|(until, _)| *until).min();
+            let ended = match next {
+                Some(until) if self.running.is_empty() => {
+                    let since = Instant::now();
+                    sleep(until.saturating_duration_since(since).min(patience)).await;
+                    patience = patience.saturating_sub(since.elapsed());
+                    if patience.is_zero() {
+                        for (_, account) in paused.drain(..) {
+                            let why = "its host wants to be left alone again and again".to_owned();
+                            self.put_off(account, Skip::RepoUnreachable, why, is_last).await?;
+                        }
+                    }
+                    continue;
+                }
                 Some(until) if self.running.len() < self.shared.config.repo_downloads => tokio::select! {
-                    ended = self.running.join_next(), if !self.running.is_empty() => ended,
+                    ended = self.running.join_next() => ended,
                     () = sleep_until(until) => continue,
                 },
                 _ => self.running.join_next().await,
@@ -131,9 +148,16 @@ impl Reading<'_> {
             match outcome? {
                 Outcome::Done => self.done(account, true).await?,
                 Outcome::Taken(_) => waiting.push_back(account),
-                // a host that says so too often is taken for down, so this ends
-                Outcome::Later(_, _, Some(until)) => paused.push((until, account)),
-                Outcome::Later(skip, why, None) => self.put_off(account, skip, why, is_last).await?,
+                Outcome::Later(skip, why, pause) => {
+                    // it comes back as a new one: one that is asked for in vain doesn't do so for ever
+                    let vain = in_vain.entry(account).or_insert(0);
+                    *vain += u32::from(pause.is_some_and(|pause| pause.is_again));
+                    match pause.filter(|_| *vain < self.shared.config.archive_attempts) {
+                        // a host that says so too often is taken for down, and patience ends
+                        Some(pause) => paused.push((pause.until, account)),
+                        None => self.put_off(account, skip, why, is_last).await?,
+                    }
+                }
             }
         }
     }

@@ -49,7 +49,8 @@ pub struct SourceConfig {
     pub archive_least_rate: u32,
     /// What a stream had no longer isn't waited for when an archive that is asked again and again brings nothing for so
     /// many milliseconds: it becomes a gap, and the stream goes on. At least 1, default 3,600,000. The first reading of
-    /// an archive waits for ever.
+    /// an archive waits for ever. A backfill from repositories waits so long, twice a page, for nothing but hosts of
+    /// accounts that want to be left alone, until it passes over what they have.
     pub archive_patience_ms: u64,
     /// So many repositories are downloaded side by side, 1 to 64; default 8.
     pub repo_downloads: usize,
@@ -189,6 +190,10 @@ impl SourceConfig {
 
     pub(crate) fn backoff_least(&self) -> Duration {
         Duration::from_millis(self.backoff_least_ms)
+    }
+
+    pub(crate) fn backoff_most(&self) -> Duration {
+        Duration::from_millis(self.backoff_most_ms)
     }
 
     pub(crate) fn repo_quiet(&self) -> Duration {

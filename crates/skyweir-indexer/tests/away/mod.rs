@@ -14,7 +14,7 @@ use skyweir_types::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::contents::contents;
@@ -205,15 +205,16 @@ async fn answering(
 ) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
-    let (count, answers) = (asked.clone(), answers.into_iter());
+    let (count, mut answers) = (asked.clone(), answers.into_iter());
     hosts.spawn(async move {
-        for (head, body) in answers {
+        loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 stream.read_buf(&mut request).await.unwrap();
             }
             count.fetch_add(1, SeqCst);
+            let (head, body) = answers.next().unwrap();
             let length = format!("content-length: {}\r\nconnection: close", body.len());
             stream.write_all(format!("HTTP/1.1 {head}\r\n{length}\r\n\r\n{body}").as_bytes()).await.unwrap();
         }
@@ -258,6 +259,31 @@ async fn who_answers_one_at_a_time_is_asked_for_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_names_no_pause_gets_one() {
+    let (head, body) = HIDDEN;
+    for refused in ["429 Too Many Requests", "429 Too Many Requests\r\nretry-after: 0"] {
+        let (mut since, mut left) = (Instant::now(), 3);
+        let answers = std::iter::repeat_with(move || {
+            if since.elapsed() >= Duration::from_millis(200) {
+                (since, left) = (Instant::now(), 3);
+            }
+            left -= 1;
+            if left >= 0 { (head.to_owned(), body) } else { (refused.to_owned(), "") }
+        });
+        let mut hosts = JoinSet::new();
+        let (pds, _) = answering(&mut hosts, answers).await;
+        let relay = relay(vec![pds], 24).await;
+        let mut eight = config();
+        let source = &mut eight.source;
+        (source.archive_attempts, source.repo_downloads) = (5, 8);
+        (source.backoff_least_ms, source.backoff_most_ms) = (50, 1_000);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        assert_eq!(told(&relay, eight, store.clone()).await.unwrap().1, 0, "{refused}");
+        assert_eq!(hidden(&store).await, 24);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_never_answers_holds_up_no_other_page() {
     let mut hosts = JoinSet::new();
     let then = std::iter::repeat_with(|| not_now(600));
@@ -269,6 +295,54 @@ async fn who_never_answers_holds_up_no_other_page() {
     let missing = work.await.expect("it waits for a pause").unwrap().1;
     assert_eq!((missing, asked.load(SeqCst)), (3, 2), "it is asked on the first page only");
     assert_eq!((hidden(&store).await, relay.repository_counts().lists), (3, 1 + 3), "looked for, and read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_does_not_wait_for_pauses_without_end() {
+    let (head, body) = HIDDEN;
+    let mut is_now = false;
+    let answers = std::iter::repeat_with(move || {
+        is_now = !is_now;
+        if is_now { (head.to_owned(), body) } else { not_now(600) }
+    });
+    let mut hosts = JoinSet::new();
+    let (pds, asked) = answering(&mut hosts, answers).await;
+    let relay = relay(vec![pds], 4).await;
+    let mut impatient = one_by_one();
+    impatient.source.archive_patience_ms = 20;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let work = timeout(Duration::from_secs(60), told(&relay, impatient, store.clone()));
+    assert_eq!(work.await.expect("it waits for a pause").unwrap().1, 3);
+    assert_eq!((hidden(&store).await, asked.load(SeqCst)), (1, 2));
+}
+
+/// What is no repository, and a limit that is used up for a second.
+fn damage() -> (String, &'static str) {
+    ("200 OK\r\nratelimit-remaining: 0\r\nratelimit-reset: 1".to_owned(), "damage")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_for_in_vain_before_each_pause_is_given_up() {
+    let mut hosts = JoinSet::new();
+    let (pds, asked) = answering(&mut hosts, std::iter::repeat_with(damage)).await;
+    let relay = relay(vec![pds], 1).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let work = timeout(Duration::from_secs(60), told(&relay, few(), store.clone()));
+    assert_eq!(work.await.expect("it never ends").unwrap().1, 1);
+    assert_eq!(asked.load(SeqCst), 2 * 2, "two rounds of two attempts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_waited_for_behind_damage_as_well() {
+    let (head, body) = HIDDEN;
+    let then = std::iter::repeat_with(move || (head.to_owned(), body));
+    let mut hosts = JoinSet::new();
+    // in the first round, where it is put off, and in the last
+    let (pds, _) = answering(&mut hosts, [damage(), damage(), damage()].into_iter().chain(then)).await;
+    let relay = relay(vec![pds], 1).await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    assert_eq!(told(&relay, few(), store.clone()).await.unwrap().1, 0);
+    assert_eq!(hidden(&store).await, 1);
 }
 
 /// A host that shows no account and closes no connection. Its URL, and how many connections it has had.
