@@ -316,6 +316,10 @@ impl Committer<'_> {
     /// So many accounts lost their marks to others: what they have lost isn't known to be lost any more.
     fn dropped(&mut self, marks: u64, has_much_room: bool) {
         metrics::resyncs_dropped(marks);
+        if marks > 0 {
+            // as the transaction has said
+            self.status.whole(false);
+        }
         if marks > 0 && !self.is_overrun {
             let message = "more accounts are to be read anew than can wait";
             self.status.gap("LostCommits", message);

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::fetch::{Fetcher, Outcome, Shared, Stop, end};
+use super::fetch::{Fetcher, Outcome, Shared, Stop};
 use super::held::Held;
 use super::place::Common;
 use super::turns::Turns;
@@ -42,7 +42,7 @@ impl Asker {
 }
 
 /// What an account's download leaves; no outcome if it had no mark any more. The rev is that of its mark.
-type Download = (Did, Fetcher, Option<(Tid, Result<Outcome, Stop>)>);
+type Download = (Did, Fetcher, Option<Result<Outcome, Stop>>);
 
 /// Fetches them.
 pub(crate) struct Resync {
@@ -153,7 +153,7 @@ impl Resync {
         let (store, backoff) = (self.store.clone(), Backoff::new(&shared.config, seed));
         self.running.spawn(async move {
             let outcome = match marked(store.as_ref(), &did, backoff).await {
-                Some(rev) => Some((rev, fetcher.repository(&shared, &did, Some(rev)).await)),
+                Some(rev) => Some(fetcher.repository(&shared, &did, Some(rev)).await),
                 None => None,
             };
             (did, fetcher, outcome)
@@ -163,7 +163,7 @@ impl Resync {
     async fn ended(&mut self, (did, fetcher, outcome): Download) -> Result<(), Stop> {
         self.idle.push(fetcher);
         let now = Instant::now();
-        let Some((rev, outcome)) = outcome else {
+        let Some(outcome) = outcome else {
             self.turns.unasked(&did, now);
             return Ok(());
         };
@@ -179,25 +179,30 @@ impl Resync {
                 Ok(())
             }
             Ok(Outcome::Later(Skip::RepoUnreachable, why, pause)) => {
-                metrics::resynced("later");
-                let (failures, pause) = self.turns.failed(&did, now, pause.map(|pause| pause.until));
-                let (did, pause_s) = (did.as_str(), pause.as_secs());
-                if failures == 1 {
-                    warn!(did, reason = %why, "repository can't be read anew now, asking again until it can");
-                } else {
-                    debug!(did, reason = %why, pause.s = pause_s, "repository can't be read anew yet");
-                }
+                self.later(&did, &why, pause.map(|pause| pause.until), now);
                 Ok(())
             }
             Ok(Outcome::Later(skip, why, _)) => {
                 self.given_up(&did, &why, now);
                 self.shared.send(Vec::new(), vec![skip]).await
             }
+            // the host sends no repositories at all: for now, as far as can be known
             Err(Stop::Failed(why)) => {
-                self.given_up(&did, &why, now);
-                end(&self.shared, &did, rev, false).await
+                self.later(&did, &why, None, now);
+                Ok(())
             }
             Err(Stop::Unheard) => Err(Stop::Unheard),
+        }
+    }
+
+    fn later(&mut self, did: &Did, why: &str, until: Option<Instant>, now: Instant) {
+        metrics::resynced("later");
+        let (failures, pause) = self.turns.failed(did, now, until);
+        let (did, pause_s) = (did.as_str(), pause.as_secs());
+        if failures == 1 {
+            warn!(did, reason = %why, "repository can't be read anew now, asking again until it can");
+        } else {
+            debug!(did, reason = %why, pause.s = pause_s, "repository can't be read anew yet");
         }
     }
 

@@ -17,7 +17,8 @@ use super::network::{Author, Network};
 use super::shards::{Seen, Shards};
 use super::{Case, key};
 
-/// The runtime's timers tick in milliseconds: each simulated time takes so many of its own, so that a tick is 50 µs.
+/// The runtime's timers tick in milliseconds: each simulated time takes so many of its own, so that a tick is 50 µs. The
+/// writer's own timers aren't stretched, so they run so many times too often; none has a part in a fan-out.
 const STRETCH: u32 = 20;
 
 /// A simulated time, nanoseconds, as the runtime has it.
