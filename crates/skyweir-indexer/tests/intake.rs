@@ -278,14 +278,19 @@ async fn what_neither_has_is_a_gap_and_the_store_knows() {
     assert_eq!(gap.reason, "CursorTooOld");
     running.stop().await;
 
-    // the oldest that is there is ours: no gap
-    let store = MemoryStore::new();
-    stand(&store, &url, 50, true).await;
-    let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
-    running.streams(&store, &url, 60).await;
-    assert!(is_whole(&store).await);
-    assert_eq!(running.status.snapshot().gaps, 0);
-    running.stop().await;
+    // the oldest that is there is ours, or the one behind it, which the archive has as well: no gap
+    upstream.seal();
+    upstream.set_floor(60);
+    let last = upstream.push_many(some(3, 60, 10)).unwrap();
+    for place in [60, 59] {
+        let store = MemoryStore::new();
+        stand(&store, &url, place, true).await;
+        let mut running = Running::start(&url, AUTO, Arc::new(store.clone())).await.unwrap();
+        running.streams(&store, &url, last).await;
+        assert!(is_whole(&store).await, "from {place}");
+        assert_eq!(running.status.snapshot().gaps, 0);
+        running.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,9 +75,9 @@ pub struct Page {
     pub(super) stream: Stream,
     pub(super) place: Place,
     pub(super) accounts: Arc<[Account]>,
-    /// How many more rows named none. What is in their repositories isn't known, so they are missing as well.
+    /// How many more rows named none.
     pub(super) nameless: usize,
-    /// How many of those have a repository, as far as the host says: it is missing.
+    /// How many of those are active. What is in their repositories isn't known, so they are missing as well.
     pub(super) unknown: usize,
 }
 

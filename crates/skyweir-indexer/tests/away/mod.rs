@@ -252,10 +252,10 @@ async fn who_answers_one_at_a_time_is_asked_for_all() {
     });
     let mut hosts = JoinSet::new();
     let (pds, _) = answering(&mut hosts, answers).await;
-    let relay = relay(vec![pds], 6).await;
+    let relay = relay(vec![pds], 3).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     assert_eq!(told(&relay, one_by_one(), store.clone()).await.unwrap().1, 0);
-    assert_eq!(hidden(&store).await, 6);
+    assert_eq!(hidden(&store).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
