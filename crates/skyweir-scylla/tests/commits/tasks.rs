@@ -57,6 +57,8 @@ fn tasks_come_again_by_themselves() {
             servers.redis("DEL", &[&stream]).await;
             loop {
                 match view.tasks(TaskId(2), 9).await {
+                    // each transaction's are appended by a step of its own
+                    Ok(tasks) if tasks.len() == 1 => {}
                     Ok(tasks) => break (waited, tasks.len()),
                     Err(Error::Unavailable(why)) => assert!(why.contains("misses task 2"), "{why}"),
                     Err(error) => panic!("{error}"),
