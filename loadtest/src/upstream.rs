@@ -255,6 +255,11 @@ impl Upstream {
         self.change(|state| state.refuse = status);
     }
 
+    /// Answers with this HTTP status when one of these accounts' repositories is asked for, for example 504.
+    pub fn refuse_repositories(&self, dids: impl IntoIterator<Item = String>, status: u16) {
+        self.change(|state| state.repos.refuse = Some((dids.into_iter().collect(), status)));
+    }
+
     /// Sends a text message to all subscribers connected now, as it stands, whatever their filters. A subscriber with
     /// zstd gets it compressed, one of the firehose as text (a violation of that protocol).
     pub fn raw(&self, text: impl Into<String>) {

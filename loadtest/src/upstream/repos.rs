@@ -58,6 +58,8 @@ pub(super) struct Repos {
     chaos: Option<(Prng, u64)>,
     /// Whose repository was said not to be there: nobody has that luck twice.
     vanished: HashSet<String>,
+    /// Whose repositories are refused, and with which status.
+    pub(super) refuse: Option<(HashSet<String>, u16)>,
     pub(super) counts: RepositoryCounts,
 }
 
@@ -204,6 +206,9 @@ pub(super) fn answer(head: &Head, state: &mut State, config: &UpstreamConfig) ->
             return Some(Answer::error(400, "RepoNotFound", "it is away"));
         }
         _ => {}
+    }
+    if let Some((_, status)) = repos.refuse.as_ref().filter(|(dids, _)| dids.contains(did)) {
+        return Some(Answer::text(*status, "refused"));
     }
     let place = repos.places.get(did).copied().unwrap_or(0);
     let elsewhere = place.checked_rem(config.repositories_at.len()).filter(|_| !is_list);

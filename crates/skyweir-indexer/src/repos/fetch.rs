@@ -174,7 +174,8 @@ impl Fetcher {
                     return Ok(Outcome::Done);
                 }
                 Err(Trouble::Http(Failure::Passing(why, _))) => {
-                    if !self.is_away && !self.home.answered() {
+                    // who is to be read anew keeps its mark, and lets others have the download
+                    if wanted.is_none() && !self.is_away && !self.home.answered() {
                         warn!(reason = %why, "host doesn't answer, asking again");
                         sleep(self.backoff.pause()).await;
                         continue;

@@ -78,6 +78,22 @@ async fn a_kill_before_the_repository_could_be_had_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_can_not_be_had_holds_up_no_others() {
+    let upstream = host().await;
+    // as many as there are downloads; the host itself is there
+    upstream.refuse_repositories((1..4).map(did), 504);
+    let follow = json!({"$type": FOLLOW, "createdAt": "2026-01-01T00:00:00.000Z", "subject": did(0)});
+    upstream
+        .push_many((1..5).map(|n| Event::create(&did(n), START + 1_000_000, FOLLOW, "k1", follow.clone())));
+    let last = upstream.push_many((1..5).map(|n| Event::sync(&did(n), START + 2_000_000))).unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let others_are_read = async || {
+        saved(store.as_ref()).await.is_some_and(|saved| saved.position >= last) && marks(&store).await == 3
+    };
+    live_until(&upstream, CursorChoice::At(0), store.clone(), others_are_read).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_again_breaks_no_chain() {
     let upstream = host().await;
     let begun =
