@@ -16,7 +16,8 @@ pub struct Config {
     /// How many copies of each row a datacenter keeps, when the keyspace is made here, 1 to 10; a keyspace that is
     /// there stays as it is. Default 3.
     pub replication: u8,
-    /// The datacenter whose nodes are asked; the others only get its writes. Empty: all are alike. Default empty.
+    /// The datacenter whose nodes are asked; the others only get its writes. It alone decides who may write, so all
+    /// indexers name the same one. May be empty where the cluster has only one. Default empty.
     pub datacenter: String,
     /// Whether the keyspace and its tables are made when they aren't there. Default true; where programs may not change
     /// the schema, somebody applies what `skyweir schema` prints.
@@ -29,18 +30,19 @@ pub struct Config {
     /// How long a lease lasts that isn't renewed, milliseconds, 1,000 to 600,000: another machine's indexer waits for
     /// that long. Default 10,000.
     pub lease_ms: u64,
-    /// How long a row is kept that was replaced or removed, seconds, 30 to 86,400. A view that is older than this
-    /// is refused. Default 600.
+    /// How long a row is kept that was replaced or removed, seconds, 30 to 86,400, and at least twice
+    /// `lease_ms`. A view that is older than this is refused. Default 600.
     pub superseded_ttl_s: u32,
     /// How many followers a partition holds, 100 to 1,000,000; what comes after that goes to a new one. May be changed
     /// at any time. Default 50,000.
     pub followers_bucket: u32,
     /// How many accounts transactions remember the number of, and of how many what changes about them; some 300 bytes
-    /// for both. Default 131,072.
+    /// for both. 0 to 4,294,967,296; with 0 each event asks the server. Default 131,072.
     pub remembered_accounts: usize,
     /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000.
     pub request_timeout_ms: u64,
-    /// After how many milliseconds a read is also sent to another node, 1 to 60,000. Default 100.
+    /// After how many milliseconds a read is also sent to another node, 1 to 60,000; so are trims and publications of
+    /// timelines, and batches that were sent again. Default 100.
     pub speculate_ms: u64,
     /// How many requests one call has under way at a time, 1 to 4,096. Default 64.
     pub in_flight: usize,

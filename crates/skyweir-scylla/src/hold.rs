@@ -5,7 +5,6 @@ use std::time::Duration;
 use skyweir_store::{Error, Result};
 use skyweir_types::Clock;
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::error::corrupt;
@@ -129,16 +128,24 @@ impl Hold {
         ))
     }
 
-    /// Holds it longer. Up to the time that it answers, nobody else has written.
-    pub(crate) async fn renew(&self, db: &Db) -> Result<Instant> {
+    /// The last transaction that is committed, whoever has done it.
+    pub(crate) async fn committed(&self, db: &Db) -> Result<i64> {
+        Ok(self.row(db).await?.seq)
+    }
+
+    async fn row(&self, db: &Db) -> Result<Row> {
+        self.lease.read(db).await?.ok_or_else(|| corrupt("the row of the lease is gone"))
+    }
+
+    /// Holds it longer. Up to when it is asked for, nobody else has written.
+    pub(crate) async fn renew(&self, db: &Db) -> Result<()> {
         let _one = self.gate.lock().await;
         self.check()?;
-        let asked = Instant::now();
         if !self.lease.renew(db, self.until_ms(), self.epoch).await? {
             self.is_lost.send_replace(true);
             self.check()?;
         }
-        Ok(asked)
+        Ok(())
     }
 
     /// The commit point of a transaction: done when it answers. After an error that isn't the loss of the lease it may
@@ -155,8 +162,7 @@ impl Hold {
                 Err(error) => return Err(error),
             }
         }
-        let missing = || corrupt("the row of the lease is gone");
-        let row = self.lease.read(db).await?.ok_or_else(missing)?;
+        let row = self.row(db).await?;
         if row.session != self.session {
             self.is_lost.send_replace(true);
             return self.check();

@@ -1,5 +1,6 @@
 //! The way to the CQL server: one session, what its statements have in common, and how much runs at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,6 +84,9 @@ impl Db {
             builder = builder.prefer_datacenter(config.datacenter.clone());
         }
         let session = builder.build().await.map_err(|e| error::session(&config.nodes, &e))?;
+        let nodes = session.get_cluster_state();
+        let there = nodes.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref());
+        check_datacenter(&config.datacenter, &there.collect())?;
         let mut db = Self {
             session,
             dialect: Dialect::Cassandra,
@@ -260,9 +264,40 @@ fn check_name(keyspace: &str) -> Result<()> {
     )))
 }
 
+/// Conditions are decided within the datacenter of whoever is asked: asked in two, two indexers would both be right.
+fn check_datacenter(named: &str, there: &BTreeSet<&str>) -> Result<()> {
+    if there.contains(named) || named.is_empty() && there.len() <= 1 {
+        return Ok(());
+    }
+    let names = there.iter().copied().collect::<Vec<_>>().join(", ");
+    Err(Error::Unavailable(format!(
+        "scylla.datacenter is {named:?}, and the cluster's datacenters are: {names}; name the same one of them for all \
+         indexers of this keyspace"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_several_datacenters_has_to_be_named() {
+        for (named, there, is_right) in [
+            ("", &["dc1"][..], true),
+            ("dc1", &["dc1"], true),
+            ("dc2", &["dc1", "dc2"], true),
+            // servers that don't say
+            ("", &[], true),
+            ("", &["dc1", "dc2"], false),
+            ("dc3", &["dc1", "dc2"], false),
+            ("dc2", &["dc1"], false),
+        ] {
+            let checked = check_datacenter(named, &there.iter().copied().collect());
+            assert_eq!(checked.is_ok(), is_right, "{named:?} of {there:?}");
+        }
+        let refused = check_datacenter("", &["b", "a"].into()).unwrap_err().to_string();
+        assert!(refused.contains("scylla.datacenter is \"\"") && refused.contains("are: a, b;"), "{refused}");
+    }
 
     #[test]
     fn names_that_need_no_quotes_pass() {

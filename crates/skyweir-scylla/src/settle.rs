@@ -193,6 +193,7 @@ impl Inner {
         if self.log.last().await?.next() >= next {
             return Ok(());
         }
+        let _one = self.settling.lock().await;
         let Ok(writer) = self.writer.try_lock() else { return Ok(()) };
         let (seq, number) = (writer.moment.seq, writer.entry);
         match self.entry(seq, number).await? {

@@ -50,8 +50,10 @@ pub(crate) struct Inner {
     /// Held from begin to the end of a transaction: one at a time.
     pub(crate) writer: Arc<Mutex<Writer>>,
     shown: StdMutex<Shown>,
-    /// Whether a transaction was given up whose outcome isn't known yet.
+    /// Whether a transaction is under way from its journal to what shows, or was given up there.
     pub(crate) is_unsettled: AtomicBool,
+    /// Held by who takes the writer only if it is free: so none of those finds it taken by another of them.
+    pub(crate) settling: Mutex<()>,
 }
 
 /// What views show.
@@ -93,6 +95,7 @@ impl ScyllaStore {
             writer: Arc::new(Mutex::new(Writer::default())),
             shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
             is_unsettled: AtomicBool::new(false),
+            settling: Mutex::new(()),
         });
         inner.recover(&mut writer, &row).await?;
         *inner.writer.lock().await = writer;
@@ -130,17 +133,21 @@ impl Inner {
 
     /// What a new view shows, and until when it may be read.
     async fn now(&self) -> Result<(Arc<Moment>, Instant)> {
-        if self.is_unsettled.load(Ordering::Acquire)
-            && let Ok(mut writer) = self.writer.try_lock()
-        {
-            // what was given up may have been committed: a view from now on has to show it
-            self.settle_shown(&mut writer).await?;
+        if self.is_unsettled.load(Ordering::Acquire) {
+            let _one = self.settling.lock().await;
+            if let Ok(mut writer) = self.writer.try_lock() {
+                // what was given up may have been committed: a view from now on has to show it
+                self.settle_shown(&mut writer).await?;
+            }
         }
         let mut shown = self.shown();
         if shown.known.elapsed() > self.hold.length() {
             // the lease wasn't renewed: perhaps somebody else writes by now
             let known = Instant::now();
+            let committed = self.hold.committed(&self.db).await?;
             let (moment, _) = self.visible.read(&self.db).await?;
+            // of what is committed and doesn't show, rows may have been written long before
+            let known = if moment.seq >= committed { known } else { shown.known };
             self.show(&Arc::new(moment), known);
             shown = self.shown();
         }
@@ -155,8 +162,12 @@ async fn renew(inner: Arc<Inner>) {
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
+        let known = Instant::now();
+        // its rows come before it shows, and those that they replace pass from then on
+        let is_under_way = inner.is_unsettled.load(Ordering::Acquire);
         match inner.hold.renew(&inner.db).await {
-            Ok(known) => inner.show(&inner.shown().moment, known),
+            Ok(()) if is_under_way => {}
+            Ok(()) => inner.show(&inner.shown().moment, known),
             Err(error) if inner.hold.is_lost() => {
                 tracing::error!(%error, "lease lost");
                 return;

@@ -213,6 +213,29 @@ fn timelines_that_need_lost_tasks_leave() {
     });
 }
 
+/// A process that drains while another has taken over notes what it knows, late.
+#[test]
+fn kept_never_falls_whoever_notes_it_last() {
+    at_server(|servers| async move {
+        let config = rows_config(Shape::default());
+        let one = connect(&servers, &config).await;
+        let other = connect(&servers, &config).await;
+        for (rows, kept, then) in [(&one, 7, 7), (&other, 9, 9), (&one, 8, 9), (&other, 2, 9)] {
+            rows.checkpoint(TaskId(kept)).await.unwrap();
+            assert_eq!(connect(&servers, &config).await.restored(), TaskId(then));
+        }
+        // nor by one whose key of the draw is of before
+        let cluster = cluster(&servers, &config).await;
+        let again = async |next| {
+            let draw = DrawKey::new(5);
+            Rows::open(&cluster, draw, TaskId(next), TaskId(0)).await.unwrap().restored()
+        };
+        assert_eq!(again(9).await, TaskId(9));
+        one.checkpoint(TaskId(9)).await.unwrap();
+        assert_eq!(again(12).await, TaskId(9), "what another key had noted came back");
+    });
+}
+
 #[test]
 fn a_floor_only_rises_and_a_rate_only_falls() {
     at_server(|servers| async move {

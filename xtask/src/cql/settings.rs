@@ -40,6 +40,12 @@ pub(super) fn storage_port(spec: &Spec) -> u16 {
 /// The highest port that a cluster can have.
 pub(super) const LAST_PORT: u16 = u16::MAX - STORAGE;
 
+/// How long a node of tests waits for others, and a condition for its turn.
+const PATIENCE: &str = "\
+write_request_timeout: 20s
+cas_contention_timeout: 20s
+";
+
 /// Where each node's part of the ring begins: equal parts, from the least token on.
 fn tokens(nodes: u8) -> Vec<i64> {
     let ring = 1i128 << 64;
@@ -49,6 +55,8 @@ fn tokens(nodes: u8) -> Vec<i64> {
 
 /// `cassandra.yaml` of a node. All directories default to places in its storage directory.
 pub(super) fn yaml(spec: &Spec, node: u8) -> String {
+    // tests pause nodes on busy machines: the server waits as long as their requests may take
+    let patience = if spec.bench { "" } else { PATIENCE };
     let token = tokens(spec.nodes)[usize::from(node) - 1];
     let (port, storage_port) = (spec.port, storage_port(spec));
     // limits of batches: ScyllaDB's, as Cassandra's refuse what is sent there. Everything else is as small as it may be
@@ -80,7 +88,7 @@ auto_snapshot: false
 batch_size_warn_threshold: 128KiB
 batch_size_fail_threshold: 1024KiB
 unlogged_batch_across_partitions_warn_threshold: 1000
-"
+{patience}"
     )
 }
 
@@ -183,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_yaml_has_each_key_once_and_no_braces_too_many() {
-        let yaml = yaml(&spec(1, false), 1);
+        let (bench, yaml) = (yaml(&spec(1, true), 1), yaml(&spec(1, false), 1));
+        assert_eq!(yaml.strip_prefix(bench.as_str()), Some(PATIENCE));
         let mut keys: Vec<&str> = yaml
             .lines()
             .filter(|line| !line.starts_with(' '))

@@ -179,9 +179,7 @@ impl Timelines for Rows {
         let visits = inner.lines.unsaved().await;
         inner.enrolments.save(&visits).await?;
         inner.lines.saved(&visits);
-        let mut last = inner.kept.lock().await;
-        *last = kept.max(*last);
-        inner.enrolments.set_kept(*last, &inner.draw).await
+        inner.enrolments.set_kept(kept, &inner.draw).await
     }
 
     fn restored(&self) -> TaskId {

@@ -149,7 +149,17 @@ impl Enrolments {
         Ok(known.filter(|(_, of)| *of == fingerprint(draw)).map(|(task, _)| TaskId(task.cast_unsigned())))
     }
 
+    /// Notes up to where all tasks are done. The greatest number wins, whoever comes last.
     pub(super) async fn set_kept(&self, kept: TaskId, draw: &DrawKey) -> Result<()> {
-        self.db.write(&self.kept_set, (kept.0.cast_signed(), fingerprint(draw))).await
+        self.write_kept(kept, draw, 2 * kept.0).await
+    }
+
+    /// Notes that the timelines begin anew with this task: what those of before noted up to it counts no more.
+    pub(super) async fn begin_anew(&self, next: TaskId, draw: &DrawKey) -> Result<()> {
+        self.write_kept(next, draw, 2 * next.0 + 1).await
+    }
+
+    async fn write_kept(&self, task: TaskId, draw: &DrawKey, time: u64) -> Result<()> {
+        self.db.write(&self.kept_set, (task.0.cast_signed(), fingerprint(draw), time.cast_signed())).await
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct Line {
     pub(super) since_ms: Option<i64>,
     pub(super) did_hash: DidHash,
     pub(super) rate: f32,
-    /// How many references it holds: no more than this, and fewer only if some were written twice since its rows
-    /// were last counted.
+    /// How many references it holds: about this many once counted. Fewer if some were written twice since, more by
+    /// those that were under way while its rows were read.
     pub(super) len: u32,
     /// Its rows were counted since this process began; `len` is a guess before.
     pub(super) counted: bool,

@@ -51,6 +51,4 @@ struct Inner {
     trims_at_once: usize,
     memory_bytes: u64,
     restored: TaskId,
-    /// The last one that was noted; held while one is.
-    kept: tokio::sync::Mutex<TaskId>,
 }

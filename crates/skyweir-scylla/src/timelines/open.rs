@@ -43,7 +43,7 @@ impl Rows {
             Some(kept) => kept,
             None => {
                 // only now: ended before this, it finds them as they were again
-                enrolments.set_kept(next_task, &draw).await?;
+                enrolments.begin_anew(next_task, &draw).await?;
                 next_task
             }
         };
@@ -60,7 +60,6 @@ impl Rows {
             trims_at_once: config.trims_at_once,
             memory_bytes: config.memory_bytes,
             restored,
-            kept: tokio::sync::Mutex::new(restored),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -88,7 +88,10 @@ fn a_commit_that_is_given_up_is_settled_by_the_next() {
             let ended = at_most(polls, commit.as_mut()).await;
             drop(commit);
             // whoever tries again looks at a view first: what it sees is what the transaction begins with
-            let seen = store.view().await.unwrap().actor_count().await.unwrap();
+            // (two at once: neither is in the other's way)
+            let (other, view) = futures::future::join(store.view(), store.view()).await;
+            let seen = view.unwrap().actor_count().await.unwrap();
+            assert_eq!(other.unwrap().actor_count().await.unwrap(), seen, "two views at once differ");
             drop(store.begin().await.unwrap());
             let now = changes_now(&store).await;
             assert_eq!(seen, if now == 0 { 0 } else { now + 1 }, "a view before showed another moment");
@@ -99,6 +102,44 @@ fn a_commit_that_is_given_up_is_settled_by_the_next() {
         }
         drop(store);
         assert_eq!(changes_now(&open(&servers.config).await).await, done);
+    });
+}
+
+/// Between a commit point and what shows, rows are replaced already: a view of before ends in time, though the lease is
+/// renewed all the while.
+#[test]
+fn views_end_in_time_while_a_commit_hangs() {
+    on_servers(async |servers| {
+        // views last a second without news
+        let config = Config { in_flight: 1, superseded_ttl_s: 6, lease_ms: 1_000, ..servers.config.clone() };
+        let store = open(&config).await;
+        change(&store, 0).await.commit().await.unwrap();
+        let mut commit = change(&store, 1).await.commit();
+        let session = servers.session().await;
+        let rows = format!("SELECT actor FROM {}.dids", config.keyspace);
+        let rows = async || {
+            let rows = session.query_unpaged(rows.as_str(), ()).await.unwrap();
+            rows.into_rows_result().unwrap().rows_num()
+        };
+        let before = rows().await;
+        while rows().await == before {
+            assert!(at_most(1, commit.as_mut()).await.is_none(), "it hangs nowhere");
+        }
+        assert_eq!(committed_and_shown(servers).await, (2, 1));
+        let refused = async {
+            loop {
+                let view = store.view().await.unwrap();
+                if let Err(refused) = view.follows(A, None, 9).await {
+                    break refused.to_string();
+                }
+                // the lease is renewed by a task of this thread
+                tokio::task::yield_now().await;
+            }
+        };
+        let refused = tokio::time::timeout(Duration::from_secs(30), refused).await.expect("views end");
+        assert!(refused.contains("older than"), "{refused}");
+        commit.await.unwrap();
+        assert_eq!(store.view().await.unwrap().actor_count().await.unwrap(), 3);
     });
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// `None`, and a word about it, when there are none. The keyspace has the test binary's name, and one of its
-    /// tables' layout: a server that outlives a change of it isn't in the way.
+    /// tables' layout and of where it was built: a server that outlives a change isn't in the way, nor does another
+    /// checkout's run empty what this one fills.
     pub(crate) fn find(name: &str) -> Option<Self> {
         let (Ok(cql), Ok(redis)) = (std::env::var("SKYWEIR_TEST_CQL"), std::env::var("SKYWEIR_TEST_REDIS"))
         else {
@@ -39,7 +40,7 @@ impl Servers {
         let config = Config {
             replication: nodes.len().min(3) as u8,
             nodes,
-            keyspace: format!("skyweir_test_{name}_{:x}", layout()),
+            keyspace: format!("skyweir_test_{name}_{:x}", build()),
             redis,
             // a busy machine's servers are slow
             request_timeout_ms: 20_000,
@@ -84,9 +85,10 @@ impl Servers {
     }
 }
 
-/// What tells one layout of the tables from another.
-fn layout() -> u64 {
+/// What tells one layout of the tables from another, and one target directory.
+fn build() -> u64 {
     let mut hasher = DefaultHasher::new();
+    std::env::current_exe().unwrap().parent().hash(&mut hasher);
     schema_statements("", 1, Dialect::Cassandra).hash(&mut hasher);
     hasher.finish()
 }

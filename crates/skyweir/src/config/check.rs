@@ -123,6 +123,13 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.replication", scylla.replication.into(), 1..=10);
     faults.range("scylla.lease_ms", scylla.lease_ms, 1_000..=600_000);
     faults.range("scylla.superseded_ttl_s", scylla.superseded_ttl_s.into(), 30..=86_400);
+    if u64::from(scylla.superseded_ttl_s) * 1_000 < 2 * scylla.lease_ms {
+        let (ttl, lease) = (scylla.superseded_ttl_s, scylla.lease_ms);
+        let what = format!(
+            "is {ttl}: expected at least twice scylla.lease_ms ({lease} ms); else views end before the lease is renewed"
+        );
+        faults.push("scylla.superseded_ttl_s", what);
+    }
     faults.range("scylla.followers_bucket", scylla.followers_bucket.into(), 100..=1_000_000);
     faults.range("scylla.remembered_accounts", scylla.remembered_accounts as u64, 0..=1 << 32);
     faults.range("scylla.request_timeout_ms", scylla.request_timeout_ms, 100..=60_000);

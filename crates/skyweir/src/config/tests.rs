@@ -126,7 +126,6 @@ fn limits_have_a_range() {
 fn limits_of_a_cluster_have_a_range() {
     for (key, least, most) in [
         ("scylla.replication", 1_u64, 10_u64),
-        ("scylla.lease_ms", 1_000, 600_000),
         ("scylla.superseded_ttl_s", 30, 86_400),
         ("scylla.followers_bucket", 100, 1_000_000),
         ("scylla.request_timeout_ms", 100, 60_000),
@@ -149,6 +148,17 @@ fn limits_of_a_cluster_have_a_range() {
             assert_eq!(fault(&format!("{key} = {wrong}")), said);
         }
     }
+    let lease = |ms, ttl| fault(&format!("scylla.lease_ms = {ms}\nscylla.superseded_ttl_s = {ttl}"));
+    for (ms, ttl) in [(1_000, 30), (15_000, 30), (600_000, 1_200)] {
+        assert_eq!(lease(ms, ttl), "none");
+    }
+    for wrong in [999, 600_001] {
+        let said = format!("line 1: scylla.lease_ms is {wrong}: expected 1000 to 600000");
+        assert_eq!(lease(wrong, 86_400), format!("cannot use skyweir.toml, {said}"));
+    }
+    let said = "line 2: scylla.superseded_ttl_s is 30: expected at least twice scylla.lease_ms (15001 ms); else views \
+                end before the lease is renewed";
+    assert_eq!(lease(15_001, 30), format!("cannot use skyweir.toml, {said}"));
     for (text, said) in [
         ("nodes = []", "scylla.nodes is empty: expected at least one HOST:PORT"),
         ("redis = \"h:1\"", "scylla.redis is \"h:1\": expected for example redis://127.0.0.1:6379"),
