@@ -39,7 +39,8 @@ pub struct Config {
     /// How many accounts transactions remember the number of, and of how many what changes about them; some 300 bytes
     /// for both. 0 to 4,294,967,296; with 0 each event asks the server. Default 131,072.
     pub remembered_accounts: usize,
-    /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000.
+    /// How long one request may take, milliseconds, 100 to 60,000. Default 5,000. A node that answers nothing for six
+    /// seconds, or two and four fifths of this, is left.
     pub request_timeout_ms: u64,
     /// After how many milliseconds a read is also sent to another node, 1 to 60,000; so are trims and publications of
     /// timelines, and batches that were sent again. Default 100.

@@ -26,7 +26,8 @@ use crate::error;
 
 /// Tables are made slowly, and the driver waits until all nodes know them.
 const DEFINE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A node that hangs is left after six seconds. Shorter, a busy one is taken for dead.
+/// A node that hangs is left after six seconds; where a request may take longer than five, the answer to this is waited
+/// for by four fifths of that. Shorter, a busy one is taken for dead.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -76,7 +77,7 @@ impl Db {
             .default_execution_profile_handle(write.clone())
             .connection_timeout(timeout)
             .keepalive_interval(KEEPALIVE)
-            .keepalive_timeout(KEEPALIVE_TIMEOUT)
+            .keepalive_timeout(KEEPALIVE_TIMEOUT.max(timeout * 4 / 5))
             .pool_size(PoolSize::PerShard(connections))
             .custom_identity(SelfIdentity::new().with_application_name("skyweir"))
             .fetch_full_schema_metadata(false);
