@@ -11,6 +11,7 @@ mod date;
 mod demo;
 mod pace;
 mod parts;
+mod ports;
 mod schema;
 mod serve;
 mod service;

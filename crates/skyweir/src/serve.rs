@@ -13,6 +13,7 @@ use tracing::{debug, error, info};
 
 use crate::cli::ServeOptions;
 use crate::config::{Backend, Config};
+use crate::ports::Ports;
 use crate::service::Service;
 use crate::stores::Stores;
 use crate::telemetry::{self, LogFormat};
@@ -92,11 +93,12 @@ async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Re
     Ok(())
 }
 
-/// Opens records and timelines, then starts the service.
+/// Takes the ports, opens records and timelines, then starts the service.
 pub(crate) async fn start(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<Service> {
     let clock = Clock::system();
+    let ports = Ports::take(&config)?;
     let stores = Stores::open(&config, clock.clone()).await?;
-    Service::start(config, stores, fan_out, recorder, clock).await
+    Service::start(config, ports, stores, fan_out, recorder, clock).await
 }
 
 /// The runtime of sockets, reads and the indexer.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use skyweir_api::Api;
 use skyweir_graph::Graph;
@@ -13,7 +13,6 @@ use skyweir_indexer::{Begin, Intake};
 use skyweir_store::{Complete as _, Completeness};
 use skyweir_types::Clock;
 use skyweir_writer::Writer;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
@@ -22,6 +21,7 @@ use crate::config::Config;
 use crate::coverage;
 use crate::pace;
 use crate::parts::Parts;
+use crate::ports::Ports;
 use crate::stores::Stores;
 
 const INDEXER: &str = "indexer";
@@ -40,6 +40,7 @@ impl Service {
     /// Puts the parts together and starts them: graph and writer on the runtime of the fan-out, all others on this one.
     pub(crate) async fn start(
         config: Config,
+        ports: Ports,
         stores: Stores,
         fan_out: &Handle,
         recorder: PrometheusHandle,
@@ -60,12 +61,11 @@ impl Service {
         if status.completeness() == Completeness::Partial {
             warn!("{}", coverage::NOTE);
         }
-        let grpc = listen(config.grpc, "gRPC", "--grpc ADDR:PORT").await?;
-        let admin = listen(config.admin, "admin", "--admin ADDR:PORT").await?;
-        let graph_server = match config.graph.listen {
-            Some(at) => {
+        let (grpc, admin) = (ports.grpc.listen()?, ports.admin.listen()?);
+        let graph_server = match ports.graph {
+            Some(port) => {
                 let server = skyweir_graph::Server::new(config.graph.clone(), store.clone());
-                Some((server, listen(at, "graph's", "listen in [graph]").await?))
+                Some((server, port.listen()?))
             }
             None => None,
         };
@@ -159,9 +159,4 @@ fn meanwhile(api: &skyweir_api::Config) -> Option<String> {
     Some(format!(
         "until all follows are known GetTimeline, GetFollowers and GetFollows are passed on to {upstream}"
     ))
-}
-
-async fn listen(at: SocketAddr, what: &str, setting: &str) -> Result<TcpListener> {
-    let bound = TcpListener::bind(at).await;
-    bound.with_context(|| format!("cannot open the {what} port {at}; choose another with {setting}"))
 }

@@ -5,10 +5,12 @@
 mod common;
 
 use std::path::Path;
+use std::process::Stdio;
 
 use common::disturbed::Disturbed;
-use common::{Serve, follow, metric, network, post, run, soon, upstream};
+use common::{Serve, binary, follow, metric, network, post, run, soon, upstream};
 use skyweir_loadtest::Upstream;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -129,24 +131,31 @@ async fn readiness_tells_what_is_not_known() {
     serve.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_warning_of_an_unknown_past_is_in_the_log() {
-    let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
-    let args =
-        ["serve", "--source", &upstream.url_v2(), "--grpc", "127.0.0.1:0", "--admin", &taken(&upstream)];
-    let data = dir.path().to_str().unwrap();
-    let (_, _, err) = run(&[&args[..], &["--data-dir", data]].concat()).await;
-    assert!(!err.contains("no backfill"), "one would have begun: {err}");
-    let (_, _, err) = run(&[&args[..], &["--data-dir", data, "--backfill", "false"]].concat()).await;
-    assert!(err.contains("WARN") && err.contains("no backfill: only follows"), "{err}");
-    let args = ["serve", "--source", &upstream.url_firehose(), "--grpc", &taken(&upstream), "--cursor", "0"];
-    let (_, _, err) = run(&[&args[..], &["--data-dir", data]].concat()).await;
-    assert!(!err.contains("no backfill"), "{err}");
+/// What a service on an empty directory says until it serves.
+async fn says(source: &str, more: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = binary();
+    command.args(["serve", "--log-format", "json", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(["--source", source, "--data-dir"]).arg(dir.path()).args(more);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    while !said.contains("\"serving\"") {
+        said += &soon("serving", lines.next_line()).await.unwrap().expect("it serves");
+    }
+    child.kill().await.unwrap();
+    said
 }
 
-/// An address that can't be listened on, so that a service ends right after its start.
-fn taken(upstream: &Upstream) -> String {
-    upstream.address().to_string()
+#[tokio::test(flavor = "multi_thread")]
+async fn the_warning_of_an_unknown_past_is_in_the_log() {
+    let upstream = upstream().await;
+    let said = says(&upstream.url_v2(), &[]).await;
+    assert!(!said.contains("no backfill"), "it begins with one: {said}");
+    let said = says(&upstream.url_v2(), &["--backfill", "false"]).await;
+    assert!(said.contains("\"WARN\"") && said.contains("no backfill: only follows"), "{said}");
+    let said = says(&upstream.url_firehose(), &["--cursor", "0"]).await;
+    assert!(!said.contains("no backfill"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,7 @@ async fn a_taken_port_is_named_with_its_flag() {
     assert_eq!(code, 1);
     let said = format!("skyweir: cannot open the gRPC port {taken}; choose another with --grpc ADDR:PORT: ");
     assert!(err.starts_with(&said), "{err}");
+    assert!(!data.exists(), "nothing was begun");
 }
 
 #[tokio::test]
