@@ -26,6 +26,11 @@ use model::Model;
 /// How long a start or the rest of a feed may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// A folder that loses its power while it is made does so this often, and gets a feed as many times shorter: the names
+/// of new folders and files are at stake there.
+const EARLY: u32 = 4;
+const SHORTER: u32 = 10;
+
 /// Where memory is short: a budget of 1 MiB, and a cap under which the timelines of the feed don't fit.
 const SHORT: [&str; 4] = ["--memory-mb", "1", "--cap", "4000"];
 /// Timelines that left for it.
@@ -37,7 +42,7 @@ pub(crate) struct Options {
     /// Kills by SIGKILL.
     #[arg(long, default_value_t = 200)]
     kills: u32,
-    /// Power losses.
+    /// Power losses, and as many folders that lose power while they are made.
     #[arg(long, default_value_t = 50)]
     power: u32,
     /// Where all random choices come from; a new one each time when left out.
@@ -82,6 +87,19 @@ struct Tally {
     left: f64,
     found: Differences,
     noticed: Noticed,
+}
+
+/// What a folder goes through.
+#[derive(Clone, Copy, Default)]
+struct Plan {
+    /// Ends on the way, ...
+    kills: u32,
+    /// ... each with a power loss, ...
+    powered: bool,
+    /// ... all while the service starts.
+    early: bool,
+    /// Memory is short.
+    short: bool,
 }
 
 struct Bench {
@@ -144,7 +162,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 impl Bench {
     fn all(&mut self, seed: u64) -> Result<()> {
-        self.folder(seed, 0, false, false).context("without any kill")?;
+        self.folder(seed, Plan::default()).context("without any kill")?;
         let (start, ingest) = (self.start.as_secs_f64(), self.ingest.as_secs_f64());
         println!(
             "  undisturbed: start {start:.1} s, ingest {ingest:.1} s, {} items compared",
@@ -158,8 +176,8 @@ impl Bench {
                 let kills = left.min(self.options.group);
                 left -= kills;
                 let short = folder % 2 == 1;
-                self.folder(seed.wrapping_add(folder), kills, powered, short)
-                    .with_context(|| format!("folder {folder}"))?;
+                let plan = Plan { kills, powered, short, early: false };
+                self.folder(seed.wrapping_add(folder), plan).with_context(|| format!("folder {folder}"))?;
                 let Tally { kills, power, found, .. } = &self.tally;
                 println!(
                     "  folder {folder}: {kills} kills, {power} power losses, {} items compared",
@@ -167,12 +185,24 @@ impl Bench {
                 );
             }
         }
+        for _ in 0..self.options.power {
+            folder += 1;
+            let plan = Plan { kills: EARLY, powered: true, short: false, early: true };
+            let seed = seed.wrapping_add(folder);
+            self.folder(seed, plan).with_context(|| format!("folder {folder}, while it is made"))?;
+            if self.tally.found.any() {
+                break;
+            }
+        }
+        println!("  {} folders that lost power while they were made", self.options.power);
         Ok(())
     }
 
-    /// One feed through one folder, with so many kills on the way.
-    fn folder(&mut self, seed: u64, kills: u32, powered: bool, short: bool) -> Result<()> {
-        let (actors, events) = (self.options.actors as usize, self.options.events as usize);
+    /// One feed through one folder.
+    fn folder(&mut self, seed: u64, plan: Plan) -> Result<()> {
+        let Plan { kills, short, early, .. } = plan;
+        let (actors, events) = (self.options.actors as usize, self.options.events);
+        let events = if early { events / SHORTER } else { events } as usize;
         let feed = feed::generate(seed, actors, events);
         let path = self.dir.join("feed.jsonl");
         let lines: String = feed.iter().flat_map(|event| [event.line(), "\n".to_owned()]).collect();
@@ -196,8 +226,7 @@ impl Bench {
             log: self.dir.join("serve.log"),
         };
         for kill in 0..kills {
-            self.kill(&spec, &data, powered, kills)
-                .with_context(|| format!("kill {} of this folder", kill + 1))?;
+            self.kill(&spec, &data, plan).with_context(|| format!("kill {} of this folder", kill + 1))?;
         }
         let began = now();
         let mut serve = Serve::start(&spec)?;
@@ -225,16 +254,17 @@ impl Bench {
     }
 
     /// Starts the service, kills it at a random moment, and takes the power away if asked to.
-    fn kill(&mut self, spec: &ServeSpec, data: &Path, powered: bool, kills: u32) -> Result<()> {
+    fn kill(&mut self, spec: &ServeSpec, data: &Path, plan: Plan) -> Result<()> {
         let mut spec = spec.clone();
         let mut recording = None;
-        if let (true, Some(library)) = (powered, &self.library) {
+        if let (true, Some(library)) = (plan.powered, &self.library) {
             let begun = power::Recording::begin(data, &self.dir.join("side"))?;
             spec.env = begun.env(library);
             recording = Some(begun);
         }
         // from the first moment of each start on, and so that all kills of a folder spread over its whole feed
-        let most = (self.start + self.ingest * 2 / kills.max(1)).as_micros() as u64;
+        let feed = if plan.early { Duration::ZERO } else { self.ingest * 2 / plan.kills.max(1) };
+        let most = (self.start + feed).as_micros() as u64;
         let moment = Duration::from_micros(self.rng.below(most.max(1)));
         let began = now();
         let mut serve = Serve::start(&spec)?;

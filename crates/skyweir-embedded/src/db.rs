@@ -78,10 +78,14 @@ impl Db {
                     options.filter_policy(FilterPolicy::all(FilterPolicyEntry::None))
                 }
             };
-            database.keyspace(table.name(), options).map_err(db_error)
+            let is_new = !database.keyspace_exists(table.name());
+            let space = database.keyspace(table.name(), options).map_err(db_error)?;
+            if is_new {
+                sync_folders(&config.data_dir)?;
+            }
+            Ok(space)
         };
         let first = space(Table::Meta)?;
-        sync_folders(&config.data_dir)?;
         match first.get(meta::KEY_FORMAT).map_err(db_error)? {
             Some(format) => meta::check_format(&format)?,
             None if database.keyspace_count() == 1 => {
@@ -92,7 +96,6 @@ impl Db {
             None => return Err(corrupt("the database has tables but no format")),
         }
         let spaces = Table::ALL.into_iter().map(space).collect::<Result<_>>()?;
-        sync_folders(&config.data_dir)?;
         Ok(Self { database, spaces })
     }
 
@@ -132,8 +135,10 @@ impl Db {
     }
 }
 
-/// Makes the names of new keyspaces durable. fjall syncs what is in their folders, but not the folders' own names: a
-/// power loss would take whole tables away while the journal, synced, still has their rows.
+/// Makes the name of a new keyspace durable, before there is another one. fjall syncs what is in its folder, and which
+/// table the folder's number stands for, but not the folder's own name. A power loss would take whole tables away while
+/// the journal, synced, still has their rows; and where it takes several folders away, their numbers are given to other
+/// tables, while fjall goes on to read the former meaning of some, as sequence numbers begin anew as well.
 fn sync_folders(data_dir: &Path) -> Result<()> {
     let db = data_dir.join("db");
     [&db.join("keyspaces"), &db, data_dir].into_iter().try_for_each(sync_folder)
