@@ -18,7 +18,7 @@ struct Walk {
 }
 
 impl Inner {
-    /// See [`skyweir_store::Timelines::read`].
+    /// See [`skyweir_store::TimelineReads::read`].
     pub(super) async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
         let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
         let Some(mut line) = self.lines.get(viewer) else { return Ok(unanswered(CachedState::Out)) };
