@@ -35,4 +35,4 @@ pub use metrics::describe as describe_metrics;
 pub use reader::ScyllaReader;
 pub use schema::statements as schema_statements;
 pub use store::ScyllaStore;
-pub use timelines::{Rows, RowsConfig};
+pub use timelines::{Rows, RowsConfig, RowsReader};
