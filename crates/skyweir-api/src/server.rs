@@ -6,7 +6,7 @@ use std::time::Duration;
 use skyweir_proto::FILE_DESCRIPTOR_SET;
 use skyweir_proto::bsky::service_server::ServiceServer;
 use skyweir_proto::skyweir::v1::timeline_service_server::TimelineServiceServer;
-use skyweir_store::{Complete, Deliveries, Enrol, Store, Timelines};
+use skyweir_store::{Complete, Deliveries, Enrol, Store, TimelineReads};
 use skyweir_types::DrawKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ pub struct Deps {
     /// The records.
     pub store: Arc<dyn Store>,
     /// The cache of timelines.
-    pub timelines: Arc<dyn Timelines>,
+    pub timelines: Arc<dyn TimelineReads>,
     /// Who enrols timelines.
     pub enrol: Arc<dyn Enrol>,
     /// Who keeps the accounting.

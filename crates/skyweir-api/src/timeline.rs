@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{CachedState, Enrol, EnrolReason, RingInfo, Sampling, Store, Timelines, View};
+use skyweir_store::{CachedState, Enrol, EnrolReason, RingInfo, Sampling, Store, TimelineReads, View};
 use skyweir_types::{ActorId, Did, DidHash, DrawKey, Position, rate_for, rate_is_off};
 
 use crate::merges::{Merges, Wanted};
@@ -17,7 +17,7 @@ const GREATEST_LIMIT: usize = 100;
 /// Reads pages of timelines. Writes nothing: what reads want changed goes through [`Enrol`].
 pub struct TimelineReader {
     store: Arc<dyn Store>,
-    timelines: Arc<dyn Timelines>,
+    timelines: Arc<dyn TimelineReads>,
     enrol: Arc<dyn Enrol>,
     draw: DrawKey,
     reasonable_limit: u32,
@@ -31,7 +31,7 @@ impl TimelineReader {
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
-        timelines: Arc<dyn Timelines>,
+        timelines: Arc<dyn TimelineReads>,
         enrol: Arc<dyn Enrol>,
         draw: DrawKey,
         config: &Config,

@@ -1,6 +1,6 @@
 //! The walk down a timeline: through the cache as far as its floor, then on by the merge, under one view.
 
-use skyweir_store::{Cached, CachedState, Merge, Merged, Result, Sampling, Timelines, View};
+use skyweir_store::{Cached, CachedState, Merge, Merged, Result, Sampling, TimelineReads, View};
 use skyweir_types::{ActorId, Position};
 
 use crate::check::Check;
@@ -63,7 +63,7 @@ impl<'v> Walk<'v> {
     }
 
     /// Walks through the cache, beginning with what was read already, then merges below its floor.
-    pub(crate) async fn through_cache(&mut self, timelines: &dyn Timelines, first: Cached) -> Result<()> {
+    pub(crate) async fn through_cache(&mut self, timelines: &dyn TimelineReads, first: Cached) -> Result<()> {
         let mut cached = first;
         let mut below = self.from;
         let mut met = 0;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig, check};
-use skyweir_store::{CachedState, Delivery, Enrolment, IdleRule, Store, Task, Timelines};
+use skyweir_store::{CachedState, Delivery, Enrolment, IdleRule, Store, Task, TimelineReads, Timelines};
 use skyweir_types::{ActorId, Did, DidHash, DrawKey, ItemId, Reference, TaskId, UriHash};
 
 fn config(slices: u32, cap: usize) -> RingsConfig {

@@ -10,7 +10,9 @@ use tracing::{info, warn};
 
 use crate::archive::{Backfill, give};
 use crate::run::start_at;
-use crate::source::{ArchiveProgress, Ended, Error as SourceError, Source, SourceKind, SourceStatus, missed};
+use crate::source::{
+    ArchiveProgress, Ended, Error as SourceError, Source, SourceKind, SourceStatus, is_beginning, missed,
+};
 use crate::{Config, CursorChoice, Error, Indexer, whole};
 
 /// How an intake begins.
@@ -49,6 +51,13 @@ enum First {
     Load(i64),
     /// What the stream had no longer, from where its reading was cut off.
     CatchUp,
+}
+
+/// Whether timelines may be kept of a store that stands there: whatever is read from then on leaves tasks. For
+/// processes that don't read upstream themselves; see [`Intake::loaded`].
+#[must_use]
+pub fn is_loaded(saved: Option<&SavedCursor>) -> bool {
+    saved.is_some_and(|saved| !is_beginning(&saved.source))
 }
 
 impl Intake {

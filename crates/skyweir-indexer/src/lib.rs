@@ -9,7 +9,7 @@ mod run;
 
 pub use apply::{Applier, Horizons, Outcome, Swept};
 pub use config::{Config, CursorChoice};
-pub use intake::{Begin, Intake};
+pub use intake::{Begin, Intake, is_loaded};
 pub use run::{Error, Indexer};
 
 pub mod archive;

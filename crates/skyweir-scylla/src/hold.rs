@@ -1,5 +1,6 @@
 //! The lease while it is held: who has it commits, and who has lost it finds out by the next commit at the latest.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use skyweir_store::{Error, Result};
@@ -24,6 +25,7 @@ pub(crate) struct Hold {
     /// One step at a time: two at once would be in each other's way on the server.
     gate: Mutex<()>,
     is_lost: watch::Sender<bool>,
+    is_given_back: AtomicBool,
 }
 
 impl Hold {
@@ -41,6 +43,7 @@ impl Hold {
             epoch: 0,
             gate: Mutex::new(()),
             is_lost: watch::Sender::new(false),
+            is_given_back: AtomicBool::new(false),
         };
         let mut refused = None;
         for _ in 0..ASK_AGAIN {
@@ -108,6 +111,11 @@ impl Hold {
         *self.is_lost.borrow()
     }
 
+    /// Whether it was given back.
+    pub(crate) fn is_given_back(&self) -> bool {
+        self.is_given_back.load(Ordering::Acquire)
+    }
+
     /// Waits until another indexer has it.
     pub(crate) async fn lost(&self) {
         let mut is_lost = self.is_lost.subscribe();
@@ -118,8 +126,11 @@ impl Hold {
     /// What to say to who wants to write.
     ///
     /// # Errors
-    /// `Unavailable` once it is lost.
+    /// `Unavailable` once it is lost or given back.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.is_given_back() {
+            return Err(Error::Unavailable("this indexer has ended; start it again".into()));
+        }
         if !self.is_lost() {
             return Ok(());
         }
@@ -146,6 +157,15 @@ impl Hold {
             self.check()?;
         }
         Ok(())
+    }
+
+    /// Ends it now, for whoever comes next: nothing is renewed or committed any more.
+    pub(crate) async fn give_back(&self, db: &Db) -> Result<()> {
+        let _one = self.gate.lock().await;
+        self.check()?;
+        self.is_given_back.store(true, Ordering::Release);
+        // who has it by now, if it isn't ours, keeps it
+        self.lease.renew(db, self.clock.now_ms(), self.epoch).await.map(drop)
     }
 
     /// The commit point of a transaction: done when it answers. After an error that isn't the loss of the lease it may

@@ -1,11 +1,12 @@
 //! The store of a cluster: records and timelines as CQL rows, in ScyllaDB or in Apache Cassandra, and the task log as
 //! a Redis Stream.
 //!
-//! One indexer at a time writes records, by a lease. A transaction is one entry of a journal, committed by one
-//! lightweight transaction on the lease; what follows from it is written after that, and again by whoever opens the
-//! store if nobody did. Rows carry the sequence number of the transaction that brought them and of the one that took
-//! them away, so that a view shows one moment.
+//! One indexer at a time writes records, by a lease; any number of processes read them. A transaction is one entry of
+//! a journal, committed by one lightweight transaction on the lease; what follows from it is written after that, and
+//! again by whoever opens the store if nobody did. Rows carry the sequence number of the transaction that brought them
+//! and of the one that took them away, so that a view shows one moment.
 
+mod base;
 mod cluster;
 mod codec;
 mod config;
@@ -16,6 +17,7 @@ mod hold;
 mod log;
 mod metrics;
 mod moment;
+mod reader;
 mod remembered;
 mod schema;
 mod session;
@@ -30,6 +32,7 @@ pub use cluster::Cluster;
 pub use config::Config;
 pub use dialect::Dialect;
 pub use metrics::describe as describe_metrics;
+pub use reader::ScyllaReader;
 pub use schema::statements as schema_statements;
 pub use store::ScyllaStore;
-pub use timelines::{Rows, RowsConfig};
+pub use timelines::{Rows, RowsConfig, RowsReader};

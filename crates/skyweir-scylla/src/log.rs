@@ -60,7 +60,7 @@ struct Trims {
 
 impl Log {
     /// Connects to the log of this name, of which nothing below `kept` is needed, and some below `lost_below` may be
-    /// missing. What is there below `kept` goes.
+    /// missing.
     pub(crate) async fn connect(
         url: &str,
         name: &str,
@@ -76,15 +76,13 @@ impl Log {
             .set_max_delay(Duration::from_secs(1))
             .set_number_of_retries(2);
         let connection = ConnectionManager::new_with_config(client, config).await;
-        let log = Self {
+        Ok(Self {
             connection: connection.map_err(|e| refused(doing, &e))?,
             key: format!("{name}:tasks"),
             kept: AtomicU64::new(kept.0),
             trims: Mutex::new(Trims { stay, since: None }),
             lost_below: AtomicU64::new(lost_below.0),
-        };
-        log.cut(kept).await?;
-        Ok(log)
+        })
     }
 
     /// The stream's name in Redis.
@@ -100,6 +98,12 @@ impl Log {
     /// Below this one tasks may be missing that nobody can append again.
     pub(crate) fn lost_below(&self) -> TaskId {
         TaskId(self.lost_below.load(Ordering::Acquire))
+    }
+
+    /// Notes what stands in the store of the log by now.
+    pub(crate) fn note(&self, LogRow { kept, lost_below }: LogRow) {
+        self.kept.fetch_max(kept.0, Ordering::AcqRel);
+        self.note_lost(lost_below);
     }
 
     /// Notes that nobody can append some of those below this one again.
@@ -201,7 +205,8 @@ impl Log {
         }
     }
 
-    async fn cut(&self, kept: TaskId) -> Result<()> {
+    /// Takes from Redis what is below this task.
+    pub(crate) async fn cut(&self, kept: TaskId) -> Result<()> {
         let mut command = redis::cmd("XTRIM");
         command.arg(&self.key).arg("MINID").arg(format!("0-{}", kept.0));
         let cut: redis::RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;

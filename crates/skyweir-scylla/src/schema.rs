@@ -59,7 +59,8 @@ pub(crate) async fn prepare(db: &Db, replication: u8, create: bool) -> Result<()
         }
     } else if !has_version_table(db).await? {
         return Err(Error::Unavailable(format!(
-            "keyspace {keyspace} has no tables of ours; apply what `skyweir schema` prints, or set scylla.create"
+            "keyspace {keyspace} has no tables of ours; apply what `skyweir schema` prints, or let an indexer \
+             make them (scylla.create)"
         )));
     }
     let text = format!("SELECT version FROM {keyspace}.schema_version WHERE id = 0");

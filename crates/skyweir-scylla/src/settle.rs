@@ -163,6 +163,9 @@ impl Inner {
     async fn append(&self, entry: &Entry) -> Result<()> {
         let (first, kept) = (entry.first_task(), self.log.kept());
         let Some(last) = self.log.append(first, &entry.tasks, kept).await? else { return Ok(()) };
+        // writers in other processes say what isn't needed any more
+        self.log.note(self.visible.read(&self.db).await?.1);
+        let kept = self.log.kept();
         let needed = last.next().max(kept);
         tracing::warn!(last = last.0, next = first.0, "tasks are missing in Redis, appending them again");
         let (mut older, mut former) = (Vec::new(), (entry.moment.seq - 1, entry.former));

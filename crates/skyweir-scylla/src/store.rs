@@ -1,5 +1,6 @@
 //! The store: what is shared by its views and transactions, and how it is opened.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -11,21 +12,16 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::base::Base;
 use crate::cluster::Cluster;
 use crate::hold::Hold;
-use crate::log::Log;
 use crate::moment::Moment;
 use crate::remembered::Remembered;
-use crate::session::Db;
 use crate::settle::Writer;
-use crate::table::Tables;
 use crate::table::journal::Journal;
-use crate::table::visible::Visible;
 use crate::txn::ScyllaTxn;
 use crate::view::ScyllaView;
 
-/// A view ends this long before the rows that it needs may pass: the server counts in seconds.
-const MARGIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether Redis has all tasks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -37,16 +33,11 @@ pub struct ScyllaStore {
 }
 
 pub(crate) struct Inner {
-    pub(crate) db: Arc<Db>,
-    pub(crate) tables: Tables,
+    pub(crate) base: Arc<Base>,
     pub(crate) journal: Journal,
-    pub(crate) visible: Visible,
-    pub(crate) log: Log,
     pub(crate) hold: Hold,
-    pub(crate) ttl: i32,
     pub(crate) followers_bucket: u32,
     pub(crate) remembered: Remembered,
-    pub(crate) next_task: watch::Sender<TaskId>,
     /// Held from begin to the end of a transaction: one at a time.
     pub(crate) writer: Arc<Mutex<Writer>>,
     shown: StdMutex<Shown>,
@@ -72,26 +63,18 @@ impl ScyllaStore {
     /// contradicts itself.
     pub async fn open(cluster: &Cluster, clock: Clock) -> Result<Self> {
         let Cluster { db, config } = cluster.clone();
-        let (tables, journal, visible) =
-            futures::try_join!(Tables::prepare(&db), Journal::prepare(&db), Visible::prepare(&db))?;
+        let journal = Journal::prepare(&db).await?;
         let known = Instant::now();
         let (hold, row) = Hold::take(&db, &config, clock).await?;
-        let (moment, row_of_log) = visible.read(&db).await?;
-        let stay = Duration::from_secs(config.superseded_ttl_s.into());
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        let log = Log::connect(&config.redis, &config.keyspace, timeout, stay, row_of_log).await?;
+        let (base, moment) = Base::open(cluster).await?;
+        base.log.cut(base.log.kept()).await?;
         let mut writer = Writer::new(moment.clone(), &row);
         let inner = Arc::new(Inner {
-            db,
-            tables,
+            base: Arc::new(base),
             journal,
-            visible,
-            log,
             hold,
-            ttl: i32::try_from(config.superseded_ttl_s).unwrap_or(i32::MAX),
             followers_bucket: config.followers_bucket.max(1),
             remembered: Remembered::new(config.remembered_accounts),
-            next_task: watch::Sender::new(TaskId(1)),
             writer: Arc::new(Mutex::new(Writer::default())),
             shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
             is_unsettled: AtomicBool::new(false),
@@ -115,6 +98,23 @@ impl ScyllaStore {
     /// Waits until another indexer has the lease: from then on nothing that this one writes counts.
     pub async fn lease_lost(&self) {
         self.inner.hold.lost().await;
+    }
+
+    /// Gives the lease back, so that another machine's indexer needn't wait until it is over. From then on nothing
+    /// begins here any more.
+    ///
+    /// # Errors
+    /// `Unavailable` when another indexer has it already, or no answer comes; then it ends by itself.
+    pub async fn give_lease_back(&self) -> Result<()> {
+        self.inner.hold.give_back(&self.inner.db).await
+    }
+}
+
+impl Deref for Inner {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
     }
 }
 
@@ -151,8 +151,7 @@ impl Inner {
             self.show(&Arc::new(moment), known);
             shown = self.shown();
         }
-        let kept = Duration::from_secs(self.ttl.unsigned_abs().into());
-        Ok((shown.moment, shown.known + kept.saturating_sub(MARGIN)))
+        Ok((shown.moment, self.until(shown.known)))
     }
 }
 
@@ -168,6 +167,7 @@ async fn renew(inner: Arc<Inner>) {
         match inner.hold.renew(&inner.db).await {
             Ok(()) if is_under_way => {}
             Ok(()) => inner.show(&inner.shown().moment, known),
+            Err(_) if inner.hold.is_given_back() => return,
             Err(error) if inner.hold.is_lost() => {
                 tracing::error!(%error, "lease lost");
                 return;
@@ -182,7 +182,7 @@ async fn look_after_log(inner: Arc<Inner>) {
     let mut pace = tokio::time::interval(LOOK);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fails = false;
-    while !inner.hold.is_lost() {
+    while !inner.hold.is_lost() && !inner.hold.is_given_back() {
         pace.tick().await;
         let mended = inner.mend_log().await;
         if let Err(error) = &mended
@@ -198,7 +198,7 @@ async fn look_after_log(inner: Arc<Inner>) {
 impl Store for ScyllaStore {
     async fn view(&self) -> Result<Box<dyn View>> {
         let (moment, until) = self.inner.now().await?;
-        Ok(Box::new(ScyllaView::new(Arc::clone(&self.inner), moment, until)))
+        Ok(Box::new(ScyllaView::new(Arc::clone(&self.inner.base), moment, until)))
     }
 
     async fn begin(&self) -> Result<Box<dyn Txn>> {
@@ -213,9 +213,6 @@ impl Store for ScyllaStore {
     }
 
     async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
-        // what is appended later isn't cut
-        let kept = kept.min(*self.inner.next_task.borrow());
-        self.inner.visible.keep(&self.inner.db, kept).await?;
-        self.inner.log.trim(kept).await
+        self.inner.trim_tasks(kept).await
     }
 }

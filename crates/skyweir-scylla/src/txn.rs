@@ -15,6 +15,7 @@ use skyweir_types::{ActorId, Collection, Did, Item, ItemId, Position, RecordKey,
 use tokio::sync::OwnedMutexGuard;
 
 use self::edges::Edge;
+use crate::base::Base;
 use crate::error::corrupt;
 use crate::moment::Moment;
 use crate::settle::Writer;
@@ -106,7 +107,8 @@ impl Txn for ScyllaTxn {
         if let Some(known) = self.numbers.get(did) {
             return Ok(*known);
         }
-        let Inner { db, tables, remembered, .. } = &*self.inner;
+        let Inner { base, remembered, .. } = &*self.inner;
+        let Base { db, tables, .. } = &**base;
         if let Some(known) = remembered.numbers.get(did) {
             return Ok(known);
         }
@@ -125,7 +127,7 @@ impl Txn for ScyllaTxn {
     }
 
     async fn did(&mut self, actor: ActorId) -> Result<Did> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.inner.base;
         let stored = self.writer.moment.actors;
         match actor.0.checked_sub(stored) {
             None => tables.dids.did(db, actor).await,

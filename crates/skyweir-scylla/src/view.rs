@@ -14,9 +14,9 @@ use skyweir_store::{
 use skyweir_types::{ActorId, Did, Item, ItemId, RecordKey, RecordRef, TaskId};
 use tokio::time::Instant;
 
+use crate::base::Base;
 use crate::error::corrupt;
 use crate::moment::Moment;
-use crate::store::Inner;
 use crate::table::feeds::Below;
 use crate::table::{Life, items};
 
@@ -29,7 +29,7 @@ const SPARE: usize = 4;
 
 /// What [`crate::ScyllaStore`] answers to `view`.
 pub(crate) struct ScyllaView {
-    inner: Arc<Inner>,
+    base: Arc<Base>,
     moment: Arc<Moment>,
     /// Tasks below this one were cut.
     kept: TaskId,
@@ -38,9 +38,9 @@ pub(crate) struct ScyllaView {
 }
 
 impl ScyllaView {
-    pub(crate) fn new(inner: Arc<Inner>, moment: Arc<Moment>, until: Instant) -> Self {
-        let kept = inner.log.kept();
-        Self { inner, moment, kept, until }
+    pub(crate) fn new(base: Arc<Base>, moment: Arc<Moment>, until: Instant) -> Self {
+        let kept = base.log.kept();
+        Self { base, moment, kept, until }
     }
 
     /// Whether a row is there at this view's moment.
@@ -51,9 +51,9 @@ impl ScyllaView {
     /// An answer that is right: given before the rows that it is made of may have passed.
     async fn timely<A>(&self, answer: impl Future<Output = Result<A>> + Send) -> Result<A> {
         // one that is too old anyway needn't ask
-        in_time(self.until, self.inner.ttl)?;
+        in_time(self.until, self.base.ttl)?;
         let answer = answer.await?;
-        in_time(self.until, self.inner.ttl)?;
+        in_time(self.until, self.base.ttl)?;
         Ok(answer)
     }
 
@@ -61,7 +61,7 @@ impl ScyllaView {
         let (mut found, mut below) = (Vec::new(), Below::Place(ask.after));
         while found.len() < n {
             let rows = (n - found.len()).saturating_add(SPARE).min(PAGE_MOST);
-            let page = self.inner.tables.feeds.below(&self.inner.db, ask.author, below, rows as i32).await?;
+            let page = self.base.tables.feeds.below(&self.base.db, ask.author, below, rows as i32).await?;
             let is_last = page.len() < rows;
             if let Some(last) = page.last() {
                 below = Below::Entry(last.entry);
@@ -90,7 +90,7 @@ impl ScyllaView {
             .iter()
             .flat_map(|(bucket, ids)| ids.chunks(KEYS_MOST).map(|some| (*bucket, some)))
             .collect();
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let rows = db.each(asks.len(), |at| tables.items.of(db, asks[at].0, asks[at].1)).await?;
         let shown = |row: &items::Row| self.shows(row.life) && row.item.sort_at >= self.moment.horizon;
         Ok(rows.into_iter().flatten().filter(shown).map(|row| (row.item.id, row.item)).collect())
@@ -113,12 +113,12 @@ fn in_time(until: Instant, ttl: i32) -> Result<()> {
 #[async_trait]
 impl View for ScyllaView {
     async fn actor(&self, did: &Did) -> Result<Option<ActorId>> {
-        let actor = self.inner.tables.dids.actor(&self.inner.db, did).await?;
+        let actor = self.base.tables.dids.actor(&self.base.db, did).await?;
         Ok(actor.filter(|actor| actor.0 < self.moment.actors))
     }
 
     async fn dids(&self, actors: &[ActorId]) -> Result<Vec<Did>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         if let Some(actor) = actors.iter().find(|actor| actor.0 >= self.moment.actors) {
             return Err(corrupt(format_args!("account {actor} was never interned")));
         }
@@ -130,7 +130,7 @@ impl View for ScyllaView {
     }
 
     async fn accounts(&self, actors: &[ActorId]) -> Result<Vec<AccountInfo>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let answer = db.each(actors.len(), |at| tables.accounts.at(db, actors[at], self.moment.seq));
         let stored = self.timely(answer).await?;
         Ok(stored.into_iter().map(|stored| stored.head.info(stored.newest)).collect())
@@ -146,14 +146,14 @@ impl View for ScyllaView {
     }
 
     async fn records(&self, keys: &[RecordRef]) -> Result<Vec<Option<RecordRow>>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let answer = db.each(keys.len(), |at| tables.records.at(db, &keys[at], self.moment.seq));
         let stored = self.timely(answer).await?;
         Ok(stored.into_iter().map(|stored| stored.map(|stored| stored.row)).collect())
     }
 
     async fn feeds(&self, asks: &[FeedAsk], n: usize) -> Result<Vec<Vec<FeedEntry>>> {
-        self.timely(self.inner.db.each(asks.len(), |at| self.feed(&asks[at], n))).await
+        self.timely(self.base.db.each(asks.len(), |at| self.feed(&asks[at], n))).await
     }
 
     async fn follows(&self, viewer: ActorId, after: Option<ActorId>, n: usize) -> Result<Vec<ActorId>> {
@@ -177,7 +177,7 @@ impl View for ScyllaView {
     }
 
     async fn tasks(&self, from: TaskId, n: usize) -> Result<Vec<(TaskId, Task)>> {
-        self.inner.log.read(from.max(self.kept).max(TaskId(1)), self.moment.next_task, n).await
+        self.base.log.read(from.max(self.kept).max(TaskId(1)), self.moment.next_task, n).await
     }
 
     async fn next_task(&self) -> Result<TaskId> {
@@ -197,7 +197,7 @@ impl View for ScyllaView {
     }
 
     async fn sync_mark(&self, actor: ActorId) -> Result<Option<SyncMark>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let stored = self.timely(tables.accounts.at(db, actor, self.moment.seq)).await?;
         Ok(stored.head.row.sync)
     }

@@ -11,7 +11,8 @@ use futures::future::try_join_all;
 use skyweir_scylla::{Cluster, Config, Rows, RowsConfig};
 use skyweir_store::conformance::{Home, Opened, Subject, compare};
 use skyweir_store::{
-    CachedState, Counts, Delivery, Enrolment, MemoryStore, RingInfo, Shape, Store as _, Timelines,
+    CachedState, Counts, Delivery, Enrolment, MemoryStore, RingInfo, Shape, Store as _, TimelineReads as _,
+    Timelines,
 };
 use skyweir_types::{ActorId, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
 

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A storage operation failed.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum Error {
     /// What is stored contradicts itself: our own corruption, which always stops us.
     #[error("corrupt data: {0}; run `skyweir check`, and restore or rebuild the data directory")]

@@ -30,7 +30,7 @@ pub use merge::{Merge, Merged, Sampling};
 pub use task::Task;
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
-    Timelines, Viewers,
+    TimelineReads, Timelines, Viewers,
 };
 pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
 pub use usefulness::{LeastUseful, Usefulness, is_visit};

@@ -132,7 +132,7 @@ pub struct RingInfo {
     pub since_ms: i64,
 }
 
-/// An answer of [`Timelines::read`], taken in one step.
+/// An answer of [`TimelineReads::read`], taken in one step.
 #[derive(Clone, Debug)]
 pub struct Cached {
     /// State, floor and rate.
@@ -171,9 +171,17 @@ pub struct MemoryUse {
     pub budget: u64,
 }
 
+/// What reads ask of the cache of timelines.
+#[async_trait]
+pub trait TimelineReads: Send + Sync {
+    /// References of one timeline at or below `from_ms`, at least `n` of them if there are (more for a whole last
+    /// millisecond).
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached>;
+}
+
 /// The cache of all timelines. Calls for one timeline take effect one after the other.
 #[async_trait]
-pub trait Timelines: Send + Sync {
+pub trait Timelines: TimelineReads {
     /// How many shards there are.
     fn shards(&self) -> u32;
     /// The shard of a timeline, below [`Timelines::shards`].
@@ -209,9 +217,6 @@ pub trait Timelines: Send + Sync {
     /// just below it. Returns how many left.
     async fn drop_before(&self, sort_at: i64) -> Result<u64>;
 
-    /// References of one timeline at or below `from_ms`, at least `n` of them if there are (more for a whole last
-    /// millisecond).
-    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached>;
     /// Notes that a timeline was read at this time; reads within a minute are one visit. Nothing for one that isn't
     /// enrolled. A crash may lose it, and so may a restart.
     fn touch(&self, viewer: ActorId, now_ms: i64);

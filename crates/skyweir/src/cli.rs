@@ -10,6 +10,7 @@ use skyweir_indexer::CursorChoice;
 use skyweir_scylla::Dialect;
 use skyweir_writer::EnrolMode;
 
+use crate::roles::Roles;
 use crate::telemetry::LogFormat;
 
 /// An open, sharded, lossy timeline service for AT Protocol AppViews.
@@ -65,6 +66,10 @@ pub(crate) struct ServeOptions {
     /// A configuration file (TOML). Without it the defaults hold.
     #[arg(long, env = "SKYWEIR_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// What this process does, of indexer, graph, writer and api; all of it by default, and always where the backend is
+    /// a data directory.
+    #[arg(long, env = "SKYWEIR_ROLES", value_name = "ROLE,...")]
+    pub(crate) roles: Option<Roles>,
     /// Where everything is kept.
     #[arg(long, env = "SKYWEIR_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,

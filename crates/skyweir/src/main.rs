@@ -12,6 +12,7 @@ mod demo;
 mod pace;
 mod parts;
 mod ports;
+mod roles;
 mod schema;
 mod serve;
 mod service;

@@ -40,7 +40,8 @@ impl Port {
 
 /// All that the settings name.
 pub(crate) struct Ports {
-    pub(crate) grpc: Port,
+    /// Where reads are answered, if they are.
+    pub(crate) grpc: Option<Port>,
     pub(crate) admin: Port,
     /// Where other processes ask for followers, if they may.
     pub(crate) graph: Option<Port>,
@@ -48,9 +49,11 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn take(config: &Config) -> Result<Self> {
-        let graph = config.graph.listen.map(|at| Port::take(at, "graph's", "listen in [graph]"));
+        let grpc = config.roles.api.then(|| Port::take(config.grpc, "gRPC", "--grpc ADDR:PORT"));
+        let graph = config.graph.listen.filter(|_| config.roles.graph);
+        let graph = graph.map(|at| Port::take(at, "graph's", "listen in [graph]"));
         Ok(Self {
-            grpc: Port::take(config.grpc, "gRPC", "--grpc ADDR:PORT")?,
+            grpc: grpc.transpose()?,
             admin: Port::take(config.admin, "admin", "--admin ADDR:PORT")?,
             graph: graph.transpose()?,
         })

@@ -24,7 +24,9 @@ const FAN_OUT_NICE: i32 = 5;
 /// Runs the service until it is told to stop.
 pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     let config = Config::load(options)?;
-    readable(&config.source)?;
+    if config.roles.indexer {
+        readable(&config.source)?;
+    }
     telemetry::logs(config.log_format, &config.log, None)?;
     let recorder = telemetry::metrics()?;
     install_tls()?;
@@ -34,7 +36,10 @@ pub(crate) fn command(options: &ServeOptions) -> Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     match config.backend {
         Backend::Embedded => info!(version, data.dir = %config.data_dir.display(), "skyweir starts"),
-        Backend::Scylla => info!(version, scylla.keyspace = config.scylla.keyspace, "skyweir starts"),
+        Backend::Scylla => {
+            let keyspace = config.scylla.keyspace.as_str();
+            info!(version, scylla.keyspace = keyspace, roles = %config.roles, "skyweir starts");
+        }
     }
     let ended = io.block_on(run(config, fan_out.handle(), recorder));
     // all parts have ended, or must not be waited for any longer

@@ -10,15 +10,16 @@ use skyweir_api::Api;
 use skyweir_graph::Graph;
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, Intake};
-use skyweir_store::{Complete as _, Completeness};
+use skyweir_store::{Complete, Completeness, Store, Timelines};
 use skyweir_types::Clock;
-use skyweir_writer::Writer;
+use skyweir_writer::{Handle as WriterHandle, Writer};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Readiness};
 use crate::config::Config;
-use crate::coverage;
+use crate::coverage::{self, Watched};
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
@@ -26,14 +27,36 @@ use crate::stores::Stores;
 
 const INDEXER: &str = "indexer";
 
-/// The running service.
+/// The running service, or those of its roles that this process has.
 pub(crate) struct Service {
-    /// Where gRPC answers.
-    pub(crate) grpc: SocketAddr,
+    /// Where gRPC answers, with the role api.
+    pub(crate) grpc: Option<SocketAddr>,
     /// Where metrics and readiness answer.
     pub(crate) admin: SocketAddr,
     parts: Parts,
     readiness: Arc<Readiness>,
+}
+
+/// What is read upstream, and what is told of it.
+struct Indexing {
+    intake: Intake,
+    status: Arc<SourceStatus>,
+}
+
+/// Who writes timelines, with the graph that it asks.
+struct Writing {
+    writer: Writer,
+    handle: WriterHandle,
+    graph: Arc<Graph>,
+}
+
+/// Who knows how much of the follow graph there is.
+struct Known {
+    complete: Arc<dyn Complete>,
+    /// Is cancelled once timelines may be kept.
+    loaded: CancellationToken,
+    /// Without the indexer: who asks the store.
+    watched: Option<Arc<Watched>>,
 }
 
 impl Service {
@@ -46,22 +69,14 @@ impl Service {
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let kind = parse(&config.source)?;
-        let Stores { store, timelines, lease } = stores;
-        let status = Arc::new(SourceStatus::default());
-        let begin = Begin {
-            cursor: config.cursor,
-            backfill: config.backfill.at_start,
-            items_since_us: config.backfill.items_since.before(clock.now_micros()),
-            has_timelines: timelines.enrolled() > 0,
+        let Stores { store, timelines, reads, has_timelines, lease } = stores;
+        let indexing = match config.roles.indexer {
+            true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
+            false => None,
         };
-        let (shared, told) = (store.clone(), status.clone());
-        let intake = Intake::begin(config.indexer, shared, kind, begin, clock.clone(), told).await?;
-        let loaded = intake.loaded();
-        if status.completeness() == Completeness::Partial {
-            warn!("{}", coverage::NOTE);
-        }
-        let (grpc, admin) = (ports.grpc.listen()?, ports.admin.listen()?);
+        let Known { complete, loaded, watched } = Known::begin(indexing.as_ref(), &store).await?;
+        let listen = |port: crate::ports::Port| port.listen();
+        let (grpc, admin) = (ports.grpc.map(listen).transpose()?, ports.admin.listen()?);
         let graph_server = match ports.graph {
             Some(port) => {
                 let server = skyweir_graph::Server::new(config.graph.clone(), store.clone());
@@ -69,63 +84,67 @@ impl Service {
             }
             None => None,
         };
-
-        let draw = config.timeline.draw_key;
-        let graph = {
-            // what comes from servers is work of the fan-out, too
-            let _entered = fan_out.enter();
-            Graph::new(config.graph, store.clone())
+        let writing =
+            timelines.map(|timelines| Writing::new(&config, store.clone(), timelines, fan_out, clock));
+        let api = match (grpc, reads, &writing) {
+            (Some(grpc), Some(timelines), Some(Writing { handle, .. })) => {
+                let deps = skyweir_api::Deps {
+                    store: store.clone(),
+                    timelines,
+                    enrol: Arc::new(handle.clone()),
+                    deliveries: Arc::new(handle.clone()),
+                    complete: complete.clone(),
+                    draw: config.timeline.draw_key,
+                };
+                Some((Api::new(config.api.clone(), deps), grpc))
+            }
+            _ => None,
         };
-        let (writer, handle) = Writer::new(
-            config.writer,
-            skyweir_writer::Deps {
-                store: store.clone(),
-                timelines: timelines.clone(),
-                graph: graph.clone(),
-                clock,
-            },
-        );
-        let meanwhile = meanwhile(&config.api);
-        let data_dir = config.data_dir;
-        let api = Api::new(
-            config.api,
-            skyweir_api::Deps {
-                store: store.clone(),
-                timelines,
-                enrol: Arc::new(handle.clone()),
-                deliveries: Arc::new(handle.clone()),
-                complete: status.clone(),
-                draw,
-            },
-        );
-        let draining = AtomicBool::new(false);
-        let (source, loaded_too) = (status.clone(), loaded.clone());
-        let readiness = Readiness { source, writer: handle, loaded: loaded_too, meanwhile, draining };
-        let readiness = Arc::new(readiness);
+        let readiness = Arc::new(Readiness {
+            roles: config.roles,
+            source: indexing.as_ref().map(|indexing| indexing.status.clone()),
+            complete,
+            writer: writing.as_ref().map(|writing| writing.handle.clone()),
+            loaded: loaded.clone(),
+            meanwhile: api.as_ref().and_then(|_| meanwhile(&config.api)),
+            draining: AtomicBool::new(false),
+        });
 
-        let (grpc_at, admin_at) = (grpc.local_addr()?, admin.local_addr()?);
+        let grpc_at = api.as_ref().map(|(_, grpc)| grpc.local_addr()).transpose()?;
+        let admin_at = admin.local_addr()?;
         let here = Handle::current();
         let mut parts = Parts::default();
-        parts.start(INDEXER, &here, |stop| async move {
-            pace::beside(None, pace::of_archive(&status), intake.run(stop)).await
-        });
-        parts.start("api", &here, |stop| api.serve(grpc, stop));
-        parts.start("writer", fan_out, |stop| async move {
-            // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge
-            match stop.run_until_cancelled(loaded.cancelled()).await {
-                Some(()) => writer.run(stop).await,
-                None => Ok(()),
-            }
-        });
-        parts.start("graph", fan_out, |stop| graph.run(stop));
-        parts.start("lease", &here, |stop| lease.watch(stop));
+        if let Some(Indexing { intake, status }) = indexing {
+            parts.start(INDEXER, &here, |stop| async move {
+                pace::beside(None, pace::of_archive(&status), intake.run(stop)).await
+            });
+        }
+        if let Some((api, grpc)) = api {
+            parts.start("api", &here, |stop| api.serve(grpc, stop));
+        }
+        if let Some(Writing { writer, graph, .. }) = writing {
+            parts.start("writer", fan_out, |stop| async move {
+                // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge
+                match stop.run_until_cancelled(loaded.cancelled()).await {
+                    Some(()) => writer.run(stop).await,
+                    None => Ok(()),
+                }
+            });
+            parts.start("graph", fan_out, |stop| graph.run(stop));
+        }
+        if let Some(watched) = watched {
+            parts.start("completeness", &here, |stop| watched.run(stop));
+        }
+        if let Some(lease) = lease {
+            parts.start("lease", &here, |stop| lease.watch(stop));
+        }
         if let Some((server, listener)) = graph_server {
             info!(graph.addr = %listener.local_addr()?, "serving the follower graph to other processes");
             parts.start("graph server", fan_out, |stop| server.run(listener, stop));
         }
         let said = readiness.clone();
-        parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, data_dir, stop));
-        info!(grpc.addr = %grpc_at, admin.addr = %admin_at, "serving");
+        parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, config.data_dir, stop));
+        info!(grpc.addr = grpc_at.map(tracing::field::display), admin.addr = %admin_at, "serving");
         Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness })
     }
 
@@ -150,6 +169,58 @@ impl Service {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.parts.stop().await
+    }
+}
+
+impl Indexing {
+    async fn begin(
+        config: &Config,
+        store: Arc<dyn Store>,
+        has_timelines: bool,
+        clock: Clock,
+    ) -> Result<Self> {
+        let status = Arc::new(SourceStatus::default());
+        let begin = Begin {
+            cursor: config.cursor,
+            backfill: config.backfill.at_start,
+            items_since_us: config.backfill.items_since.before(clock.now_micros()),
+            has_timelines,
+        };
+        let (kind, indexer) = (parse(&config.source)?, config.indexer.clone());
+        let intake = Intake::begin(indexer, store, kind, begin, clock, status.clone()).await?;
+        if status.completeness() == Completeness::Partial {
+            warn!("{}", coverage::NOTE);
+        }
+        Ok(Self { intake, status })
+    }
+}
+
+impl Known {
+    async fn begin(indexing: Option<&Indexing>, store: &Arc<dyn Store>) -> Result<Self> {
+        if let Some(Indexing { intake, status }) = indexing {
+            return Ok(Self { complete: status.clone(), loaded: intake.loaded(), watched: None });
+        }
+        let watched = Watched::begin(store.clone()).await?;
+        Ok(Self { complete: watched.clone(), loaded: watched.loaded(), watched: Some(watched) })
+    }
+}
+
+impl Writing {
+    fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        timelines: Arc<dyn Timelines>,
+        fan_out: &Handle,
+        clock: Clock,
+    ) -> Self {
+        let graph = {
+            // what comes from servers is work of the fan-out, too
+            let _entered = fan_out.enter();
+            Graph::new(config.graph.clone(), store.clone())
+        };
+        let deps = skyweir_writer::Deps { store, timelines, graph: graph.clone(), clock };
+        let (writer, handle) = Writer::new(config.writer.clone(), deps);
+        Self { writer, handle, graph }
     }
 }
 

@@ -1,14 +1,16 @@
-//! Where records and timelines are kept: opened as the settings say.
+//! Where records and timelines are kept: opened as the settings say, and as far as the roles need it.
 
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
-use skyweir_scylla::{Cluster, Rows, ScyllaStore};
-use skyweir_store::{Store, Timelines};
-use skyweir_types::Clock;
+use skyweir_indexer::is_loaded;
+use skyweir_scylla::{Cluster, Config as ScyllaConfig, Rows, RowsReader, ScyllaReader, ScyllaStore};
+use skyweir_store::{Store, TimelineReads, Timelines};
+use skyweir_types::{Clock, TaskId};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::config::{Backend, Config};
 use crate::coverage;
@@ -16,17 +18,18 @@ use crate::coverage;
 /// Records and timelines, open.
 pub(crate) struct Stores {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) timelines: Arc<dyn Timelines>,
-    pub(crate) lease: Lease,
+    /// Timelines, where they are written.
+    pub(crate) timelines: Option<Arc<dyn Timelines>>,
+    /// Timelines, where they are read.
+    pub(crate) reads: Option<Arc<dyn TimelineReads>>,
+    /// Whether any timeline is kept, as far as an indexer has to know.
+    pub(crate) has_timelines: bool,
+    /// Where another machine may take over.
+    pub(crate) lease: Option<Lease>,
 }
 
-/// What may end our time as the only one that writes.
-pub(crate) enum Lease {
-    /// The data directory is locked as long as we have it open.
-    Lock,
-    /// Another machine may take it over.
-    Row(Arc<ScyllaStore>),
-}
+/// What may end our time as the only one that writes records.
+pub(crate) struct Lease(Arc<ScyllaStore>);
 
 impl Stores {
     /// Opens records, then timelines.
@@ -48,34 +51,64 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let opened = opened.await.map_err(|_| anyhow!("opening the data directory panicked, see above"))?;
     let (store, rings) = opened?;
     coverage::adopt(&config.data_dir, &store).await?;
-    Ok(Stores { store: Arc::new(store), timelines: Arc::new(rings), lease: Lease::Lock })
+    let (has_timelines, rings) = (rings.enrolled() > 0, Arc::new(rings));
+    Ok(Stores {
+        store: Arc::new(store),
+        timelines: Some(rings.clone()),
+        reads: Some(rings),
+        has_timelines,
+        lease: None,
+    })
 }
 
 async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
-    let cluster = Cluster::connect(&config.scylla).await?;
-    let store = Arc::new(ScyllaStore::open(&cluster, clock).await?);
-    let next_task = *store.next_task().borrow();
-    let rows = Rows::open(&cluster, config.timeline.draw_key, next_task, store.lost_below()).await?;
-    Ok(Stores { store: store.clone(), timelines: Arc::new(rows), lease: Lease::Row(store) })
+    let roles = config.roles;
+    // tables that several make at once may come to be different on different nodes
+    let create = config.scylla.create && roles.indexer;
+    let cluster = Cluster::connect(&ScyllaConfig { create, ..config.scylla.clone() }).await?;
+    let (store, lost_below, lease): (Arc<dyn Store>, TaskId, _) = if roles.indexer {
+        let store = Arc::new(ScyllaStore::open(&cluster, clock).await?);
+        (store.clone(), store.lost_below(), Some(Lease(store)))
+    } else {
+        let store = ScyllaReader::open(&cluster).await?;
+        let lost_below = store.lost_below();
+        (Arc::new(store), lost_below, None)
+    };
+    let mut stores = Stores { store, timelines: None, reads: None, has_timelines: false, lease };
+    if roles.writer {
+        let next_task = *stores.store.next_task().borrow();
+        let rows = Arc::new(Rows::open(&cluster, config.timeline.draw_key, next_task, lost_below).await?);
+        stores.has_timelines = rows.enrolled() > 0;
+        stores.timelines = Some(rows.clone());
+        stores.reads = Some(rows);
+    } else if roles.api {
+        stores.reads = Some(Arc::new(RowsReader::open(&cluster).await?));
+    }
+    if roles.indexer && !roles.writer {
+        // nobody begins to keep any before that, and then it doesn't matter
+        let cursor = stores.store.view().await?.cursor().await?;
+        stores.has_timelines = is_loaded(cursor.as_ref()) || RowsReader::any_enrolled(&cluster).await?;
+    }
+    Ok(stores)
 }
 
 impl Lease {
-    /// Watches until stopped.
+    /// Watches until stopped, then gives the lease back.
     ///
     /// # Errors
     /// Somebody else writes by now.
     pub(crate) async fn watch(self, stop: CancellationToken) -> Result<()> {
-        let lost = async {
-            match &self {
-                Self::Lock => std::future::pending().await,
-                Self::Row(store) => store.lease_lost().await,
-            }
-        };
-        match stop.run_until_cancelled(lost).await {
-            None => Ok(()),
+        let Self(store) = self;
+        match stop.run_until_cancelled(store.lease_lost()).await {
             Some(()) => bail!(
                 "another indexer writes to this store by now (scylla.keyspace); stop it, then start this one again"
             ),
+            None => {
+                if let Err(error) = store.give_lease_back().await {
+                    warn!(%error, "the lease isn't given back: an indexer of another name waits until it is over");
+                }
+                Ok(())
+            }
         }
     }
 }

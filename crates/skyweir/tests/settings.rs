@@ -68,6 +68,15 @@ async fn flags_are_checked_like_the_file() {
     let (code, _, err) = run(&["serve", "--cursor", "yesterday"]).await;
     assert_eq!(code, 2);
     assert!(err.contains("cursor \"yesterday\" is neither \"live\" nor \"auto\" nor a number"), "{err}");
+    let (code, _, err) = run(&["serve", "--roles", "indexer,writr"]).await;
+    assert_eq!(code, 2);
+    assert!(err.contains("unknown role \"writr\", did you mean \"writer\"?"), "{err}");
+    let (code, _, err) = run(&["serve", "--roles", "indexer"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        err.starts_with("skyweir: cannot use the settings: --roles is indexer: expected indexer,graph"),
+        "{err}"
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use skyweir_store::{
     Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, LeastUseful, MemoryUse, Result,
-    Timelines, Usefulness, Viewers, is_visit,
+    TimelineReads, Timelines, Usefulness, Viewers, is_visit,
 };
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
@@ -79,6 +79,22 @@ impl Steps {
 
 fn entry(reference: &Reference) -> Entry {
     Entry::new(reference.sort_at, reference.item)
+}
+
+#[async_trait]
+impl TimelineReads for Rings {
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
+        let (slice, place) = self.inner.slice_of(viewer);
+        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
+        Ok(match slice.get(place) {
+            None => unanswered(CachedState::Out),
+            Some(ring) if ring.state == State::Filling => unanswered(CachedState::Filling(ring.generation)),
+            Some(ring) => {
+                let (entries, at_floor) = ring.read(from_ms, n);
+                Cached { state: CachedState::In(ring.info()), entries, at_floor }
+            }
+        })
+    }
 }
 
 #[async_trait]
@@ -189,19 +205,6 @@ impl Timelines for Rings {
             tokio::task::yield_now().await;
         }
         Ok(left)
-    }
-
-    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
-        let (slice, place) = self.inner.slice_of(viewer);
-        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
-        Ok(match slice.get(place) {
-            None => unanswered(CachedState::Out),
-            Some(ring) if ring.state == State::Filling => unanswered(CachedState::Filling(ring.generation)),
-            Some(ring) => {
-                let (entries, at_floor) = ring.read(from_ms, n);
-                Cached { state: CachedState::In(ring.info()), entries, at_floor }
-            }
-        })
     }
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {

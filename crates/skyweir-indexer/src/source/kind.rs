@@ -194,6 +194,11 @@ pub(crate) fn missed(saved: &str) -> Option<&str> {
     saved.strip_prefix(MISSED_OF)
 }
 
+/// Whether an archive is read that a store begins with, going by the name of the place.
+pub(crate) fn is_beginning(saved: &str) -> bool {
+    saved.starts_with(ARCHIVE_OF)
+}
+
 impl SourceKind {
     /// Which order across accounts it keeps.
     #[must_use]

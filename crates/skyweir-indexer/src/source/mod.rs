@@ -31,7 +31,7 @@ pub(crate) use backoff::Backoff;
 pub use config::SourceConfig;
 pub(crate) use handshake::{connector, open};
 pub use kind::{SourceKind, Stream, parse, parse_archive};
-pub(crate) use kind::{missed, parse_repositories, unfinished};
+pub(crate) use kind::{is_beginning, missed, parse_repositories, unfinished};
 pub use queue::{FrameReceiver, FrameSender, queue};
 pub use status::{ArchiveProgress, Gap, SourceStatus, StatusSnapshot};
 

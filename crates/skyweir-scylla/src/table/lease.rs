@@ -35,6 +35,7 @@ type Columns = (String, String, i64, i64, i64, i64);
 
 pub(crate) struct Lease {
     read: PreparedStatement,
+    committed: PreparedStatement,
     make: PreparedStatement,
     take: PreparedStatement,
     renew: PreparedStatement,
@@ -56,6 +57,7 @@ impl Lease {
         read.set_consistency(Consistency::LocalSerial);
         Ok(Self {
             read,
+            committed: db.prepare(Use::Read, "SELECT seq FROM {ks}.lease WHERE id = 0").await?,
             make: db.prepare(Use::Conditional, make).await?,
             take: db.prepare(Use::Conditional, take).await?,
             renew: db.prepare(Use::Conditional, renew).await?,
@@ -73,6 +75,12 @@ impl Lease {
             seq,
             entry,
         }))
+    }
+
+    /// The last transaction of which whoever committed it knew that it is when this was asked, or a later one: a plain
+    /// read, without the rounds of [`Lease::read`]. 0 before the first.
+    pub(crate) async fn committed(&self, db: &Db) -> Result<i64> {
+        Ok(db.first::<(i64,)>(&self.committed, ()).await?.map_or(0, |(seq,)| seq))
     }
 
     /// Writes the first row; false: there is one.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use skyweir_store::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, Timelines};
+use skyweir_store::{
+    Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, TimelineReads, Timelines,
+};
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::layout::token;
@@ -81,6 +83,13 @@ impl Inner {
 }
 
 #[async_trait]
+impl TimelineReads for Rows {
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
+        self.inner.read(viewer, from_ms, n).await
+    }
+}
+
+#[async_trait]
 impl Timelines for Rows {
     fn shards(&self) -> u32 {
         self.inner.topology.map().layout.shards()
@@ -122,10 +131,6 @@ impl Timelines for Rows {
         let all = inner.lines.viewers().await;
         let left = inner.db.each(all.len(), |at| inner.drop_before(all[at], sort_at)).await?;
         Ok(left.into_iter().sum())
-    }
-
-    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
-        self.inner.read(viewer, from_ms, n).await
     }
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {

@@ -15,6 +15,7 @@ mod lines;
 mod open;
 mod partitions;
 mod read;
+mod reader;
 mod sender;
 mod topology;
 mod window;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use skyweir_types::{DrawKey, TaskId};
 
 pub use config::RowsConfig;
+pub use reader::RowsReader;
 
 use self::enrolments::Enrolments;
 use self::line::Lengths;

@@ -1,26 +1,31 @@
 //! Reading a timeline: by clustering key, with what stands once in the same answer.
 
 use skyweir_store::{Cached, CachedEntry, CachedState, Result, RingInfo};
-use skyweir_types::{ActorId, ItemId};
+use skyweir_types::{ActorId, Generation, ItemId};
 
 use super::Inner;
 use super::line::Line;
+use super::partitions::Partitions;
 use crate::table::timeline::Head;
 
 /// How many rows are asked for beyond the wanted ones: mostly they end the last millisecond.
 const BEYOND: usize = 4;
 
 /// What was read of one generation.
-struct Walk {
-    head: Head,
-    entries: Vec<CachedEntry>,
-    at_floor: bool,
+pub(super) struct Walk {
+    pub(super) head: Head,
+    pub(super) entries: Vec<CachedEntry>,
+    pub(super) at_floor: bool,
+}
+
+/// What is said of a timeline that answers nothing.
+pub(super) fn unanswered(state: CachedState) -> Cached {
+    Cached { state, entries: Vec::new(), at_floor: true }
 }
 
 impl Inner {
-    /// See [`skyweir_store::Timelines::read`].
+    /// See [`skyweir_store::TimelineReads::read`].
     pub(super) async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
-        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
         let Some(mut line) = self.lines.get(viewer) else { return Ok(unanswered(CachedState::Out)) };
         let Some(since_ms) = line.since_ms else {
             return Ok(unanswered(CachedState::Filling(line.generation)));
@@ -38,7 +43,8 @@ impl Inner {
         if from_ms <= line.floor {
             return Ok(unanswered(info(&line, line.floor, line.rate, line.len as usize)));
         }
-        let Some(walk) = self.walk(viewer, &line, from_ms, n).await? else {
+        let known = Some((line.generation, line.floor));
+        let Some(walk) = self.partitions.walk(viewer, known, from_ms, n).await? else {
             // it leaves, or begins anew, at this moment
             return Ok(unanswered(CachedState::Out));
         };
@@ -50,18 +56,32 @@ impl Inner {
         let state = info(&line, walk.head.floor, walk.head.rate, len);
         Ok(Cached { state, entries: walk.entries, at_floor: walk.at_floor })
     }
+}
 
-    /// Goes down from `from_ms`, for at least `n` references and the whole last millisecond; `None` if the generation
-    /// has ended.
-    async fn walk(&self, viewer: ActorId, line: &Line, from_ms: i64, n: usize) -> Result<Option<Walk>> {
+impl Partitions {
+    /// Goes down from `from_ms`, for at least `n` references and the whole last millisecond. `known` is the generation
+    /// that has to be there, and its floor or one below it; without it, whichever is published is read. `None` if there
+    /// is none, or it has ended meanwhile.
+    pub(super) async fn walk(
+        &self,
+        viewer: ActorId,
+        mut known: Option<(Generation, i64)>,
+        from_ms: i64,
+        n: usize,
+    ) -> Result<Option<Walk>> {
         let mut entries: Vec<CachedEntry> = Vec::new();
         let mut below: (i64, Option<ItemId>) = (from_ms, None);
         loop {
             let wanted = n.saturating_sub(entries.len()).saturating_add(BEYOND);
-            let page = self.partitions.page(viewer, below, line.floor, wanted).await?;
-            let Some(head) = page.head.filter(|head| head.generation == line.generation) else {
-                return Ok(None);
-            };
+            let floor = known.map_or(i64::MIN, |(_, floor)| floor);
+            let page = self.page(viewer, below, floor, wanted).await?;
+            let is_it = |head: &Head| known.is_none_or(|(generation, _)| generation == head.generation);
+            let Some(head) = page.head.filter(is_it) else { return Ok(None) };
+            let is_first = known.replace((head.generation, head.floor)).is_none();
+            if is_first && page.rows.is_empty() && head.floor < from_ms {
+                // the head was read after that: its generation may be one that was published since
+                continue;
+            }
             for (sort_at, item) in page.rows {
                 if entries.len() >= n && entries.last().is_none_or(|last| last.sort_at != sort_at) {
                     return Ok(Some(Walk::end(head, entries, false)));

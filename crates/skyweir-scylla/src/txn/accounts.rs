@@ -7,6 +7,7 @@ use skyweir_types::ActorId;
 
 use super::edges::Turn;
 use super::{Account, ScyllaTxn};
+use crate::base::Base;
 use crate::store::Inner;
 use crate::table::accounts::{Head, Row, Stored};
 use crate::table::marks::{self, Mark};
@@ -34,7 +35,8 @@ impl ScyllaTxn {
         if (stored..self.moment.actors).contains(&actor.0) {
             return Ok(Stored::NONE);
         }
-        let Inner { db, tables, remembered, .. } = &*self.inner;
+        let Inner { base, remembered, .. } = &*self.inner;
+        let Base { db, tables, .. } = &**base;
         if let Some(known) = remembered.accounts.get(&actor) {
             return Ok(known);
         }
@@ -90,7 +92,7 @@ impl ScyllaTxn {
         others.sort_unstable();
         others.dedup();
         others.retain(|actor| !changes.contains_key(actor));
-        let Inner { db, .. } = &*self.inner;
+        let Base { db, .. } = &*self.inner.base;
         let stored = db.each(others.len(), |at| self.stored_account(others[at])).await?;
         for (actor, stored) in others.into_iter().zip(stored) {
             changes.insert(actor, Change { stored, head: stored.head, newest: stored.newest });

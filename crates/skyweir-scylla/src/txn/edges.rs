@@ -4,7 +4,7 @@ use skyweir_store::Result;
 use skyweir_types::{ActorId, RecordKey};
 
 use super::ScyllaTxn;
-use crate::store::Inner;
+use crate::base::Base;
 use crate::table::follows::Row;
 use crate::table::{Effect, Life, followers};
 
@@ -97,7 +97,7 @@ impl ScyllaTxn {
     pub(super) async fn known_edge(&mut self, follower: ActorId, subject: ActorId) -> Result<&mut Edge> {
         let pair = (follower, subject);
         if !self.edges.contains_key(&pair) {
-            let Inner { db, tables, .. } = &*self.inner;
+            let Base { db, tables, .. } = &*self.inner.base;
             let mut rows = tables.follows.edges(db, follower, &[subject]).await?;
             rows.retain(|row| row.life.died.is_none());
             self.edges.insert(pair, Edge::new(rows));

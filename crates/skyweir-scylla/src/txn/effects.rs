@@ -7,9 +7,9 @@ use skyweir_types::{ActorId, ItemId, Position};
 
 use super::records::deleted_at;
 use super::{At, ScyllaTxn};
+use crate::base::Base;
 use crate::entry::Entry;
 use crate::moment::Moment;
-use crate::store::Inner;
 use crate::table::{Effect, Life, dids, feeds, items, records, reposts, tombstones};
 
 impl ScyllaTxn {
@@ -92,7 +92,7 @@ impl ScyllaTxn {
 
     /// At each place stands one entry at most, that of the item that came last; if that goes, none is left.
     async fn feed_effects(&self, effects: &mut Vec<Effect>) -> Result<()> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.inner.base;
         let places: Vec<(ActorId, Position)> = self.places.keys().copied().collect();
         let stored = db.each(places.len(), |at| tables.feeds.at(db, places[at].0, &places[at].1)).await?;
         for (((author, position), happened), rows) in self.places.iter().zip(stored) {

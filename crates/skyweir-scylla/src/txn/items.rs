@@ -4,7 +4,7 @@ use skyweir_store::Result;
 use skyweir_types::{Item, ItemId};
 
 use super::{KnownItem, ScyllaTxn};
-use crate::store::Inner;
+use crate::base::Base;
 use crate::table::items::{Row, bucket};
 
 /// How many partitions are read at a time where most of them may be empty.
@@ -14,7 +14,7 @@ impl ScyllaTxn {
     /// The item, if it is there.
     pub(super) async fn known_item(&mut self, id: ItemId) -> Result<Option<&mut KnownItem>> {
         if !self.items.contains_key(&id) {
-            let Inner { db, tables, .. } = &*self.inner;
+            let Base { db, tables, .. } = &*self.inner.base;
             let rows = tables.items.of(db, bucket(id), &[id]).await?;
             if let Some(row) = rows.into_iter().find(|row| row.life.died.is_none()) {
                 self.items
@@ -35,7 +35,7 @@ impl ScyllaTxn {
         while next <= last && found.len() < n {
             let (first, some) = (next, BUCKETS_MOST.min(last + 1 - next));
             next += some;
-            let Inner { db, tables, .. } = &*self.inner;
+            let Base { db, tables, .. } = &*self.inner.base;
             let rows = db.each(some as usize, |at| tables.items.from(db, first + at as i64, from)).await?;
             let stored = rows.into_iter().flatten().filter(|row| row.life.died.is_none());
             for Row { item, .. } in stored {

@@ -7,7 +7,7 @@ use skyweir_store::{RecordBody, RecordRow, Result};
 use skyweir_types::{ActorId, Collection, RecordKey, RecordRef};
 
 use super::{Record, ScyllaTxn};
-use crate::store::Inner;
+use crate::base::Base;
 use crate::table::tombstones::bucket;
 
 /// How many rows one request asks for at most.
@@ -39,7 +39,7 @@ fn merge<K: Ord, V>(
 impl ScyllaTxn {
     pub(super) async fn known_record(&mut self, key: &RecordRef) -> Result<&mut Record> {
         if !self.records.contains_key(key) {
-            let Inner { db, tables, .. } = &*self.inner;
+            let Base { db, tables, .. } = &*self.inner.base;
             let stored = tables.records.at(db, key, i64::MAX).await?;
             let now = stored.as_ref().map(|stored| stored.row.clone());
             self.records.insert(key.clone(), Record { stored, now });
@@ -61,7 +61,7 @@ impl ScyllaTxn {
         after: Option<(Collection, RecordKey)>,
         n: usize,
     ) -> Result<Vec<(RecordRef, RecordRow)>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.inner.base;
         let (mut stored, mut last) = (Vec::new(), after.clone());
         let mut is_read = n == 0;
         while !is_read && stored.len() < n {
@@ -82,7 +82,7 @@ impl ScyllaTxn {
     }
 
     pub(super) async fn tombstones_page(&mut self, before_ms: i64, n: usize) -> Result<Vec<RecordRef>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.inner.base;
         let (oldest, mut first) = (self.writer.oldest_tombstone, None);
         let mut stored: Vec<((i64, RecordRef), ())> = Vec::new();
         let mut from = bucket(oldest);
@@ -141,7 +141,7 @@ impl ScyllaTxn {
         after: Option<&RecordRef>,
         n: usize,
     ) -> Result<Vec<RecordRef>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.inner.base;
         let changed = self.reposts.get(post);
         let (mut stored, mut last) = (Vec::new(), after.cloned());
         let mut is_read = n == 0;

@@ -7,8 +7,8 @@ use skyweir_store::Result;
 use skyweir_types::{ActorId, RecordKey};
 
 use super::{KEYS_MOST, PAGE_MOST, ScyllaView};
+use crate::base::Base;
 use crate::codec::actor_column;
-use crate::store::Inner;
 use crate::table::follows::Entry;
 
 /// One bucket of followers, being read.
@@ -28,7 +28,7 @@ impl ScyllaView {
         after: Option<ActorId>,
         n: usize,
     ) -> Result<Vec<ActorId>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let (mut found, mut after): (Vec<ActorId>, _) = (Vec::new(), after.map(Entry::behind));
         while found.len() < n {
             let rows = (n - found.len()).saturating_add(8).min(PAGE_MOST);
@@ -56,7 +56,7 @@ impl ScyllaView {
         after: Option<ActorId>,
         n: usize,
     ) -> Result<Vec<ActorId>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let newest = tables.accounts.at(db, author, self.moment.seq).await?.head.bucket;
         let after = after.map_or((-1, 0), |after| (actor_column(after), i64::MAX));
         let new = |number| Bucket { number, found: VecDeque::new(), after, is_read: false };
@@ -96,7 +96,7 @@ impl ScyllaView {
         bucket: &Bucket,
         rows: usize,
     ) -> Result<(Vec<ActorId>, bool, (i32, i64))> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let mut after = bucket.after;
         if bucket.is_read {
             return Ok((Vec::new(), true, after));
@@ -127,7 +127,7 @@ impl ScyllaView {
             .iter()
             .flat_map(|(follower, subjects)| subjects.chunks(KEYS_MOST).map(|some| (*follower, some)))
             .collect();
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let rows = db.each(asks.len(), |at| tables.follows.edges(db, asks[at].0, asks[at].1)).await?;
         let mut oldest: HashMap<(ActorId, ActorId), RecordKey> = HashMap::new();
         for row in rows.into_iter().flatten().filter(|row| self.shows(row.life)) {

@@ -4,8 +4,8 @@ use skyweir_store::{Result, SyncMark};
 use skyweir_types::ActorId;
 
 use super::{PAGE_MOST, ScyllaView};
+use crate::base::Base;
 use crate::codec::actor_column;
-use crate::store::Inner;
 use crate::table::accounts::Head;
 use crate::table::marks::{Mark, slices};
 
@@ -29,7 +29,7 @@ impl ScyllaView {
         n: usize,
         wanted: impl Fn(&Head) -> Option<T> + Send + Sync,
     ) -> Result<Vec<(ActorId, T)>> {
-        let Inner { db, tables, .. } = &*self.inner;
+        let Base { db, tables, .. } = &*self.base;
         let mut found = Vec::new();
         for slice in slices(self.moment.actors) {
             for mark in marks {

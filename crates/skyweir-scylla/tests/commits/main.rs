@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod proxy;
+mod reader;
 mod rows;
 mod tasks;
 mod world;

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::{Hook, Operation};
-use crate::{Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, Timelines, Viewers};
+use crate::{
+    Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, TimelineReads, Timelines, Viewers,
+};
 
 /// Timelines that ask a hook.
 #[derive(Clone)]
@@ -31,6 +33,13 @@ impl HookedTimelines {
         let answer = call.await?;
         self.hook.after(&operation).await?;
         Ok(answer)
+    }
+}
+
+#[async_trait]
+impl TimelineReads for HookedTimelines {
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
+        self.around(Operation::Read(viewer), self.inner.read(viewer, from_ms, n)).await
     }
 }
 
@@ -70,10 +79,6 @@ impl Timelines for HookedTimelines {
 
     async fn drop_before(&self, sort_at: i64) -> Result<u64> {
         self.around(Operation::DropBefore(sort_at), self.inner.drop_before(sort_at)).await
-    }
-
-    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
-        self.around(Operation::Read(viewer), self.inner.read(viewer, from_ms, n)).await
     }
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {

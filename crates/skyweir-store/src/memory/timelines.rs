@@ -10,7 +10,7 @@ use super::MemoryStore;
 use super::ring::Ring;
 use crate::{
     Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, LeastUseful, MemoryUse, Result,
-    Timelines, Usefulness, is_visit,
+    TimelineReads, Timelines, Usefulness, is_visit,
 };
 
 /// How timelines are laid out.
@@ -110,6 +110,20 @@ impl MemoryTimelines {
 }
 
 #[async_trait]
+impl TimelineReads for MemoryTimelines {
+    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
+        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
+        let rings = self.rings();
+        let Some(ring) = rings.enrolled.get(&viewer) else { return Ok(unanswered(CachedState::Out)) };
+        let Some(since_ms) = ring.since_ms else {
+            return Ok(unanswered(CachedState::Filling(ring.generation)));
+        };
+        let (entries, at_floor) = ring.read(from_ms, n);
+        Ok(Cached { state: CachedState::In(ring.info(since_ms)), entries, at_floor })
+    }
+}
+
+#[async_trait]
 impl Timelines for MemoryTimelines {
     fn shards(&self) -> u32 {
         self.inner.shape.shards
@@ -176,17 +190,6 @@ impl Timelines for MemoryTimelines {
             left += (before - ring.entries.len()) as u64;
         }
         Ok(left)
-    }
-
-    async fn read(&self, viewer: ActorId, from_ms: i64, n: usize) -> Result<Cached> {
-        let unanswered = |state| Cached { state, entries: Vec::new(), at_floor: true };
-        let rings = self.rings();
-        let Some(ring) = rings.enrolled.get(&viewer) else { return Ok(unanswered(CachedState::Out)) };
-        let Some(since_ms) = ring.since_ms else {
-            return Ok(unanswered(CachedState::Filling(ring.generation)));
-        };
-        let (entries, at_floor) = ring.read(from_ms, n);
-        Ok(Cached { state: CachedState::In(ring.info(since_ms)), entries, at_floor })
     }
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skyweir_graph::Graph;
 use skyweir_store::{
     CachedState, Deliveries, DeliveryReport, Enrol, EnrolReason, Hook, HookedStore, HookedTimelines,
-    MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, Timelines,
+    MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, TimelineReads as _, Timelines,
 };
 use skyweir_types::{ActorId, Cid, Clock, Did, ItemId, ItemKind, RecordKey, TaskId, UriHash};
 use skyweir_writer::{Config, Deps, Error, Handle, Writer};

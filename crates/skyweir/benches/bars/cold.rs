@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
-use skyweir_store::{CachedState, Store as _, Timelines as _};
+use skyweir_store::{CachedState, Store as _, TimelineReads as _, Timelines as _};
 use skyweir_types::{ActorId, DrawKey, ItemId, Reference, UriHash};
 use tokio::runtime::Builder;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig};
-use skyweir_store::{CachedState, Store as _, Timelines as _};
+use skyweir_store::{CachedState, Store as _, TimelineReads as _, Timelines as _};
 use skyweir_types::{ActorId, DrawKey};
 use tokio::runtime::Builder;
 

@@ -16,7 +16,11 @@ const MOST: usize = 50;
 pub(super) async fn hot(
     State(readiness): State<Arc<Readiness>>,
 ) -> Result<Json<HotReport>, (StatusCode, String)> {
-    let report = readiness.writer.hot(MOST).await;
+    let Some(writer) = &readiness.writer else {
+        let why = "this process has not the role writer; ask one that has\n";
+        return Err((StatusCode::NOT_FOUND, why.to_owned()));
+    };
+    let report = writer.hot(MOST).await;
     report.map(Json).map_err(|error| {
         let status = match error {
             Error::Corrupt(_) => {

@@ -6,8 +6,9 @@ use skyweir_indexer::source::{Error as SourceError, Source, parse};
 use skyweir_types::Clock;
 use tracing_subscriber::EnvFilter;
 
-use super::Config;
+use super::{Backend, Config};
 use crate::cli::Age;
+use crate::roles::Roles;
 
 /// No pause, limit or queue of ours makes sense beyond this; it keeps sums and conversions from overflowing.
 const MOST: u64 = 1 << 40;
@@ -45,6 +46,7 @@ impl Faults {
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Faults::default();
     service(config, &mut faults);
+    roles(config, &mut faults);
     storage(config, &mut faults);
     cluster(config, &mut faults);
     indexer(config, &mut faults);
@@ -70,7 +72,7 @@ fn service(config: &Config, faults: &mut Faults) {
     if config.data_dir.as_os_str().is_empty() {
         faults.push("data_dir", "is empty: expected the path of a directory".into());
     }
-    if config.grpc == config.admin && config.grpc.port() != 0 {
+    if config.roles.api && config.grpc == config.admin && config.grpc.port() != 0 {
         faults.push("admin", format!("is {}, as grpc is: expected another port", config.admin));
     }
     if let Err(error) = EnvFilter::try_new(&config.log) {
@@ -90,6 +92,25 @@ fn service(config: &Config, faults: &mut Faults) {
             "is {grace}: expected more than api.drain_ms and writer.drain_ms{served} together, which are {drain} ms"
         );
         faults.push("shutdown_grace_seconds", what);
+    }
+}
+
+fn roles(config: &Config, faults: &mut Faults) {
+    let roles = config.roles;
+    if config.backend == Backend::Embedded && roles != Roles::ALL {
+        let what = format!(
+            "is {roles}: expected {}, as a data directory has one process; with backend = \"scylla\" there may be more",
+            Roles::ALL
+        );
+        faults.push("roles", what);
+    } else if roles.api && !roles.writer {
+        let what = format!("is {roles}: expected writer with api, as reads tell it which timelines to keep");
+        faults.push("roles", what);
+    }
+    if roles.graph && !roles.writer && config.graph.listen.is_none() {
+        let what =
+            "is not set: expected ADDR:PORT, as nobody asks the graph of a process without writer elsewhere";
+        faults.push("graph.listen", what.into());
     }
 }
 
@@ -155,6 +176,9 @@ fn indexer(config: &Config, faults: &mut Faults) {
     faults.range("indexer.tombstone_hours", indexer.tombstone_hours.into(), 1..=87_600);
     faults.range("indexer.sync_grace_seconds", indexer.sync_grace_seconds.into(), 1..=MOST);
     faults.range("indexer.retry_most_ms", indexer.retry_most_ms, 50..=DAY_MS);
+    if !config.roles.indexer {
+        return;
+    }
     let source = parse(&config.source).map(|kind| Source::new(kind, indexer.source.clone(), Clock::system()));
     match source {
         Ok(Ok(_)) => {}
@@ -179,9 +203,10 @@ fn graph(config: &Config, faults: &mut Faults) {
     faults.range("graph.keepalive_ms", graph.keepalive_ms, 100..=DAY_MS);
     if let Some(at) = graph.listen
         && at.port() != 0
-        && (at == config.grpc || at == config.admin)
+        && config.roles.graph
+        && (at == config.admin || config.roles.api && at == config.grpc)
     {
-        let other = if at == config.grpc { "grpc" } else { "admin" };
+        let other = if at == config.admin { "admin" } else { "grpc" };
         faults.push("graph.listen", format!("is {at}, as {other} is: expected another port"));
     }
 }

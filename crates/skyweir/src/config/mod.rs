@@ -14,6 +14,7 @@ use skyweir_indexer::CursorChoice;
 use skyweir_types::DrawKey;
 
 use crate::cli::{Age, ServeOptions};
+use crate::roles::Roles;
 use crate::telemetry::LogFormat;
 use file::Places;
 
@@ -27,6 +28,9 @@ const DEFAULT_SOURCE: &str =
 pub(crate) struct Config {
     /// What records and timelines are kept in: `"embedded"` (the default), a data directory, or `"scylla"`, a cluster.
     pub(crate) backend: Backend,
+    /// What this process does: some of `["indexer", "graph", "writer", "api"]`; default all, and always all with
+    /// `"embedded"`.
+    pub(crate) roles: Roles,
     /// Where everything is kept by `"embedded"`; default `.skyweir`.
     pub(crate) data_dir: PathBuf,
     /// Upstream; default the public Jetstream v2.
@@ -143,6 +147,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             backend: Backend::default(),
+            roles: Roles::default(),
             data_dir: ".skyweir".into(),
             source: DEFAULT_SOURCE.into(),
             cursor: CursorChoice::default(),
@@ -209,6 +214,7 @@ impl Config {
                 set.push((key, flag));
             }
         };
+        take("roles", "--roles", put(&mut self.roles, options.roles));
         take("data_dir", "--data-dir", put(&mut self.data_dir, options.data_dir.clone()));
         take("source", "--source", put(&mut self.source, options.source.clone()));
         take("cursor", "--cursor", put(&mut self.cursor, options.cursor));

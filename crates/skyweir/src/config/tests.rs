@@ -197,6 +197,45 @@ fn a_served_graph_has_a_port_of_its_own_and_servers_have_addresses() {
 }
 
 #[test]
+fn roles_are_split_where_that_works() {
+    let on_a_cluster = |roles: &str| fault(&format!("backend = \"scylla\"\nroles = {roles}"));
+    for roles in ["[\"indexer\"]", "[\"api\", \"writer\"]", "[\"indexer\", \"writer\", \"graph\"]"] {
+        assert_eq!(on_a_cluster(roles), "none", "{roles}");
+    }
+    for (roles, said) in [
+        ("[\"writr\"]", "roles: unknown role \"writr\", did you mean \"writer\"?"),
+        ("[\"all\"]", "roles: unknown role \"all\"; known are indexer, graph, writer, api"),
+        (
+            "[]",
+            "roles: invalid length 0, expected names in brackets, as in [\"indexer\", \"graph\", \"writer\", \"api\"]",
+        ),
+    ] {
+        assert_eq!(on_a_cluster(roles), format!("cannot read skyweir.toml, line 2: {said}"));
+    }
+    let said = on_a_cluster("[\"indexer\", \"api\"]");
+    let alone =
+        "line 2: roles is indexer,api: expected writer with api, as reads tell it which timelines to keep";
+    assert_eq!(said, format!("cannot use skyweir.toml, {alone}"));
+    let said = fault("roles = [\"writer\", \"api\"]");
+    assert!(
+        said.contains("line 1: roles is writer,api: expected indexer,graph,writer,api, as a data"),
+        "{said}"
+    );
+    let said = on_a_cluster("[\"graph\"]");
+    assert!(
+        said.starts_with("cannot use the settings: graph.listen is not set: expected ADDR:PORT"),
+        "{said}"
+    );
+    // what a role has no use for needn't be right
+    let graph = |more: &str| format!("[\"graph\"]\n{more}\n[graph]\nlisten = \"127.0.0.1:7700\"");
+    assert_eq!(on_a_cluster(&graph("source = \"http://x\"")), "none");
+    assert!(
+        on_a_cluster(&graph("admin = \"127.0.0.1:7700\""))
+            .contains("graph.listen is 127.0.0.1:7700, as admin")
+    );
+}
+
+#[test]
 fn items_are_kept_for_an_age_or_for_ever() {
     for (text, hours) in
         [("", None), ("[items]\nkeep = \"all\"", None), ("[items]\nkeep = \"30d\"", Some(720))]

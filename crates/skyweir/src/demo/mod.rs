@@ -55,7 +55,7 @@ async fn run(options: &DemoOptions, fan_out: &Handle, recorder: PrometheusHandle
     let config = config(options, dir.path(), upstream.url_v2());
     let (limit, grace) = (config.timeline.reasonable_limit, config.shutdown_grace_seconds);
     let mut service = serve::start(config, fan_out, recorder.clone()).await?;
-    let (grpc, admin) = (service.grpc, service.admin);
+    let (grpc, admin) = (service.grpc.context("the demo reads over gRPC")?, service.admin);
     stage.say(format_args!("The service runs: gRPC at {grpc}, metrics at http://{admin}/metrics"))?;
 
     let acts = async {

@@ -69,7 +69,8 @@ impl Serve {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut serve = Self { child, lines, grpc: String::new(), admin: String::new() };
         let line: serde_json::Value = serde_json::from_str(&serve.line("\"serving\"").await).unwrap();
-        let address = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+        // without the role api nothing answers over gRPC
+        let address = |name: &str| line["fields"][name].as_str().unwrap_or_default().to_owned();
         (serve.grpc, serve.admin) = (address("grpc.addr"), address("admin.addr"));
         serve
     }
@@ -136,14 +137,19 @@ impl Serve {
 
     /// Waits until all events up to this time are applied and synced, and their tasks done.
     pub(crate) async fn applied(&self, time_us: u64) {
+        self.applied_records(time_us).await;
+        // asked again: the lag of the page above may be older than its stream time
+        self.until("/metrics", |_, text| metric(text, "skyweir_writer_lag_tasks") == Some(0.0)).await;
+    }
+
+    /// Waits until all events up to this time are applied and synced.
+    pub(crate) async fn applied_records(&self, time_us: u64) {
         // the gauge has seconds with a fraction: exact to a fraction of a microsecond
         let wanted = time_us as f64 / 1e6 - 1e-4;
         self.until("/metrics", |_, text| {
             metric(text, "skyweir_indexer_stream_time_seconds").is_some_and(|at| at >= wanted)
         })
         .await;
-        // asked again: the lag of the page above may be older than its stream time
-        self.until("/metrics", |_, text| metric(text, "skyweir_writer_lag_tasks") == Some(0.0)).await;
     }
 
     /// A whole timeline: the URIs of its items' own records, in order.

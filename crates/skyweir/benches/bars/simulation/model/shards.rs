@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use skyweir_store::{
-    Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, RingInfo, Timelines,
-    Viewers,
+    Cached, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, RingInfo,
+    TimelineReads, Timelines, Viewers,
 };
 use skyweir_types::{ActorId, DrawKey, Generation, ItemId, Reference, TaskId};
 use tokio::time::Instant;
@@ -97,6 +97,16 @@ impl Shards {
 }
 
 #[async_trait]
+impl TimelineReads for Shards {
+    async fn read(&self, viewer: ActorId, _: i64, _: usize) -> Result<Cached> {
+        // complete above a floor that nothing is above
+        let rate = self.case.rate(viewer);
+        let info = RingInfo { generation: Generation(1), floor: i64::MAX, rate, len: 0, since_ms: 0 };
+        Ok(Cached { state: CachedState::In(info), entries: Vec::new(), at_floor: true })
+    }
+}
+
+#[async_trait]
 impl Timelines for Shards {
     fn shards(&self) -> u32 {
         self.case.world.shape.shards
@@ -137,13 +147,6 @@ impl Timelines for Shards {
 
     async fn drop_before(&self, _: i64) -> Result<u64> {
         Ok(0)
-    }
-
-    async fn read(&self, viewer: ActorId, _: i64, _: usize) -> Result<Cached> {
-        // complete above a floor that nothing is above
-        let rate = self.case.rate(viewer);
-        let info = RingInfo { generation: Generation(1), floor: i64::MAX, rate, len: 0, since_ms: 0 };
-        Ok(Cached { state: CachedState::In(info), entries: Vec::new(), at_floor: true })
     }
 
     fn touch(&self, _: ActorId, _: i64) {}
