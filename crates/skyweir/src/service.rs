@@ -47,7 +47,7 @@ impl Service {
         clock: Clock,
     ) -> Result<Self> {
         let kind = parse(&config.source)?;
-        let Stores { store, timelines, lease } = stores;
+        let Stores { store, timelines, tasks, lease } = stores;
         let status = Arc::new(SourceStatus::default());
         let begin = Begin {
             cursor: config.cursor,
@@ -81,6 +81,7 @@ impl Service {
             skyweir_writer::Deps {
                 store: store.clone(),
                 timelines: timelines.clone(),
+                tasks,
                 graph: graph.clone(),
                 clock,
             },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_scylla::{Cluster, Rows, ScyllaStore};
-use skyweir_store::{Store, Timelines};
+use skyweir_store::{LogTasks, Store, Tasks, Timelines};
 use skyweir_types::Clock;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::coverage;
 pub(crate) struct Stores {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) timelines: Arc<dyn Timelines>,
+    pub(crate) tasks: Arc<dyn Tasks>,
     pub(crate) lease: Lease,
 }
 
@@ -48,7 +49,9 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let opened = opened.await.map_err(|_| anyhow!("opening the data directory panicked, see above"))?;
     let (store, rings) = opened?;
     coverage::adopt(&config.data_dir, &store).await?;
-    Ok(Stores { store: Arc::new(store), timelines: Arc::new(rings), lease: Lease::Lock })
+    let store = Arc::new(store);
+    let tasks = Arc::new(LogTasks::new(store.clone(), &rings));
+    Ok(Stores { store, timelines: Arc::new(rings), tasks, lease: Lease::Lock })
 }
 
 async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
@@ -56,7 +59,8 @@ async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
     let store = Arc::new(ScyllaStore::open(&cluster, clock).await?);
     let next_task = *store.next_task().borrow();
     let rows = Rows::open(&cluster, config.timeline.draw_key, next_task, store.lost_below()).await?;
-    Ok(Stores { store: store.clone(), timelines: Arc::new(rows), lease: Lease::Row(store) })
+    let tasks = Arc::new(LogTasks::new(store.clone(), &rows));
+    Ok(Stores { store: store.clone(), timelines: Arc::new(rows), tasks, lease: Lease::Row(store) })
 }
 
 impl Lease {
