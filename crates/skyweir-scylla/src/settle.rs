@@ -161,8 +161,12 @@ impl Inner {
 
     /// Appends the tasks of a transaction, and those before it that Redis has lost.
     async fn append(&self, entry: &Entry) -> Result<()> {
-        let (first, kept) = (entry.first_task(), self.log.kept());
-        let Some(last) = self.log.append(first, &entry.tasks, kept).await? else { return Ok(()) };
+        let first = entry.first_task();
+        let Some(last) = self.log.append(first, &entry.tasks, self.log.kept()).await? else { return Ok(()) };
+        // what writers of other processes have cut isn't missing
+        let (_, row) = self.visible.read(&self.db).await?;
+        self.log.note_kept(row.kept);
+        let kept = self.log.kept();
         let needed = last.next().max(kept);
         tracing::warn!(last = last.0, next = first.0, "tasks are missing in Redis, appending them again");
         let (mut older, mut former) = (Vec::new(), (entry.moment.seq - 1, entry.former));

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::hold::Hold;
 use crate::log::Log;
+use crate::metrics;
 use crate::moment::Moment;
 use crate::remembered::Remembered;
 use crate::session::Db;
@@ -47,6 +48,10 @@ pub(crate) struct Inner {
     pub(crate) followers_bucket: u32,
     pub(crate) remembered: Remembered,
     pub(crate) next_task: watch::Sender<TaskId>,
+    /// Transactions wait while more tasks than so many aren't done.
+    tasks_most: u64,
+    /// How many weren't when it was looked last.
+    undone: watch::Sender<u64>,
     /// Held from begin to the end of a transaction: one at a time.
     pub(crate) writer: Arc<Mutex<Writer>>,
     shown: StdMutex<Shown>,
@@ -92,6 +97,8 @@ impl ScyllaStore {
             followers_bucket: config.followers_bucket.max(1),
             remembered: Remembered::new(config.remembered_accounts),
             next_task: watch::Sender::new(TaskId(1)),
+            tasks_most: config.tasks_most,
+            undone: watch::Sender::new(0),
             writer: Arc::new(Mutex::new(Writer::default())),
             shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
             is_unsettled: AtomicBool::new(false),
@@ -129,6 +136,43 @@ impl Inner {
 
     fn shown(&self) -> Shown {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until there are so few tasks that are not done that more may come.
+    async fn room(&self) {
+        let mut undone = self.undone.subscribe();
+        tokio::select! {
+            // the sender lives as long as this
+            _ = undone.wait_for(|undone| *undone <= self.tasks_most) => {}
+            () = self.hold.lost() => {}
+        }
+    }
+
+    /// Looks how many tasks aren't done.
+    async fn count_undone(&self) -> Result<()> {
+        let most = self.tasks_most;
+        let undone = match self.log.undone().await? {
+            Some(undone) => undone,
+            // the first writer that comes makes the group there
+            None => {
+                let (_, row) = self.visible.read(&self.db).await?;
+                self.next_task.borrow().0.saturating_sub(row.kept.0.max(1))
+            }
+        };
+        metrics::undone(undone);
+        let before = self.undone.send_replace(undone);
+        match (before > most, undone > most) {
+            (false, true) => {
+                tracing::warn!(
+                    tasks.undone = undone,
+                    tasks.most = most,
+                    "task log full, events wait for the writers"
+                );
+            }
+            (true, false) => tracing::info!(tasks.undone = undone, "task log has room again"),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What a new view shows, and until when it may be read.
@@ -184,7 +228,11 @@ async fn look_after_log(inner: Arc<Inner>) {
     let mut fails = false;
     while !inner.hold.is_lost() {
         pace.tick().await;
-        let mended = inner.mend_log().await;
+        let mended = async {
+            inner.mend_log().await?;
+            inner.count_undone().await
+        };
+        let mended = mended.await;
         if let Err(error) = &mended
             && !fails
         {
@@ -202,6 +250,7 @@ impl Store for ScyllaStore {
     }
 
     async fn begin(&self) -> Result<Box<dyn Txn>> {
+        self.inner.room().await;
         let mut writer = Arc::clone(&self.inner.writer).lock_owned().await;
         self.inner.hold.check()?;
         self.inner.settle(&mut writer).await?;

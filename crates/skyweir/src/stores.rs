@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
-use skyweir_scylla::{Cluster, Rows, ScyllaStore};
+use skyweir_scylla::{Cluster, Group, Rows, ScyllaStore};
 use skyweir_store::{LogTasks, Store, Tasks, Timelines};
 use skyweir_types::Clock;
 use tokio::task::spawn_blocking;
@@ -58,8 +58,9 @@ async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
     let cluster = Cluster::connect(&config.scylla).await?;
     let store = Arc::new(ScyllaStore::open(&cluster, clock).await?);
     let next_task = *store.next_task().borrow();
-    let rows = Rows::open(&cluster, config.timeline.draw_key, next_task, store.lost_below()).await?;
-    let tasks = Arc::new(LogTasks::new(store.clone(), &rows));
+    let lost_below = store.lost_below();
+    let rows = Rows::open(&cluster, config.timeline.draw_key, next_task, lost_below).await?;
+    let tasks = Arc::new(Group::join(&cluster, lost_below).await?);
     Ok(Stores { store: store.clone(), timelines: Arc::new(rows), tasks, lease: Lease::Row(store) })
 }
 
