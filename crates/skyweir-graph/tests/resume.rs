@@ -153,7 +153,7 @@ async fn a_view_that_ends_in_the_middle_is_renewed_in_the_same_process_too() {
     let store_of_graph = hooked(&store, Arc::clone(&aging) as _);
     let view = store_of_graph.view().await.unwrap();
     let graph = Graph::new(paged(3), store_of_graph);
-    let mut pages = graph.followers(view.into(), ActorId(0));
+    let mut pages = graph.followers(view.into(), ActorId(0), None);
     let (mut got, mut failed) = (Vec::new(), 0);
     while !pages.ended() {
         match pages.next().await {

@@ -24,6 +24,12 @@ pub struct Config {
     pub create: bool,
     /// The Redis server with the task log. Default `redis://127.0.0.1:6379`.
     pub redis: String,
+    /// After how many milliseconds without a sign of life of the writer that has a task another one takes it, 1,000 to
+    /// 600,000. Default 20,000.
+    pub claim_ms: u64,
+    /// How many tasks the log may hold that no writer has done, 1,000 to 1,000,000,000: as long as there are more,
+    /// events wait. Default 1,000,000, some 100 MB in Redis.
+    pub tasks_most: u64,
     /// The name under which the indexer holds its lease. Who comes with the same name takes it over at once, with
     /// another name only when it is over. Give each machine its own; the default is `skyweir`.
     pub holder: String,
@@ -62,6 +68,8 @@ impl Default for Config {
             datacenter: String::new(),
             create: true,
             redis: "redis://127.0.0.1:6379".into(),
+            claim_ms: 20_000,
+            tasks_most: 1_000_000,
             holder: "skyweir".into(),
             lease_ms: 10_000,
             superseded_ttl_s: 600,

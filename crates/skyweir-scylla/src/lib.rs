@@ -1,5 +1,5 @@
 //! The store of a cluster: records and timelines as CQL rows, in ScyllaDB or in Apache Cassandra, and the task log as
-//! a Redis Stream.
+//! a Redis Stream, whose consumer group shares the tasks among writers.
 //!
 //! One indexer at a time writes records, by a lease; any number of processes read them. A transaction is one entry of
 //! a journal, committed by one lightweight transaction on the lease; what follows from it is written after that, and
@@ -13,6 +13,7 @@ mod config;
 mod dialect;
 mod entry;
 mod error;
+mod group;
 mod hold;
 mod log;
 mod metrics;
@@ -31,6 +32,7 @@ mod view;
 pub use cluster::Cluster;
 pub use config::Config;
 pub use dialect::Dialect;
+pub use group::Group;
 pub use metrics::describe as describe_metrics;
 pub use reader::ScyllaReader;
 pub use schema::statements as schema_statements;

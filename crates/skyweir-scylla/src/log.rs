@@ -11,6 +11,7 @@ use skyweir_types::{ActorId, ItemId, TaskId};
 use tokio::time::Instant;
 
 use crate::error::{corrupt, redis as refused};
+use crate::group::{Keys, id, of_id, standing, with_group};
 use crate::table::visible::LogRow;
 
 /// How many tasks one command appends. Redis does nothing else meanwhile.
@@ -18,30 +19,35 @@ const APPEND_MOST: usize = 1_000;
 
 /// Appends tasks from the number `ARGV[1]` on, those that aren't there, unless one is missing from `ARGV[2]` on: that
 /// and its answer, the last number, are one step, or a restart of Redis between them would leave a gap.
-const APPEND: &str = r"
+/// What comes below what the group of writers has had was lost: it is nobody's any more, and handed out again.
+const APPEND: &str = with_group!(
+    r"
 local last = 0
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  local info = redis.call('XINFO', 'STREAM', KEYS[1])
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = tonumber(string.match(info[i + 1], '%d+$')) end
-  end
-end
+if redis.call('EXISTS', KEYS[1]) == 1 then last = added() end
 local first = tonumber(ARGV[1])
 if math.max(last + 1, tonumber(ARGV[2])) < first then return last end
+local _, handed_out = delivered()
+if handed_out and handed_out > last and first + #ARGV - 3 > last then
+  redis.call('XGROUP', 'SETID', KEYS[1], 'writers', string.format('0-%.0f', math.max(last, first - 1)))
+end
 for i = 3, #ARGV do
   local id = first + i - 3
   if id > last then
     redis.call('XADD', KEYS[1], string.format('0-%.0f', id), 'task', ARGV[i])
+    if handed_out and id <= handed_out then
+      redis.call('XACK', KEYS[1], 'writers', string.format('0-%.0f', id))
+    end
     last = id
   end
 end
 return math.max(last, first - 1)
-";
+"
+);
 
 /// The log of one store.
 pub(crate) struct Log {
     connection: ConnectionManager,
-    key: String,
+    keys: Keys,
     /// Views that are taken now don't see tasks below this one.
     kept: AtomicU64,
     /// Views that are there may: so tasks are taken from Redis when they are too old.
@@ -68,17 +74,9 @@ impl Log {
         stay: Duration,
         LogRow { kept, lost_below }: LogRow,
     ) -> Result<Self> {
-        let doing = "connecting";
-        let client = redis::Client::open(url).map_err(|e| refused(doing, &e))?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            .set_max_delay(Duration::from_secs(1))
-            .set_number_of_retries(2);
-        let connection = ConnectionManager::new_with_config(client, config).await;
         Ok(Self {
-            connection: connection.map_err(|e| refused(doing, &e))?,
-            key: format!("{name}:tasks"),
+            connection: connect(url, timeout).await?,
+            keys: Keys::of(name),
             kept: AtomicU64::new(kept.0),
             trims: Mutex::new(Trims { stay, since: None }),
             lost_below: AtomicU64::new(lost_below.0),
@@ -87,7 +85,13 @@ impl Log {
 
     /// The stream's name in Redis.
     pub(crate) fn key(&self) -> &str {
-        &self.key
+        &self.keys.tasks
+    }
+
+    /// How many tasks are in the log that the group of writers hasn't done; `None` without a group.
+    pub(crate) async fn undone(&self) -> Result<Option<u64>> {
+        let standing = standing(&self.connection, &self.keys).await?;
+        Ok(standing.map(|(done, next)| next.0.saturating_sub(done.0)))
     }
 
     /// Below this one, tasks don't show.
@@ -141,7 +145,7 @@ impl Log {
 
     async fn run(&self, first: TaskId, tasks: &[Task], needed: TaskId) -> Result<u64> {
         let mut command = redis::cmd("EVAL");
-        command.arg(APPEND).arg(1).arg(&self.key).arg(first.0).arg(needed.0);
+        command.arg(APPEND).arg(1).arg(self.key()).arg(first.0).arg(needed.0);
         for task in tasks {
             command.arg(text(*task));
         }
@@ -158,9 +162,9 @@ impl Log {
             return Ok(Vec::new());
         }
         let found: StreamRangeReply = redis::cmd("XRANGE")
-            .arg(&self.key)
-            .arg(format!("0-{}", from.0))
-            .arg(format!("0-{}", to.0 - 1))
+            .arg(self.key())
+            .arg(id(from))
+            .arg(id(TaskId(to.0 - 1)))
             .arg("COUNT")
             .arg(n)
             .query_async(&mut self.connection.clone())
@@ -176,7 +180,7 @@ impl Log {
 
     /// What to say when this task is missing.
     fn gap(&self, missing: TaskId) -> Error {
-        let (key, below) = (&self.key, self.lost_below());
+        let (key, below) = (self.key(), self.lost_below());
         if missing < below {
             return corrupt(format_args!(
                 "tasks from {missing} on, below {below}, are lost: the Redis stream {key} misses them, and they have \
@@ -189,7 +193,7 @@ impl Log {
     }
 
     fn bad(&self, entry: &StreamId) -> Error {
-        corrupt(format_args!("the Redis stream {} has an entry {} that is no task", self.key, entry.id))
+        corrupt(format_args!("the Redis stream {} has an entry {} that is no task", self.key(), entry.id))
     }
 
     /// Hides tasks below this one from views that are taken from now on, and takes those from Redis that no view sees.
@@ -208,7 +212,7 @@ impl Log {
     /// Takes from Redis what is below this task.
     pub(crate) async fn cut(&self, kept: TaskId) -> Result<()> {
         let mut command = redis::cmd("XTRIM");
-        command.arg(&self.key).arg("MINID").arg(format!("0-{}", kept.0));
+        command.arg(self.key()).arg("MINID").arg(id(kept));
         let cut: redis::RedisResult<u64> = command.query_async(&mut self.connection.clone()).await;
         cut.map(|_| ()).map_err(|e| refused("cutting the task log", &e))
     }
@@ -229,6 +233,18 @@ impl Trims {
     }
 }
 
+/// A connection that is made again when it is lost; what is asked meanwhile, or isn't answered in time, fails.
+pub(crate) async fn connect(url: &str, timeout: Duration) -> Result<ConnectionManager> {
+    let doing = "connecting";
+    let client = redis::Client::open(url).map_err(|e| refused(doing, &e))?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout))
+        .set_max_delay(Duration::from_secs(1))
+        .set_number_of_retries(2);
+    ConnectionManager::new_with_config(client, config).await.map_err(|e| refused(doing, &e))
+}
+
 /// A task as people read it in Redis.
 fn text(task: Task) -> String {
     match task {
@@ -239,7 +255,7 @@ fn text(task: Task) -> String {
 }
 
 /// Back from [`text`].
-fn of_text(text: &str) -> Option<Task> {
+pub(crate) fn of_text(text: &str) -> Option<Task> {
     let words: Vec<&str> = text.split(' ').collect();
     let actor = |word: &str| word.parse().ok().map(ActorId);
     match words[..] {
@@ -251,8 +267,7 @@ fn of_text(text: &str) -> Option<Task> {
 }
 
 fn read_entry(entry: &StreamId) -> Option<(TaskId, Task)> {
-    let id = TaskId(entry.id.strip_prefix("0-")?.parse().ok()?);
-    Some((id, of_text(&entry.get::<String>("task")?)?))
+    Some((of_id(&entry.id)?, of_text(&entry.get::<String>("task")?)?))
 }
 
 #[cfg(test)]

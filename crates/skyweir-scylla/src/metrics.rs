@@ -1,10 +1,13 @@
 //! What the store tells of itself.
 
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 const COMMIT_SECONDS: &str = "skyweir_scylla_commit_seconds";
 const COMMIT_ROWS: &str = "skyweir_scylla_commit_rows_total";
 const GAPS: &str = "skyweir_scylla_task_gaps_total";
+const UNDONE: &str = "skyweir_scylla_tasks_undone";
+const CLAIMED: &str = "skyweir_scylla_tasks_claimed_total";
+const TAKEN_AWAY: &str = "skyweir_scylla_tasks_taken_away_total";
 const RESENT: &str = "skyweir_scylla_batches_resent_total";
 const TRIMS: &str = "skyweir_scylla_trims_total";
 
@@ -25,6 +28,21 @@ pub fn describe() {
         Unit::Count,
         "Times that tasks were missing in Redis, by what came of it: appended again from the journal, or lost."
     );
+    describe_gauge!(
+        UNDONE,
+        Unit::Count,
+        "Tasks in Redis that no writer has done. Over `scylla.tasks_most` the indexer waits."
+    );
+    describe_counter!(
+        CLAIMED,
+        Unit::Count,
+        "Tasks that this writer has taken over from another that stopped, or gave no sign of life."
+    );
+    describe_counter!(
+        TAKEN_AWAY,
+        Unit::Count,
+        "Tasks that another writer has taken over from this one while it was at work on them."
+    );
     describe_counter!(
         RESENT,
         Unit::Count,
@@ -41,6 +59,18 @@ pub(crate) fn committed(seconds: f64, rows: usize) {
 /// What came of tasks that were missing: `mended` or `lost`.
 pub(crate) fn gap(outcome: &'static str) {
     metrics::counter!(GAPS, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn undone(tasks: u64) {
+    metrics::gauge!(UNDONE).set(tasks as f64);
+}
+
+pub(crate) fn claimed(tasks: usize) {
+    metrics::counter!(CLAIMED).increment(tasks as u64);
+}
+
+pub(crate) fn taken_away(tasks: u64) {
+    metrics::counter!(TAKEN_AWAY).increment(tasks);
 }
 
 pub(crate) fn resent() {

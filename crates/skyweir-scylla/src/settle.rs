@@ -161,9 +161,9 @@ impl Inner {
 
     /// Appends the tasks of a transaction, and those before it that Redis has lost.
     async fn append(&self, entry: &Entry) -> Result<()> {
-        let (first, kept) = (entry.first_task(), self.log.kept());
-        let Some(last) = self.log.append(first, &entry.tasks, kept).await? else { return Ok(()) };
-        // writers in other processes say what isn't needed any more
+        let first = entry.first_task();
+        let Some(last) = self.log.append(first, &entry.tasks, self.log.kept()).await? else { return Ok(()) };
+        // what writers of other processes have cut isn't missing
         self.log.note(self.visible.read(&self.db).await?.1);
         let kept = self.log.kept();
         let needed = last.next().max(kept);

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::base::Base;
 use crate::cluster::Cluster;
 use crate::hold::Hold;
+use crate::metrics;
 use crate::moment::Moment;
 use crate::remembered::Remembered;
 use crate::settle::Writer;
@@ -38,6 +39,10 @@ pub(crate) struct Inner {
     pub(crate) hold: Hold,
     pub(crate) followers_bucket: u32,
     pub(crate) remembered: Remembered,
+    /// Transactions wait while more tasks than so many aren't done.
+    tasks_most: u64,
+    /// How many weren't when it was looked last.
+    undone: watch::Sender<u64>,
     /// Held from begin to the end of a transaction: one at a time.
     pub(crate) writer: Arc<Mutex<Writer>>,
     shown: StdMutex<Shown>,
@@ -75,6 +80,8 @@ impl ScyllaStore {
             hold,
             followers_bucket: config.followers_bucket.max(1),
             remembered: Remembered::new(config.remembered_accounts),
+            tasks_most: config.tasks_most,
+            undone: watch::Sender::new(0),
             writer: Arc::new(Mutex::new(Writer::default())),
             shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
             is_unsettled: AtomicBool::new(false),
@@ -131,6 +138,43 @@ impl Inner {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until there are so few tasks that are not done that more may come.
+    async fn room(&self) {
+        let mut undone = self.undone.subscribe();
+        tokio::select! {
+            // the sender lives as long as this
+            _ = undone.wait_for(|undone| *undone <= self.tasks_most) => {}
+            () = self.hold.lost() => {}
+        }
+    }
+
+    /// Looks how many tasks aren't done.
+    async fn count_undone(&self) -> Result<()> {
+        let most = self.tasks_most;
+        let undone = match self.log.undone().await? {
+            Some(undone) => undone,
+            // the first writer that comes makes the group there
+            None => {
+                let (_, row) = self.visible.read(&self.db).await?;
+                self.next_task.borrow().0.saturating_sub(row.kept.0.max(1))
+            }
+        };
+        metrics::undone(undone);
+        let before = self.undone.send_replace(undone);
+        match (before > most, undone > most) {
+            (false, true) => {
+                tracing::warn!(
+                    tasks.undone = undone,
+                    tasks.most = most,
+                    "task log full, events wait for the writers"
+                );
+            }
+            (true, false) => tracing::info!(tasks.undone = undone, "task log has room again"),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// What a new view shows, and until when it may be read.
     async fn now(&self) -> Result<(Arc<Moment>, Instant)> {
         if self.is_unsettled.load(Ordering::Acquire) {
@@ -184,7 +228,11 @@ async fn look_after_log(inner: Arc<Inner>) {
     let mut fails = false;
     while !inner.hold.is_lost() && !inner.hold.is_given_back() {
         pace.tick().await;
-        let mended = inner.mend_log().await;
+        let mended = async {
+            inner.mend_log().await?;
+            inner.count_undone().await
+        };
+        let mended = mended.await;
         if let Err(error) = &mended
             && !fails
         {
@@ -202,6 +250,7 @@ impl Store for ScyllaStore {
     }
 
     async fn begin(&self) -> Result<Box<dyn Txn>> {
+        self.inner.room().await;
         let mut writer = Arc::clone(&self.inner.writer).lock_owned().await;
         self.inner.hold.check()?;
         self.inner.settle(&mut writer).await?;

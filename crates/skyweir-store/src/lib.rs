@@ -14,6 +14,7 @@ mod load;
 mod memory;
 mod merge;
 mod task;
+mod tasks;
 mod timelines;
 mod txn;
 mod usefulness;
@@ -28,6 +29,7 @@ pub use load::{Load, LoadStep, Notes};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Merged, Sampling};
 pub use task::Task;
+pub use tasks::{LogTasks, Reached, Sums, Taken, Tasks};
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
     TimelineReads, Timelines, Viewers,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::FixedState;
-use skyweir_store::DeliveryReport;
+use skyweir_store::{DeliveryReport, Sums};
 use skyweir_types::ItemId;
 
 use crate::tally::Tally;
@@ -27,9 +27,9 @@ impl Accounting {
         Self { state: Mutex::default(), most: most.max(1) }
     }
 
-    /// Begins an item's accounting, in place of any former one.
-    pub(crate) fn begin(&self, item: ItemId, now_us: i64) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(now_us));
+    /// Begins an item's accounting, in place of any former one, where somebody got to before.
+    pub(crate) fn begin(&self, item: ItemId, now_us: i64, before: Sums) -> Arc<Tally> {
+        let tally = Arc::new(Tally::new(now_us, before));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.tallies.insert(item, Arc::clone(&tally)).is_none() {
             state.order.push_back(item);
@@ -57,14 +57,14 @@ mod tests {
     fn a_replay_overwrites_and_the_oldest_leaves() {
         let accounting = Accounting::new(2);
         for n in 1..=2 {
-            accounting.begin(ItemId(n), 5).page(10);
+            accounting.begin(ItemId(n), 5, Sums::default()).page(10);
         }
-        accounting.begin(ItemId(1), 6).page(3);
+        accounting.begin(ItemId(1), 6, Sums::default()).page(3);
         assert_eq!(
             accounting.report(ItemId(1)).map(|report| (report.followers, report.started_us)),
             Some((3, 6))
         );
-        accounting.begin(ItemId(3), 7);
+        accounting.begin(ItemId(3), 7, Sums::default());
         assert_eq!(accounting.report(ItemId(1)), None);
         assert_eq!(accounting.report(ItemId(2)).map(|report| report.followers), Some(10));
     }

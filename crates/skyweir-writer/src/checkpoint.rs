@@ -25,7 +25,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
     loop {
         tokio::time::sleep(LOOK).await;
         let work = Duration::from_nanos(context.work.load(Ordering::Relaxed));
-        let worked = work - last_work >= work_limit && last_kept != Some(context.progress.done());
+        let worked = work - last_work >= work_limit && last_kept != Some(*context.tasks.done().borrow());
         // enrolments and reads change timelines without any task
         if !worked && last_time.elapsed() < time_limit {
             continue;
@@ -43,7 +43,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<()> {
 /// Saves the timelines now. Returns *kept*: the task from which a restart replays.
 pub(crate) async fn save(context: &Context) -> Result<TaskId> {
     // all below was done before the checkpoint begins, so its references are in it
-    let kept = context.progress.done();
+    let kept = *context.tasks.done().borrow();
     context.timelines.checkpoint(kept).await?;
     match context.store.trim_tasks(kept).await {
         Ok(()) => tracing::debug!(task.kept = kept.0, "timelines saved"),

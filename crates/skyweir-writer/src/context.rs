@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use skyweir_graph::Graph;
-use skyweir_store::{Store, Timelines, View};
+use skyweir_store::{Store, Tasks, Timelines, View};
 use skyweir_types::Clock;
 
 use crate::accounting::Accounting;
@@ -23,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) timelines: Arc<dyn Timelines>,
+    pub(crate) tasks: Arc<dyn Tasks>,
     pub(crate) graph: Arc<Graph>,
     pub(crate) clock: Clock,
     pub(crate) retry: Retry,
@@ -41,7 +42,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(config: Config, deps: Deps) -> Self {
-        let Deps { store, timelines, graph, clock } = deps;
+        let Deps { store, timelines, tasks, graph, clock } = deps;
         Self {
             retry: Retry::of(&config),
             hot: Hot::new(timelines.shards(), config.reasonable_limit, graph.high_follows()),
@@ -50,12 +51,13 @@ impl Context {
             turns: Turns::new(),
             places: Places::new(&config),
             accounting: Accounting::new(config.deliveries),
-            progress: Progress::new(timelines.restored()),
+            progress: Progress::new(*tasks.done().borrow()),
             wishes: Wishes::new(config.enrol_queue),
             work: AtomicU64::new(0),
             config,
             store,
             timelines,
+            tasks,
             graph,
             clock,
         }

@@ -168,7 +168,7 @@ async fn merge(
 /// # Errors
 /// Corruption only.
 pub(crate) async fn all(context: Arc<Context>, stop: CancellationToken) -> Result<()> {
-    let mut next_task = context.store.next_task();
+    let mut next_task = context.tasks.next();
     let mut known = 0;
     loop {
         next_task.borrow_and_update();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
-use skyweir_store::{Delivery, Result, View, Viewers};
+use skyweir_store::{Delivery, Reached, Result, Sums, View, Viewers};
 use skyweir_types::{ActorId, Item, Reference, TaskId};
 use tokio::time::Instant;
 
@@ -19,23 +19,34 @@ const WORTH_A_WAIT: usize = 512;
 /// Of pages in which less than one follower in so many is enrolled, these are kept until there are enough for a write.
 const FEW: usize = 8;
 
-/// Writes an item's references; returns when the last one is readable.
+/// Writes an item's references, behind those that somebody wrote before; returns when the last one is readable, or
+/// false once somebody else has the task.
 pub(crate) async fn run(
     context: &Context,
     task: TaskId,
     item: &Item,
     view: Arc<dyn View>,
+    before: Option<Reached>,
     place: &mut Place,
-) -> Result<()> {
-    let tally = context.accounting.begin(item.id, context.clock.now_micros());
+) -> Result<bool> {
+    let sums = before.map_or_else(Sums::default, |before| before.sums);
+    let tally = context.accounting.begin(item.id, context.clock.now_micros(), sums);
     context.progress.works(task, Arc::clone(&tally));
-    let mut fan_out = FanOut { context, reference: item.reference(), tally, place, met: Vec::new() };
+    let reference = item.reference();
+    let mut fan_out =
+        FanOut { context, reference, tally, place, met: Vec::new(), stretch: 0, end: ActorId(0) };
     let own = fan_out.try_send(Range::Own, vec![item.author]);
     fan_out.send(Range::Own, own.full).await;
-    let mut pages = context.graph.followers(view, item.author);
+    let mut pages = context.graph.followers(view, item.author, before.map(|before| before.after));
     let mut pause = context.retry.pause("followers");
     let mut had = 0;
     while !pages.ended() {
+        if let Some(reached) = fan_out.tally.reached() {
+            context.tasks.reached(task, reached);
+        }
+        if !context.tasks.is_ours(task) {
+            return Ok(false);
+        }
         // held for reading and splitting, and until what doesn't wait for a slow shard is written: while a full shard
         // or a failure makes this job wait, the others go on
         let turn = context.turns.take(had).await;
@@ -46,7 +57,7 @@ pub(crate) async fn run(
                 drop(turn);
                 // whom it met before doesn't wait for the pages
                 let sent = fan_out.try_send_met();
-                fan_out.send(Range::Followers, sent.full).await;
+                fan_out.send_met(sent).await;
                 pause.after(error).await?;
                 continue;
             }
@@ -55,25 +66,29 @@ pub(crate) async fn run(
         had += 1;
         let few = fan_out.meet(page);
         context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        let mut sent = Sent::default();
+        let mut met = None;
         if !few || pages.ended() {
             let swept = context.shards.swept();
-            sent = fan_out.try_send_met();
+            let sent = fan_out.try_send_met();
             if sent.at_once >= WORTH_A_WAIT && !pages.ended() {
                 // else pages, read faster than they are written, would stand in front of everybody's references
                 swept.await;
             }
+            met = Some(sent);
         }
         drop(turn);
-        fan_out.send(Range::Followers, sent.full).await;
+        if let Some(sent) = met {
+            fan_out.send_met(sent).await;
+        }
         if !pages.ended() {
             // a store that answers at once never makes this job wait: the others get their turns only if it steps back
             tokio::task::yield_now().await;
         }
     }
-    fan_out.place.aside(&context.places, 0, fan_out.tally.settled()).await;
+    let settled = fan_out.tally.settled(|reached| context.tasks.reached(task, reached));
+    fan_out.place.aside(&context.places, 0, settled).await;
     fan_out.tally.finish(context.clock.now_micros());
-    Ok(())
+    Ok(true)
 }
 
 /// What became of references that were sent.
@@ -81,6 +96,8 @@ pub(crate) async fn run(
 struct Sent {
     /// How many there are.
     enrolled: usize,
+    /// How many pieces they make up.
+    pieces: usize,
     /// How many are queued for shards that make nobody wait.
     at_once: usize,
     /// Those for which there was no room.
@@ -94,21 +111,23 @@ struct FanOut<'a> {
     place: &'a mut Place,
     /// Enrolled followers of pages that were read, still to be sent to.
     met: Vec<ActorId>,
+    /// The number of the stretch that they are of, and its last follower.
+    stretch: u32,
+    end: ActorId,
 }
 
 impl FanOut<'_> {
     /// Accounts for a page, and keeps those of it who are enrolled; whether these are so few that more should be read
     /// before they are sent to. Who follows itself is served as author.
     fn meet(&mut self, mut page: Vec<ActorId>) -> bool {
-        if page.is_empty() {
-            return true;
-        }
+        let Some(end) = page.last() else { return true };
+        self.end = *end;
         if let Ok(own) = page.binary_search(&self.reference.author) {
             page.remove(own);
         }
         let followers = page.len();
         self.context.timelines.retain_enrolled(&mut page);
-        self.tally.page(followers);
+        self.stretch = self.tally.page(followers);
         self.hibernate(followers - page.len());
         let few = page.len() < followers / FEW;
         if self.met.is_empty() && !few {
@@ -131,7 +150,7 @@ impl FanOut<'_> {
     fn try_send_met(&mut self) -> Sent {
         let met = std::mem::take(&mut self.met);
         let followers = met.len();
-        let sent = self.try_send(Range::Followers, met);
+        let sent = self.try_send(Range::Followers(self.stretch), met);
         self.hibernate(followers - sent.enrolled);
         sent
     }
@@ -142,6 +161,7 @@ impl FanOut<'_> {
         let mut sent = Sent::default();
         for (shard, viewers) in timelines.split(viewers) {
             sent.enrolled += viewers.len();
+            sent.pieces += 1;
             match shards.queue(shard).try_room(self.place.size, viewers.len()) {
                 Some(room) => {
                     let references = viewers.len();
@@ -175,6 +195,12 @@ impl FanOut<'_> {
         let all = join_all(full.into_iter().map(send));
         self.place.aside(places, held, all).await;
         self.place.back(places).await;
+    }
+
+    /// As [`FanOut::send`], after [`FanOut::try_send_met`]: a stretch has come to its end.
+    async fn send_met(&mut self, sent: Sent) {
+        self.send(Range::Followers(self.stretch), sent.full).await;
+        self.tally.close(self.end, sent.pieces);
     }
 
     fn piece(&self, viewers: Viewers, range: Range) -> Piece {

@@ -17,26 +17,29 @@ pub struct Handle {
     context: Arc<Context>,
     /// The task up to which the log went when the writer was made.
     start: TaskId,
-    next_task: watch::Receiver<TaskId>,
+    next: watch::Receiver<TaskId>,
+    done: watch::Receiver<TaskId>,
 }
 
 impl Handle {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        let next_task = context.store.next_task();
-        let start = *next_task.borrow();
-        Self { context, start, next_task }
+        let (next, done) = (context.tasks.next(), context.tasks.done());
+        let start = *next.borrow();
+        Self { context, start, next, done }
     }
 
     /// How far the writer is behind the task log, now.
     #[must_use]
     pub fn lag(&self) -> Lag {
-        self.context.progress.lag(*self.next_task.borrow(), self.context.clock.now_ms())
+        // in this order: what is done was appended before
+        let done = *self.done.borrow();
+        self.context.progress.lag(*self.next.borrow(), done, self.context.clock.now_ms())
     }
 
-    /// Watches *done*: the task below which all references are readable.
+    /// Watches *done*: the task below which all references are readable, whoever wrote them.
     #[must_use]
     pub fn done(&self) -> watch::Receiver<TaskId> {
-        self.context.progress.watch()
+        self.done.clone()
     }
 
     /// Sets the gauges that tell how the writer stands. Call before metrics are read.
@@ -71,7 +74,7 @@ impl Enrol for Handle {
     }
 
     fn caught_up(&self) -> bool {
-        self.context.progress.done() >= self.start
+        *self.done.borrow() >= self.start
     }
 }
 

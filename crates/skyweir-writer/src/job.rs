@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use skyweir_store::{Result, Task, View};
+use skyweir_store::{Reached, Result, Task, View};
 use skyweir_types::{Item, TaskId};
 use tokio::time::Instant;
 
@@ -15,6 +15,8 @@ use crate::{fan_out, metrics, upkeep};
 pub(crate) struct Job {
     pub(crate) id: TaskId,
     pub(crate) task: Task,
+    /// Of a fan-out: how far somebody got before.
+    pub(crate) reached: Option<Reached>,
     /// Of a fan-out: the item, unless it is gone by now.
     pub(crate) item: Option<Item>,
     /// Everything that happened before the task shows in it.
@@ -24,18 +26,19 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Does the task. Doing it again has the same effect.
+    /// Does the task, or as much of it as is left to do until somebody else has it. Doing it again has the same effect.
     ///
     /// # Errors
     /// Corruption only; everything that may pass by itself is tried again.
     pub(crate) async fn run(self, context: Arc<Context>) -> Result<()> {
         let begun = Instant::now();
-        let Self { id, task, item, view, mut place } = self;
+        let Self { id, task, reached, item, view, mut place } = self;
         let spent = || context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let mut is_done = true;
         let kind = match task {
             Task::FanOut { .. } => {
                 if let Some(item) = &item {
-                    fan_out::run(&context, id, item, view, &mut place).await?;
+                    is_done = fan_out::run(&context, id, item, view, reached, &mut place).await?;
                 }
                 "fan_out"
             }
@@ -50,8 +53,11 @@ impl Job {
                 "purge"
             }
         };
-        context.progress.finish(id);
-        metrics::task(kind, begun.elapsed().as_secs_f64());
+        context.progress.end(id);
+        if is_done {
+            context.tasks.finish(id);
+            metrics::task(kind, begun.elapsed().as_secs_f64());
+        }
         drop(place);
         Ok(())
     }

@@ -53,6 +53,13 @@ impl Places {
         acquire(&self.at_work[size as usize]).await
     }
 
+    /// How many tasks can begin at once, whatever they are; waits while that is none.
+    pub(crate) async fn free(&self) -> usize {
+        let small = &self.at_work[Size::Small as usize];
+        drop((acquire(&self.parked).await, acquire(small).await));
+        small.available_permits().max(1)
+    }
+
     /// A place for a large fan-out that isn't at work yet; waits while there is none.
     pub(crate) async fn parked(&self) -> OwnedSemaphorePermit {
         acquire(&self.parked).await

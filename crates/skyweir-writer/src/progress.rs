@@ -1,10 +1,9 @@
-//! How far the writer is: *done*, the task below which all references are readable, and how far it lags behind.
+//! How far the writer lags behind the log.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skyweir_types::TaskId;
-use tokio::sync::watch;
 
 use crate::tally::Tally;
 
@@ -13,13 +12,14 @@ const MOMENTS: usize = 4_096;
 /// Moments closer together than this many milliseconds count as one; those of a long backlog than a share of its age.
 const MOMENT_MS: i64 = 20;
 
-/// How far the writer is behind the task log.
+/// How far the writer is behind the task log; with several writers, how far all of them are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Lag {
     /// Tasks in the log that are not done.
     pub tasks: u64,
-    /// References that they still have to write. Of tasks that were read from the log: followers not accounted for
-    /// yet; of those that weren't: their number times the mean of the tasks read lately.
+    /// References that they still have to write. Of tasks that were taken here: followers not accounted for yet; of
+    /// those that nobody has taken: their number times the mean of the tasks taken lately. What other writers have
+    /// taken doesn't count.
     pub references: u64,
     /// Age of the oldest of them, in seconds; 0 when there is none.
     pub seconds: f64,
@@ -28,7 +28,7 @@ pub struct Lag {
 /// Of so many tasks the mean number of references is taken; older ones fade.
 const LATELY: f64 = 256.0;
 
-/// A fan-out that was read from the log and isn't done.
+/// A fan-out that was taken and isn't done.
 #[derive(Debug)]
 struct Begun {
     followers: u64,
@@ -38,56 +38,37 @@ struct Begun {
 
 #[derive(Debug)]
 struct State {
-    /// Fan-outs from their reading to their end.
+    /// Fan-outs from their taking to their end.
     begun: BTreeMap<TaskId, Begun>,
-    /// The next task to be read from the log.
-    unread: TaskId,
+    /// The one after the newest task that was taken.
+    untaken: TaskId,
     /// References of a task in the mean.
     mean: f64,
-    /// Finished tasks above `done`.
-    finished: BTreeSet<TaskId>,
     /// When tasks appeared: (the number that the next task had by then, milliseconds since 1970).
     seen: VecDeque<(TaskId, i64)>,
 }
 
-/// The low-water mark of finished tasks.
+/// What is at work, and when tasks appeared.
 #[derive(Debug)]
 pub(crate) struct Progress {
     state: Mutex<State>,
-    done: watch::Sender<TaskId>,
 }
 
 impl Progress {
     /// Begins with all tasks below `first` done.
     pub(crate) fn new(first: TaskId) -> Self {
-        let state = State {
-            begun: BTreeMap::new(),
-            unread: first,
-            mean: 0.0,
-            finished: BTreeSet::new(),
-            seen: VecDeque::new(),
-        };
-        Self { state: Mutex::new(state), done: watch::Sender::new(first) }
+        let state = State { begun: BTreeMap::new(), untaken: first, mean: 0.0, seen: VecDeque::new() };
+        Self { state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The task below which everything is done.
-    pub(crate) fn done(&self) -> TaskId {
-        *self.done.borrow()
-    }
-
-    /// Watches [`Progress::done`].
-    pub(crate) fn watch(&self) -> watch::Receiver<TaskId> {
-        self.done.subscribe()
-    }
-
-    /// Notes that a task was read from the log, and how many followers its fan-out's author has (0: no fan-out).
+    /// Notes that a task was taken, and how many followers its fan-out's author has (0: no fan-out).
     pub(crate) fn begin(&self, task: TaskId, followers: u32) {
         let mut state = self.state();
-        state.unread = task.next();
+        state.untaken = state.untaken.max(task.next());
         state.mean += (f64::from(followers) - state.mean) / LATELY;
         if followers > 0 {
             state.begun.insert(task, Begun { followers: followers.into(), tally: None });
@@ -101,25 +82,14 @@ impl Progress {
         }
     }
 
-    /// Notes that a task is done. Again is no harm.
-    pub(crate) fn finish(&self, task: TaskId) {
-        let mut state = self.state();
-        state.begun.remove(&task);
-        let mut done = self.done();
-        if task < done {
-            return;
-        }
-        state.finished.insert(task);
-        while state.finished.remove(&done) {
-            done = done.next();
-        }
-        self.done.send_if_modified(|known| std::mem::replace(known, done) != done);
+    /// Notes that a task is at work no more. Again is no harm.
+    pub(crate) fn end(&self, task: TaskId) {
+        self.state().begun.remove(&task);
     }
 
-    /// Notes the number that the next task will get.
-    pub(crate) fn see(&self, next: TaskId, now_ms: i64) {
+    /// Notes the number that the next task will get, and the one below which all are done.
+    pub(crate) fn see(&self, next: TaskId, done: TaskId, now_ms: i64) {
         let mut state = self.state();
-        let done = self.done();
         while state.seen.front().is_some_and(|(known, _)| *known <= done) {
             state.seen.pop_front();
         }
@@ -145,9 +115,9 @@ impl Progress {
     }
 
     /// How far the writer is behind.
-    pub(crate) fn lag(&self, next: TaskId, now_ms: i64) -> Lag {
-        self.see(next, now_ms);
-        let tasks = next.0.saturating_sub(self.done().0);
+    pub(crate) fn lag(&self, next: TaskId, done: TaskId, now_ms: i64) -> Lag {
+        self.see(next, done, now_ms);
+        let tasks = next.0.saturating_sub(done.0);
         let oldest = self.state().seen.front().map_or(now_ms, |(_, at)| *at);
         let seconds = if tasks == 0 { 0.0 } else { (now_ms - oldest).max(0) as f64 / 1000.0 };
         Lag { tasks, references: self.references(next), seconds }
@@ -159,8 +129,8 @@ impl Progress {
         let left = |begun: &Begun| {
             begun.followers.saturating_sub(begun.tally.as_ref().map_or(0, |tally| tally.accounted()))
         };
-        let unread = next.0.saturating_sub(state.unread.0) as f64 * state.mean;
-        state.begun.values().map(left).sum::<u64>() + unread as u64
+        let untaken = next.0.saturating_sub(state.untaken.0) as f64 * state.mean;
+        state.begun.values().map(left).sum::<u64>() + untaken as u64
     }
 }
 
@@ -168,63 +138,52 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::tally::Range;
-
-    #[test]
-    fn done_is_the_lowest_unfinished_task() {
-        let progress = Progress::new(TaskId(5));
-        for (task, done) in [(7, 5), (6, 5), (4, 5), (5, 8), (5, 8), (9, 8), (8, 10)] {
-            progress.finish(TaskId(task));
-            assert_eq!(progress.done(), TaskId(done), "after {task}");
-        }
-        assert!(progress.state().finished.is_empty());
-    }
+    use skyweir_store::Sums;
 
     #[test]
     fn the_lag_is_the_age_of_the_oldest_unfinished_task() {
         let progress = Progress::new(TaskId(1));
-        progress.see(TaskId(3), 1_000);
-        progress.see(TaskId(4), 5_000);
-        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 3, references: 0, seconds: 5.0 });
-        progress.finish(TaskId(1));
-        progress.finish(TaskId(2));
-        assert_eq!(progress.lag(TaskId(4), 6_000), Lag { tasks: 1, references: 0, seconds: 1.0 });
-        progress.finish(TaskId(3));
-        assert_eq!(progress.lag(TaskId(4), 9_000), Lag::default());
+        progress.see(TaskId(3), TaskId(1), 1_000);
+        progress.see(TaskId(4), TaskId(1), 5_000);
+        let lag = |done, now_ms| progress.lag(TaskId(4), TaskId(done), now_ms);
+        assert_eq!(lag(1, 6_000), Lag { tasks: 3, references: 0, seconds: 5.0 });
+        assert_eq!(lag(3, 6_000), Lag { tasks: 1, references: 0, seconds: 1.0 });
+        assert_eq!(lag(4, 9_000), Lag::default());
     }
 
     #[test]
     fn tasks_of_one_moment_have_its_age() {
         let progress = Progress::new(TaskId(1));
-        progress.see(TaskId(2), 1_000);
-        progress.see(TaskId(3), 1_000 + MOMENT_MS - 1);
-        progress.finish(TaskId(1));
-        assert_eq!(progress.lag(TaskId(3), 61_000), Lag { tasks: 1, references: 0, seconds: 60.0 });
+        progress.see(TaskId(2), TaskId(1), 1_000);
+        progress.see(TaskId(3), TaskId(1), 1_000 + MOMENT_MS - 1);
+        let lag = progress.lag(TaskId(3), TaskId(2), 61_000);
+        assert_eq!(lag, Lag { tasks: 1, references: 0, seconds: 60.0 });
     }
 
     #[test]
     fn the_lag_counts_references_at_work_and_estimates_those_in_the_log() {
         let progress = Progress::new(TaskId(1));
-        let references = |next| progress.lag(TaskId(next), 0).references;
+        let references = |next| progress.lag(TaskId(next), TaskId(1), 0).references;
         assert_eq!(references(9), 0, "nothing is known yet");
         for task in 1..=2_000 {
             progress.begin(TaskId(task), 300);
-            progress.finish(TaskId(task));
+            progress.end(TaskId(task));
         }
         assert_eq!(references(2_001), 0);
         let in_the_log = references(2_101);
         assert!((29_000..=30_000).contains(&in_the_log), "{in_the_log}");
         progress.begin(TaskId(2_001), 500);
         assert_eq!(references(2_002), 500, "begun, and no page is read");
-        let tally = Arc::new(Tally::new(1));
+        let tally = Arc::new(Tally::new(1, Sums::default()));
         progress.works(TaskId(2_001), Arc::clone(&tally));
-        tally.page(400);
+        let stretch = tally.page(400);
         tally.hibernating(150);
         assert_eq!(references(2_002), 350);
         tally.sent();
         let counts = skyweir_store::Counts { written: 200, sampled_out: 50, ..Default::default() };
-        tally.applied(Range::Followers, counts);
+        tally.applied(Range::Followers(stretch), counts);
         assert_eq!(references(2_002), 100);
-        progress.finish(TaskId(2_001));
+        progress.end(TaskId(2_001));
         assert_eq!(references(2_002), 0);
     }
 
@@ -234,14 +193,13 @@ mod tests {
         // a task every 20 ms, and none gets done
         let tasks = 5 * MOMENTS as u64;
         for task in 0..tasks {
-            progress.see(TaskId(task + 1), task as i64 * MOMENT_MS);
+            progress.see(TaskId(task + 1), TaskId(0), task as i64 * MOMENT_MS);
         }
         let now = tasks as i64 * MOMENT_MS;
         for done in 0..tasks {
-            progress.finish(TaskId(done));
             if done % 100 == 0 {
                 let wanted = (tasks - done - 1) as f64 * MOMENT_MS as f64 / 1_000.0;
-                let lag = progress.lag(TaskId(tasks), now);
+                let lag = progress.lag(TaskId(tasks), TaskId(done + 1), now);
                 assert!((lag.seconds - wanted).abs() <= 1.0, "{} s for {wanted} s, {done} done", lag.seconds);
             }
         }

@@ -145,13 +145,17 @@ impl ShardQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skyweir_store::Sums;
     use skyweir_types::{ActorId, ItemId, Reference, UriHash};
 
     fn send(queue: &ShardQueue, size: Size, references: u32) -> Option<Pushed> {
         let reference = Reference { item: ItemId(1), sort_at: 1, uri_hash: UriHash(1), author: ActorId(1) };
         let delivery = Delivery { reference, viewers: (0..references).map(ActorId).collect() };
         let room = queue.try_room(size, delivery.viewers.len())?;
-        Some(queue.push(Piece { delivery, tally: Arc::new(Tally::new(1)), range: Range::Own, size }, room))
+        Some(queue.push(
+            Piece { delivery, tally: Arc::new(Tally::new(1, Sums::default())), range: Range::Own, size },
+            room,
+        ))
     }
 
     /// Takes and writes; returns the sizes of what was taken, and who has to come again.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyweir_graph::Graph;
-use skyweir_store::{Store, Timelines};
+use skyweir_store::{LogTasks, Store, Tasks, Timelines};
 use skyweir_types::Clock;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -17,14 +17,30 @@ use crate::{Config, EnrolMode, Handle, checkpoint, dispatch, enrolment, hibernat
 /// What the writer works with.
 #[derive(Clone)]
 pub struct Deps {
-    /// Records and the task log.
+    /// Records.
     pub store: Arc<dyn Store>,
     /// The cache that it writes.
     pub timelines: Arc<dyn Timelines>,
+    /// What is to be done.
+    pub tasks: Arc<dyn Tasks>,
     /// Follower pages and the high-follow snapshot.
     pub graph: Arc<Graph>,
     /// The wall clock.
     pub clock: Clock,
+}
+
+impl Deps {
+    /// Those of a store's only writer: it has the log for itself.
+    #[must_use]
+    pub fn alone(
+        store: Arc<dyn Store>,
+        timelines: Arc<dyn Timelines>,
+        graph: Arc<Graph>,
+        clock: Clock,
+    ) -> Self {
+        let tasks = Arc::new(LogTasks::new(Arc::clone(&store), &*timelines));
+        Self { store, timelines, tasks, graph, clock }
+    }
 }
 
 /// Why the writer ended against its will.
@@ -56,7 +72,7 @@ impl Writer {
     /// [`enum@Error`]: corruption, or a last checkpoint that failed; everything else that may pass is tried again.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let context = self.context;
-        let first = context.progress.done();
+        let first = *context.tasks.done().borrow();
         tracing::info!(task.first = first.0, enrolled = context.timelines.enrolled(), "writer starts");
         let mut workers = workers(&context, &stop);
         let mut jobs = JoinSet::new();
@@ -69,6 +85,9 @@ impl Writer {
         // whatever is still at work is cut off here and done again after the next start
         jobs.shutdown().await;
         workers.shutdown().await;
+        if let Err(error) = context.tasks.give_back().await {
+            tracing::warn!(%error, "tasks are not given back, others take them only after a while");
+        }
         let kept = checkpoint::save(&context).await?;
         tracing::info!(task.kept = kept.0, "writer stopped, timelines saved");
         Ok(())
@@ -92,6 +111,8 @@ fn workers(context: &Arc<Context>, stop: &CancellationToken) -> JoinSet<skyweir_
     if context.config.enrol == EnrolMode::All {
         workers.spawn(enrolment::all(Arc::clone(context), stop.clone()));
     }
+    let tasks = Arc::clone(&context.tasks);
+    workers.spawn(async move { tasks.run().await });
     workers.spawn(hibernation::run(Arc::clone(context)));
     workers.spawn(memory::run(Arc::clone(context)));
     workers.spawn(checkpoint::run(Arc::clone(context)));

@@ -10,7 +10,7 @@ use skyweir_api::Api;
 use skyweir_graph::Graph;
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, Intake};
-use skyweir_store::{Complete, Completeness, Store, Timelines};
+use skyweir_store::{Complete, Completeness, Store};
 use skyweir_types::Clock;
 use skyweir_writer::{Handle as WriterHandle, Writer};
 use tokio::runtime::Handle;
@@ -23,7 +23,7 @@ use crate::coverage::{self, Watched};
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
-use crate::stores::Stores;
+use crate::stores::{Stores, Written};
 
 const INDEXER: &str = "indexer";
 
@@ -69,7 +69,7 @@ impl Service {
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, timelines, reads, has_timelines, lease } = stores;
+        let Stores { store, written, reads, has_timelines, lease } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -85,7 +85,7 @@ impl Service {
             None => None,
         };
         let writing =
-            timelines.map(|timelines| Writing::new(&config, store.clone(), timelines, fan_out, clock));
+            written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
         let api = match (grpc, reads, &writing) {
             (Some(grpc), Some(timelines), Some(Writing { handle, .. })) => {
                 let deps = skyweir_api::Deps {
@@ -209,7 +209,7 @@ impl Writing {
     fn new(
         config: &Config,
         store: Arc<dyn Store>,
-        timelines: Arc<dyn Timelines>,
+        Written { timelines, tasks }: Written,
         fan_out: &Handle,
         clock: Clock,
     ) -> Self {
@@ -218,7 +218,7 @@ impl Writing {
             let _entered = fan_out.enter();
             Graph::new(config.graph.clone(), store.clone())
         };
-        let deps = skyweir_writer::Deps { store, timelines, graph: graph.clone(), clock };
+        let deps = skyweir_writer::Deps { store, timelines, tasks, graph: graph.clone(), clock };
         let (writer, handle) = Writer::new(config.writer.clone(), deps);
         Self { writer, handle, graph }
     }

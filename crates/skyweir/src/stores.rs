@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_indexer::is_loaded;
-use skyweir_scylla::{Cluster, Config as ScyllaConfig, Rows, RowsReader, ScyllaReader, ScyllaStore};
-use skyweir_store::{Store, TimelineReads, Timelines};
+use skyweir_scylla::{Cluster, Config as ScyllaConfig, Group, Rows, RowsReader, ScyllaReader, ScyllaStore};
+use skyweir_store::{LogTasks, Store, Tasks, TimelineReads, Timelines};
 use skyweir_types::{Clock, TaskId};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -18,14 +18,20 @@ use crate::coverage;
 /// Records and timelines, open.
 pub(crate) struct Stores {
     pub(crate) store: Arc<dyn Store>,
-    /// Timelines, where they are written.
-    pub(crate) timelines: Option<Arc<dyn Timelines>>,
+    /// What is written, where timelines are.
+    pub(crate) written: Option<Written>,
     /// Timelines, where they are read.
     pub(crate) reads: Option<Arc<dyn TimelineReads>>,
     /// Whether any timeline is kept, as far as an indexer has to know.
     pub(crate) has_timelines: bool,
     /// Where another machine may take over.
     pub(crate) lease: Option<Lease>,
+}
+
+/// What a writer works with.
+pub(crate) struct Written {
+    pub(crate) timelines: Arc<dyn Timelines>,
+    pub(crate) tasks: Arc<dyn Tasks>,
 }
 
 /// What may end our time as the only one that writes records.
@@ -51,14 +57,11 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let opened = opened.await.map_err(|_| anyhow!("opening the data directory panicked, see above"))?;
     let (store, rings) = opened?;
     coverage::adopt(&config.data_dir, &store).await?;
-    let (has_timelines, rings) = (rings.enrolled() > 0, Arc::new(rings));
-    Ok(Stores {
-        store: Arc::new(store),
-        timelines: Some(rings.clone()),
-        reads: Some(rings),
-        has_timelines,
-        lease: None,
-    })
+    let has_timelines = rings.enrolled() > 0;
+    let (store, rings) = (Arc::new(store), Arc::new(rings));
+    let tasks = Arc::new(LogTasks::new(store.clone(), &*rings));
+    let written = Written { timelines: rings.clone(), tasks };
+    Ok(Stores { store, written: Some(written), reads: Some(rings), has_timelines, lease: None })
 }
 
 async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
@@ -74,12 +77,13 @@ async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
         let lost_below = store.lost_below();
         (Arc::new(store), lost_below, None)
     };
-    let mut stores = Stores { store, timelines: None, reads: None, has_timelines: false, lease };
+    let mut stores = Stores { store, written: None, reads: None, has_timelines: false, lease };
     if roles.writer {
         let next_task = *stores.store.next_task().borrow();
         let rows = Arc::new(Rows::open(&cluster, config.timeline.draw_key, next_task, lost_below).await?);
+        let tasks = Arc::new(Group::join(&cluster, lost_below).await?);
         stores.has_timelines = rows.enrolled() > 0;
-        stores.timelines = Some(rows.clone());
+        stores.written = Some(Written { timelines: rows.clone(), tasks });
         stores.reads = Some(rows);
     } else if roles.api {
         stores.reads = Some(Arc::new(RowsReader::open(&cluster).await?));

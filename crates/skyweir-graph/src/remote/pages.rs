@@ -23,8 +23,8 @@ pub(crate) struct RemotePages {
 }
 
 impl RemotePages {
-    pub(crate) fn new(remote: Arc<Remote>, author: ActorId) -> Self {
-        Self { remote, author, after: None, ended: false, stream: None }
+    pub(crate) fn new(remote: Arc<Remote>, author: ActorId, after: Option<ActorId>) -> Self {
+        Self { remote, author, after, ended: false, stream: None }
     }
 
     /// Whether the last page was handed out.

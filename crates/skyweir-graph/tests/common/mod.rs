@@ -147,7 +147,7 @@ pub(crate) fn remote(mut config: Config, servers: &[&Served]) -> Arc<Graph> {
 /// An author's pages of a graph over servers.
 pub(crate) async fn pages_of(graph: &Graph, author: u32) -> FollowerPages {
     let nobody = MemoryStore::new().view().await.unwrap();
-    graph.followers(nobody.into(), ActorId(author))
+    graph.followers(nobody.into(), ActorId(author), None)
 }
 
 /// All pages that are left.
@@ -164,5 +164,5 @@ pub(crate) async fn rest(pages: &mut FollowerPages) -> Vec<Vec<ActorId>> {
 pub(crate) async fn own_pages(config: Config, store: &MemoryStore, author: u32) -> Vec<Vec<ActorId>> {
     let graph = Graph::new(config, Arc::new(store.clone()));
     let view = store.view().await.unwrap();
-    rest(&mut graph.followers(view.into(), ActorId(author))).await
+    rest(&mut graph.followers(view.into(), ActorId(author), None)).await
 }

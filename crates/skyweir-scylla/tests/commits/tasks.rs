@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use skyweir_store::{Error, Store as _};
+use skyweir_scylla::{Cluster, Config, Group};
+use skyweir_store::{Error, Store as _, Tasks as _};
 use skyweir_types::{Clock, TaskId};
 
 use crate::world::{change, changes_now, on_servers, open, open_at};
@@ -106,5 +107,34 @@ fn a_stream_of_another_store_is_refused() {
         servers.redis("XADD", &[&stream, "0-7", "task", "fan-out 1"]).await;
         let refused = open_at(&servers.config, Clock::system()).await.err().unwrap().to_string();
         assert!(refused.contains(&stream) && refused.contains("up to 7"), "{refused}");
+    });
+}
+
+/// It is looked each second, so some more than that come before it holds.
+#[test]
+fn events_wait_while_too_many_tasks_are_not_done() {
+    on_servers(async |servers| {
+        let config = Config { tasks_most: 3, ..servers.config.clone() };
+        let store = open(&config).await;
+        let group = Group::join(&Cluster::connect(&config).await.unwrap(), TaskId(0)).await.unwrap();
+        let mut n = 0;
+        while let Ok(change) = tokio::time::timeout(Duration::from_secs(5), change(&store, n)).await {
+            change.commit().await.unwrap();
+            n += 1;
+        }
+        assert!(n > 3, "{n}");
+        let mut taken = 0;
+        while taken < n {
+            let some = group.take(100).await.unwrap();
+            some.iter().for_each(|task| group.finish(task.id));
+            taken += some.len() as u32;
+        }
+        let goes_on = async { change(&store, n).await.commit().await.unwrap() };
+        tokio::select! {
+            ended = group.run() => panic!("{ended:?}"),
+            goes_on = tokio::time::timeout(Duration::from_secs(60), goes_on) => goes_on.expect("there is room again"),
+        }
+        assert_eq!(*group.done().borrow(), TaskId(u64::from(n) + 1));
+        assert_eq!(changes_now(&store).await, n + 1);
     });
 }

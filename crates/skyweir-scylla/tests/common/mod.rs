@@ -69,7 +69,7 @@ impl Servers {
         for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
             truncated.unwrap();
         }
-        self.redis("DEL", &[&format!("{keyspace}:tasks")]).await;
+        self.redis("DEL", &[&format!("{keyspace}:tasks"), &format!("{keyspace}:pages")]).await;
     }
 
     /// A session of the test's own.

@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "these are parts of tests")]
 
+pub(crate) mod shared;
+
 use std::sync::Arc;
 
 use skyweir_graph::Graph;
 use skyweir_store::{
     CachedState, Deliveries, DeliveryReport, Enrol, EnrolReason, Hook, HookedStore, HookedTimelines,
-    MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, TimelineReads as _, Timelines,
+    LogTasks, MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, Tasks, TimelineReads as _, Timelines,
 };
 use skyweir_types::{ActorId, Cid, Clock, Did, ItemId, ItemKind, RecordKey, TaskId, UriHash};
 use skyweir_writer::{Config, Deps, Error, Handle, Writer};
@@ -88,8 +90,19 @@ impl World {
         )
     }
 
-    /// Starts a writer over these.
+    /// Starts a writer over these, alone.
     pub(crate) fn start_with(&self, store: Arc<dyn Store>, timelines: Arc<dyn Timelines>) -> Running {
+        let tasks = Arc::new(LogTasks::new(Arc::clone(&store), &*timelines));
+        self.start_sharing(store, timelines, tasks)
+    }
+
+    /// Starts a writer over these.
+    pub(crate) fn start_sharing(
+        &self,
+        store: Arc<dyn Store>,
+        timelines: Arc<dyn Timelines>,
+        tasks: Arc<dyn Tasks>,
+    ) -> Running {
         let reasonable_limit = self.config.reasonable_limit;
         let graph =
             skyweir_graph::Config { page: self.page, reasonable_limit, ..skyweir_graph::Config::default() };
@@ -99,7 +112,7 @@ impl World {
         };
         let graph = Graph::new(graph, Arc::clone(&store));
         let next_task = store.next_task();
-        let deps = Deps { store, timelines, graph: Arc::clone(&graph), clock: self.clock.clone() };
+        let deps = Deps { store, timelines, tasks, graph: Arc::clone(&graph), clock: self.clock.clone() };
         let (writer, handle) = Writer::new(self.config.clone(), deps);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();

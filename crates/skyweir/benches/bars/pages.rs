@@ -33,7 +33,7 @@ pub(crate) fn read(report: &mut Report, served: &Served, dir: &Path) -> Result<(
     served.io.block_on(async {
         for _ in 0..ROUNDS {
             let view = served.store.view().await?;
-            let mut pages = served.graph.followers(view.into(), ActorId(CELEBRITY));
+            let mut pages = served.graph.followers(view.into(), ActorId(CELEBRITY), None);
             loop {
                 let began = Instant::now();
                 let Some(page) = pages.next().await? else { break };

@@ -65,7 +65,7 @@ pub(crate) fn run(report: &mut Report, served: &mut Served) -> Result<()> {
 /// The celebrity's followers, as the fan-out reads them.
 async fn pages(served: &Served) -> Result<Vec<Vec<u64>>> {
     let view = served.store.view().await?;
-    let mut pages = served.graph.followers(view.into(), ActorId(CELEBRITY));
+    let mut pages = served.graph.followers(view.into(), ActorId(CELEBRITY), None);
     let mut all = Vec::new();
     while let Some(page) = pages.next().await? {
         all.push(page.iter().map(|viewer| u64::from(viewer.0)).collect());

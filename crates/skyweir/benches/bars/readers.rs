@@ -71,7 +71,7 @@ pub(crate) fn run(report: &mut Report, dir: &Path, scale: f64) -> Result<()> {
     let watch = Watch::start()?;
     for _ in 0..ROUNDS {
         io.block_on(async {
-            let mut pages = graph.followers(store.view().await?.into(), ActorId(CELEBRITY));
+            let mut pages = graph.followers(store.view().await?.into(), ActorId(CELEBRITY), None);
             while let Some(mut page) = pages.next().await? {
                 rings.retain_enrolled(&mut page);
             }

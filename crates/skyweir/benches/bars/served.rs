@@ -201,12 +201,7 @@ pub(crate) async fn compose(
     let graph = Graph::new(skyweir_graph::Config::default(), store.clone());
     let (writer, handle) = Writer::new(
         skyweir_writer::Config { cap, ..skyweir_writer::Config::default() },
-        Deps {
-            store: store.clone(),
-            timelines: timelines.clone(),
-            graph: graph.clone(),
-            clock: Clock::system(),
-        },
+        Deps::alone(store.clone(), timelines.clone(), graph.clone(), Clock::system()),
     );
     let deps = skyweir_api::Deps {
         store,

@@ -205,7 +205,7 @@ impl Bed {
             Arc::new(HookedTimelines::new(Arc::new(rings), Arc::clone(&observer) as _));
         let graph = Graph::new(skyweir_graph::Config::default(), Arc::clone(&shared));
         let config = skyweir_writer::Config { cap: shape.cap, ..skyweir_writer::Config::default() };
-        let deps = Deps { store: shared, timelines, graph, clock: Clock::system() };
+        let deps = Deps::alone(shared, timelines, graph, Clock::system());
         let (writer, handle) = Writer::new(config, deps);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let stopped = stop.clone();

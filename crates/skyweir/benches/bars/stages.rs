@@ -201,7 +201,7 @@ fn stage_pages(served: &Served, authors: &[u32]) -> Result<Pages> {
         let view: std::sync::Arc<dyn skyweir_store::View> = served.store.view().await?.into();
         let mut all = Vec::new();
         for author in authors {
-            let mut pages = served.graph.followers(view.clone(), ActorId(*author));
+            let mut pages = served.graph.followers(view.clone(), ActorId(*author), None);
             while let Some(page) = pages.next().await? {
                 all.push(page);
             }

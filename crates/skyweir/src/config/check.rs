@@ -142,6 +142,8 @@ fn cluster(config: &Config, faults: &mut Faults) {
         faults.push("scylla.holder", "is empty: expected a name".into());
     }
     faults.range("scylla.replication", scylla.replication.into(), 1..=10);
+    faults.range("scylla.claim_ms", scylla.claim_ms, 1_000..=600_000);
+    faults.range("scylla.tasks_most", scylla.tasks_most, 1_000..=1_000_000_000);
     faults.range("scylla.lease_ms", scylla.lease_ms, 1_000..=600_000);
     faults.range("scylla.superseded_ttl_s", scylla.superseded_ttl_s.into(), 30..=86_400);
     if u64::from(scylla.superseded_ttl_s) * 1_000 < 2 * scylla.lease_ms {

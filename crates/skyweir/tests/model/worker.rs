@@ -81,7 +81,7 @@ impl Worker {
             checkpoint_seconds: CHECKPOINT_SECONDS,
             ..Config::default()
         };
-        let deps = Deps { store, timelines, graph: Arc::clone(&graph), clock: clock.clone() };
+        let deps = Deps::alone(store, timelines, Arc::clone(&graph), clock.clone());
         let (writer, handle) = Writer::new(config, deps);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let (graph_stop, writer_stop) = (stop.clone(), stop.clone());

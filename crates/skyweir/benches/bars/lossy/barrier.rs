@@ -35,7 +35,7 @@ pub(super) fn post(served: &mut Served, slow: &Arc<SlowShards>, lasts: Duration)
                 author: ActorId(author),
             };
             jobs.spawn(fan_out(
-                graph.followers(view.clone(), reference.author),
+                graph.followers(view.clone(), reference.author, None),
                 timelines.clone(),
                 reference,
             ));

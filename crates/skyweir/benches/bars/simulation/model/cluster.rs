@@ -66,7 +66,7 @@ impl Cluster {
         let graph = Graph::new(graph, Arc::clone(&store) as _);
         // nobody reads the writer's own times
         let clock = Clock::manual(0);
-        let deps = Deps { store, timelines: Arc::clone(&shards) as _, graph, clock };
+        let deps = Deps::alone(store, Arc::clone(&shards) as _, graph, clock);
         let (writer, handle) = Writer::new(config, deps);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let stopped = stop.clone();
