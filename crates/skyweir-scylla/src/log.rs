@@ -158,7 +158,8 @@ impl Log {
             .arg(format!("0-{}", from.0))
             .arg(format!("0-{}", to.0 - 1))
             .arg("COUNT")
-            .arg(n)
+            // Redis counts in as many bits, but with a sign
+            .arg(i64::try_from(n).unwrap_or(i64::MAX))
             .query_async(&mut self.connection.clone())
             .await
             .map_err(|e| refused("reading tasks", &e))?;
