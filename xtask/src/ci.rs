@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use servers::Servers;
+pub(crate) use servers::Servers;
 
 use crate::run::{Table, now, root};
 use crate::{dashboard, mutants, oracle, torture};
@@ -105,7 +105,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("clippy", || cargo(&clippy, &[]))?;
     let doc = ["doc", "--no-deps", "--workspace", "--locked"];
     steps.step("doc", || cargo(&doc, &[("RUSTDOCFLAGS", "-D warnings")]))?;
-    let mut servers = steps.step("servers", || Servers::up(1))?;
+    let mut servers = steps.step("servers", || Servers::up(1, false))?;
     steps.step("servers come back", || servers.come_back())?;
     steps.step("tests and doctests", || cargo_test::run(sum, &["--workspace"], &servers.variables()))?;
     steps.step("servers down", || servers.down())?;
@@ -125,7 +125,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
 /// What stands on CQL once more, where each write goes to three nodes. A cluster that the environment names has as many
 /// as it has.
 fn three_nodes(sum: &mut cargo_test::Sum) -> Result<()> {
-    let mut servers = Servers::up(3)?;
+    let mut servers = Servers::up(3, false)?;
     if servers.has_nodes() {
         let variables = servers.variables();
         cargo_test::run(sum, &ON_THREE_NODES, &variables)?;

@@ -18,10 +18,16 @@ pub(crate) struct Servers {
 impl Servers {
     /// Brings up a CQL server of so many nodes and a Redis, but for one that the environment names already, and one for
     /// which a program isn't installed.
-    pub(crate) fn up(nodes: u8) -> Result<Self> {
-        let cql = if wanted(cql::VARIABLE) { cassandra(nodes)? } else { None };
+    pub(crate) fn up(nodes: u8, bench: bool) -> Result<Self> {
+        let cql = if wanted(cql::VARIABLE) { cassandra(nodes, bench)? } else { None };
         let redis = if wanted(redis::VARIABLE) { redis()? } else { None };
         Ok(Self { cql, redis })
+    }
+
+    /// Whether both are there, brought up here or named.
+    pub(crate) fn are_there(&self) -> bool {
+        let is_named = |variable| std::env::var_os(variable).is_some();
+        (self.cql.is_some() || is_named(cql::VARIABLE)) && (self.redis.is_some() || is_named(redis::VARIABLE))
     }
 
     /// Whether the CQL server is one that was brought up here.
@@ -74,7 +80,7 @@ impl Drop for Servers {
 }
 
 /// Cassandra: it runs on any Linux machine, and so judges the same everywhere.
-fn cassandra(nodes: u8) -> Result<Option<Cluster>> {
+fn cassandra(nodes: u8, bench: bool) -> Result<Option<Cluster>> {
     let home = home("cql");
     if let Some(why) = cql::missing(&home) {
         skip(&format!("no CQL server: {why}"))?;
@@ -87,7 +93,7 @@ fn cassandra(nodes: u8) -> Result<Option<Cluster>> {
         nodes: Some(nodes),
         port: Some(free_port(&[0, 1000])?),
         engine: Some(EngineName::Cassandra),
-        bench: false,
+        bench,
     };
     Cluster::up(&home, &wish, true).map(Some)
 }
