@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use self::data::{Data, Part};
 use self::program::Program;
-use crate::ci::cargo;
+use crate::ci::{Servers, cargo};
 use crate::run::root;
 
 /// The part of the figures that holds all bars.
@@ -81,7 +81,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for study in studies {
         println!("\n== study: {study}");
         let mut part = part(options)?;
-        part.take(program.run(options, std::slice::from_ref(&study))?);
+        let Some(mut servers) = servers(&study)? else { continue };
+        let variables = [servers.variables(), servers.lend()?].concat();
+        part.take(program.run(options, std::slice::from_ref(&study), &variables)?);
+        servers.down()?;
         if study == "stages" && !options.no_misses {
             part.tables.extend(misses::count(&program)?);
         }
@@ -91,6 +94,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         figures::print(&part.figures);
     }
     Ok(())
+}
+
+/// The servers that a study needs; none of them for most. `None` where they can't be had.
+fn servers(study: &str) -> Result<Option<Servers>> {
+    let nodes = match study {
+        "cql" => 1,
+        "cql_nodes" => 3,
+        _ => return Ok(Some(Servers::default())),
+    };
+    let servers = Servers::up(nodes, true)?;
+    Ok(servers.are_there().then_some(servers))
 }
 
 /// Keeps a part as soon as it is there: a later one may fail, and all take long.
@@ -128,7 +142,7 @@ fn measure_bars(options: &Options, program: &Program, bars: &[String]) -> Result
     let mut part = part(options)?;
     for run in 1..=options.runs {
         println!("\n== run {run} of {}", options.runs);
-        part.take(program.run(options, bars)?);
+        part.take(program.run(options, bars, &[])?);
     }
     if bars.iter().any(|name| name == "ingest") {
         println!("\n== decoding of recorded messages");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use servers::Servers;
+pub(crate) use servers::Servers;
 
 use crate::run::{Table, now, root};
 use crate::{dashboard, mutants, oracle, torture};
@@ -43,10 +43,17 @@ const LOAD_RUN: [&str; 23] = [
     "0.3",
 ];
 
+/// The tests that run on three nodes as well.
+const ON_THREE_NODES: [&str; 8] =
+    ["-p", "skyweir-scylla", "--test", "store", "--test", "timelines", "--test", "commits"];
+
+/// The one that takes nodes away. It comes last.
+const NODES_AWAY: [&str; 6] = ["-p", "skyweir", "--test", "nodes", "--", "--ignored"];
+
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the release build, the load run, dashboard, torture and oracle.
+    /// Leave out the tests on three nodes, the release build, the load run, dashboard, torture and oracle.
     #[arg(long)]
     fast: bool,
 }
@@ -98,13 +105,14 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("clippy", || cargo(&clippy, &[]))?;
     let doc = ["doc", "--no-deps", "--workspace", "--locked"];
     steps.step("doc", || cargo(&doc, &[("RUSTDOCFLAGS", "-D warnings")]))?;
-    let mut servers = steps.step("servers", Servers::up)?;
+    let mut servers = steps.step("servers", || Servers::up(1, false))?;
     steps.step("servers come back", || servers.come_back())?;
-    steps.step("tests and doctests", || cargo_test::run(sum, &servers.variables()))?;
+    steps.step("tests and doctests", || cargo_test::run(sum, &["--workspace"], &servers.variables()))?;
     steps.step("servers down", || servers.down())?;
     if options.fast {
         return Ok(());
     }
+    steps.step("three nodes", || three_nodes(sum))?;
     let build = ["build", "--release", "--locked", "-p", "skyweir", "-p", "skyweir-loadtest"];
     steps.step("release build", || cargo(&build, &[]))?;
     steps.step("load run", || cargo(&LOAD_RUN, &[]))?;
@@ -112,6 +120,18 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("torture", || torture::run(&torture::Options::short()))?;
     let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
     steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))
+}
+
+/// What stands on CQL once more, where each write goes to three nodes. A cluster that the environment names has as many
+/// as it has.
+fn three_nodes(sum: &mut cargo_test::Sum) -> Result<()> {
+    let mut servers = Servers::up(3, false)?;
+    if servers.has_nodes() {
+        let variables = servers.variables();
+        cargo_test::run(sum, &ON_THREE_NODES, &variables)?;
+        cargo_test::run(sum, &NODES_AWAY, &[variables, servers.lend()?].concat())?;
+    }
+    servers.down()
 }
 
 /// A cargo command in the workspace's root.

@@ -21,13 +21,17 @@ use scylla::Scylla;
 /// How tests find the server.
 pub(crate) const VARIABLE: &str = "SKYWEIR_TEST_CQL";
 
+/// How tests that take nodes away find this program, and the cluster's home as it finds it.
+pub(crate) const NODES: &str = "SKYWEIR_TEST_NODES";
+pub(crate) const HOME: &str = "SKYWEIR_CQL_HOME";
+
 /// What to do with the cluster of a home.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
     command: Command,
     /// Where everything is kept; by default `skyweir-cql` in the system's temp folder.
-    #[arg(long, global = true, env = "SKYWEIR_CQL_HOME")]
+    #[arg(long, global = true, env = HOME)]
     home: Option<PathBuf>,
 }
 

@@ -166,7 +166,8 @@ impl Log {
             .arg(id(from))
             .arg(id(TaskId(to.0 - 1)))
             .arg("COUNT")
-            .arg(n)
+            // Redis counts in as many bits, but with a sign
+            .arg(i64::try_from(n).unwrap_or(i64::MAX))
             .query_async(&mut self.connection.clone())
             .await
             .map_err(|e| refused("reading tasks", &e))?;

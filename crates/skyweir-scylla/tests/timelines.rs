@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::Servers;
+use common::{OF_TIMELINES, Servers};
 use futures::future::try_join_all;
 use skyweir_scylla::{Cluster, Config, Rows, RowsConfig};
 use skyweir_store::conformance::{Home, Opened, Subject, compare};
@@ -48,7 +48,7 @@ impl Subject for AtServer {
     async fn open(&self, shape: Shape) -> Opened {
         let servers = self.servers.as_ref().expect("it is asked before whether one is missing");
         if !self.is_empty.swap(true, Ordering::Relaxed) {
-            servers.empty().await;
+            servers.empty_those(|table| OF_TIMELINES.contains(&table)).await;
         }
         let next_task = *self.records.next_task().borrow();
         let cluster = cluster(servers, &rows_config(shape)).await;
@@ -72,7 +72,7 @@ fn at_server<F: Future<Output = ()>>(test: impl FnOnce(Servers) -> F) {
     let Some(servers) = Servers::find("timelines") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        servers.empty().await;
+        servers.empty_those(|table| OF_TIMELINES.contains(&table)).await;
         test(servers).await;
     });
 }
@@ -120,7 +120,7 @@ fn random_operations_are_answered_as_by_the_reference() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for seed in 0..3 {
         let subject = AtServer::new();
-        if !subject.is_missing() {
+        if subject.servers.as_ref().is_some_and(|servers| seed < servers.seeds(3)) {
             runtime.block_on(compare(seed, 200, &subject));
         }
     }

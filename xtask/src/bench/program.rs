@@ -38,12 +38,18 @@ impl Program {
         Ok(Self { file, bars, studies })
     }
 
-    /// Runs these benchmarks in a process of their own; what they found.
-    pub(super) fn run(&self, options: &Options, names: &[String]) -> Result<Found> {
+    /// Runs these benchmarks in a process of their own, which is told where servers are; what they found.
+    pub(super) fn run(
+        &self,
+        options: &Options,
+        names: &[String],
+        servers: &[(&str, String)],
+    ) -> Result<Found> {
         let temp = tempfile::Builder::new().prefix("skyweir-bench-").tempdir()?;
         let json = temp.path().join("figures.json");
         let mut command = Command::new(&self.file);
         command.current_dir(root()).args(names).arg("--json").arg(&json);
+        command.envs(servers.iter().map(|(name, value)| (name, value)));
         for (flag, value) in
             [("--scale", options.scale), ("--minutes", options.minutes), ("--share", options.share)]
         {

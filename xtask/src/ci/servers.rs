@@ -1,6 +1,6 @@
 //! The servers that tests of the store on CQL talk to: brought up, killed once to see that they come back, removed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -16,29 +16,31 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Brings up both, but for one that the environment names already, and one for which a program isn't installed.
-    pub(crate) fn up() -> Result<Self> {
-        let mut servers = Self::default();
-        if wanted(cql::VARIABLE) {
-            let home = home("cql");
-            match cql::missing(&home) {
-                Some(why) => skip(&format!("no CQL server: {why}"))?,
-                None => servers.cql = Some(cassandra(&home)?),
-            }
-        }
-        if wanted(redis::VARIABLE) {
-            let home = home("redis");
-            match redis::missing() {
-                Some(why) => skip(&format!("no Redis: {why}"))?,
-                None => {
-                    if let Some(former) = Redis::find(&home)? {
-                        former.down(true)?;
-                    }
-                    servers.redis = Some(Redis::up(&home, Some(free_port(&[0])?), true)?);
-                }
-            }
-        }
-        Ok(servers)
+    /// Brings up a CQL server of so many nodes and a Redis, but for one that the environment names already, and one for
+    /// which a program isn't installed.
+    pub(crate) fn up(nodes: u8, bench: bool) -> Result<Self> {
+        let cql = if wanted(cql::VARIABLE) { cassandra(nodes, bench)? } else { None };
+        let redis = if wanted(redis::VARIABLE) { redis()? } else { None };
+        Ok(Self { cql, redis })
+    }
+
+    /// Whether both are there, brought up here or named.
+    pub(crate) fn are_there(&self) -> bool {
+        let is_named = |variable| std::env::var_os(variable).is_some();
+        (self.cql.is_some() || is_named(cql::VARIABLE)) && (self.redis.is_some() || is_named(redis::VARIABLE))
+    }
+
+    /// Whether the CQL server is one that was brought up here.
+    pub(crate) fn has_nodes(&self) -> bool {
+        self.cql.is_some()
+    }
+
+    /// Lets tests take nodes away and bring them back by `cargo xtask cql`; what they are told for that.
+    pub(crate) fn lend(&mut self) -> Result<Vec<(&'static str, String)>> {
+        let Some(cql) = &mut self.cql else { return Ok(Vec::new()) };
+        cql.let_go();
+        let program = std::env::current_exe()?.display().to_string();
+        Ok(vec![(cql::NODES, program), (cql::HOME, cql.home().display().to_string())])
     }
 
     /// Kills both and starts them again: they have to answer as before.
@@ -78,17 +80,35 @@ impl Drop for Servers {
 }
 
 /// Cassandra: it runs on any Linux machine, and so judges the same everywhere.
-fn cassandra(home: &Path) -> Result<Cluster> {
-    if let Some(former) = Cluster::find(home)? {
+fn cassandra(nodes: u8, bench: bool) -> Result<Option<Cluster>> {
+    let home = home("cql");
+    if let Some(why) = cql::missing(&home) {
+        skip(&format!("no CQL server: {why}"))?;
+        return Ok(None);
+    }
+    if let Some(former) = Cluster::find(&home)? {
         former.down(true)?;
     }
     let wish = Wish {
-        nodes: Some(1),
+        nodes: Some(nodes),
         port: Some(free_port(&[0, 1000])?),
         engine: Some(EngineName::Cassandra),
-        bench: false,
+        bench,
     };
-    Cluster::up(home, &wish, true)
+    Cluster::up(&home, &wish, true).map(Some)
+}
+
+/// A Redis with nothing in it.
+fn redis() -> Result<Option<Redis>> {
+    let home = home("redis");
+    if let Some(why) = redis::missing() {
+        skip(&format!("no Redis: {why}"))?;
+        return Ok(None);
+    }
+    if let Some(former) = Redis::find(&home)? {
+        former.down(true)?;
+    }
+    Redis::up(&home, Some(free_port(&[0])?), true).map(Some)
 }
 
 /// Where this workspace's servers are; the jars stay there for the next time.

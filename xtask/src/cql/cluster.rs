@@ -184,6 +184,15 @@ impl Cluster {
         addr(node, self.spec.port)
     }
 
+    /// From now on other commands may change it, too.
+    pub(crate) fn let_go(&mut self) {
+        self._held = None;
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// The nodes' addresses, as tests take them.
     pub(crate) fn addrs(&self) -> String {
         self.nodes().map(|node| self.addr(node).to_string()).collect::<Vec<_>>().join(",")

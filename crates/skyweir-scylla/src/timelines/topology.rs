@@ -9,7 +9,7 @@ use scylla::policies::load_balancing::{
 };
 use scylla::value::CqlValue;
 use skyweir_store::{Error, Result};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::layout::{Cores, Layout, Owner, Place};
 use crate::dialect::Dialect;
@@ -17,6 +17,8 @@ use crate::session::Db;
 
 /// How long a layout is taken for true. One that is no longer true costs a hop between nodes and nothing else.
 const TRUE_FOR: Duration = Duration::from_secs(10);
+/// How long references wait for a new look: as long as for a node that doesn't answer. The last one does, too.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A layout, with the nodes that it is about.
 pub(super) struct Map {
@@ -71,13 +73,19 @@ impl Topology {
         }
         *looked = Instant::now();
         let shards = self.map().layout.shards();
-        match look(db, self.parts, &self.datacenter, Some(shards)).await {
+        match in_time(look(db, self.parts, &self.datacenter, Some(shards))).await {
             Ok(map) => *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map),
             Err(error) => {
                 tracing::warn!(%error, "the layout of the cluster could not be read, the last one is used")
             }
         }
     }
+}
+
+/// An answer that doesn't keep references waiting.
+async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::Unavailable(format!("no answer in {} ms", LOOK.as_millis()));
+    timeout(LOOK, answer).await.map_err(late)?
 }
 
 async fn look(db: &Db, parts: u32, datacenter: &str, shards: Option<u32>) -> Result<Map> {
@@ -162,6 +170,15 @@ fn best<R: Ord>(replicas: &[Owner], rank: impl Fn(&Owner) -> R, taken: &mut [u32
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn references_wait_for_no_late_answer() {
+        let began = Instant::now();
+        let never = std::future::pending::<Result<()>>();
+        assert!(matches!(in_time(never).await, Err(Error::Unavailable(_))));
+        assert_eq!(began.elapsed(), LOOK);
+        assert!(in_time(async { Ok(()) }).await.is_ok());
+    }
 
     #[test]
     fn ranges_are_spread_over_the_replicas_that_rank_lowest() {

@@ -13,6 +13,9 @@ use scylla::client::session_builder::SessionBuilder;
 use skyweir_scylla::{Config, Dialect, schema_statements};
 use tokio::sync::{Mutex, MutexGuard};
 
+/// The tables of timelines; the others are those of records.
+pub(crate) const OF_TIMELINES: [&str; 3] = ["enrolled", "kept", "timeline"];
+
 /// One test of a process at a time: they share a keyspace, as making tables is slow.
 static ONE: Mutex<()> = Mutex::const_new(());
 
@@ -50,8 +53,19 @@ impl Servers {
         Some(Self { config, _one: ONE.blocking_lock() })
     }
 
+    /// How many of so many seeds are run: on three nodes each write is done three times, on the same cores.
+    pub(crate) fn seeds(&self, n: u64) -> u64 {
+        if self.config.nodes.len() > 1 { 1 } else { n }
+    }
+
     /// Takes all away that a former test has left.
     pub(crate) async fn empty(&self) {
+        self.empty_those(|_| true).await;
+    }
+
+    /// The same where no test of this binary writes to other tables: emptying one is as much work for the server as some
+    /// hundred writes.
+    pub(crate) async fn empty_those(&self, used: impl Fn(&str) -> bool) {
         let Config { keyspace, replication, .. } = &self.config;
         let session = self.session().await;
         // without a commit log, tables are emptied without a flush to disk
@@ -64,7 +78,7 @@ impl Servers {
             format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'");
         let tables = session.query_unpaged(tables, ()).await.unwrap().into_rows_result().unwrap();
         let tables: Vec<(String,)> = tables.rows().unwrap().map(Result::unwrap).collect();
-        let tables = tables.iter().filter(|(table,)| table != "schema_version");
+        let tables = tables.iter().filter(|(table,)| table != "schema_version" && used(table));
         let truncate = |table| session.query_unpaged(format!("TRUNCATE {keyspace}.{table}"), ());
         for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
             truncated.unwrap();

@@ -40,6 +40,7 @@ pub(super) async fn tasks_are_numbered_in_order(subject: &dyn Subject) {
     assert_eq!(view.next_task().await.unwrap(), TaskId(10));
     assert_eq!(view.tasks(TaskId(0), 100).await.unwrap(), wanted(1..10));
     assert_eq!(view.tasks(TaskId(4), 3).await.unwrap(), wanted(4..7));
+    assert_eq!(view.tasks(TaskId(0), usize::MAX).await.unwrap(), wanted(1..10));
     assert_eq!(view.tasks(TaskId(10), 3).await.unwrap(), []);
 }
 

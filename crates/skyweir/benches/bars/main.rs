@@ -10,6 +10,7 @@ mod bare;
 mod celebrity;
 mod claim;
 mod cold;
+mod cql;
 mod crowd;
 mod events;
 mod first_reads;
@@ -85,6 +86,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ),
     ("lossy", Study(|report, options, dir| lossy::run(report, dir, options.scale))),
     ("simulation", Study(|report, options, _| simulation::run(report, options.scale))),
+    ("cql", Study(|report, options, _| cql::run(report, options.scale))),
+    ("cql_nodes", Study(|report, options, _| cql::nodes(report, options.scale))),
     ("space", Study(|report, options, dir| space::run(report, dir, options.scale))),
     ("soak", Study(soak::run)),
 ];
@@ -160,13 +163,14 @@ fn run(options: &Options) -> Result<()> {
     let metrics =
         PrometheusBuilder::new().set_buckets(&[0.001, 0.1])?.install_recorder().context("metrics")?;
     // what histograms have taken is kept until somebody comes for it
+    let kept = metrics.clone();
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(UPKEEP);
-            metrics.run_upkeep();
+            kept.run_upkeep();
         }
     });
-    let mut report = Report::new(options.scale);
+    let mut report = Report::new(options.scale, metrics);
     report.machine()?;
     for (name, bench) in wanted() {
         if let Alone(run) = bench {

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use anyhow::Result;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
 pub(crate) use crate::claim::{Claim, Compared, Limit, number};
 use crate::machine;
 
-/// Bars of the design that this benchmark doesn't measure.
+/// Bars of the design that aren't among the bars: studies measure them, which take servers.
 const ABSENT: [(&str, &str); 3] = [
-    ("CQL: references per writer CPU-second, batched against single inserts", "needs the ScyllaDB store"),
-    ("CQL: writer CPU a reference, against the driver's bare loop", "needs the ScyllaDB store"),
-    ("CQL: one of three nodes paused or killed under load", "needs the ScyllaDB store"),
+    ("CQL: references per writer CPU-second, batched against single inserts", "see the study cql"),
+    ("CQL: writer CPU a reference, against the driver's bare loop", "see the study cql"),
+    ("CQL: one of three nodes paused or killed under load", "see the study cql_nodes"),
 ];
 
 /// A plot: lines over one x axis.
@@ -42,12 +43,20 @@ pub(crate) struct Report {
     claims: Vec<(String, Claim)>,
     tables: Vec<Value>,
     plots: Vec<Value>,
+    metrics: PrometheusHandle,
 }
 
 impl Report {
-    pub(crate) fn new(scale: f64) -> Self {
+    pub(crate) fn new(scale: f64, metrics: PrometheusHandle) -> Self {
         let (bars, claims, tables, plots) = Default::default();
-        Self { scale, machine: String::new(), bars, claims, tables, plots }
+        Self { scale, machine: String::new(), bars, claims, tables, plots, metrics }
+    }
+
+    /// What a counter of this process stands at.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let text = self.metrics.render();
+        let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(of).unwrap_or(0)
     }
 
     /// Prints where this runs.

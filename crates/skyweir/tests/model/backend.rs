@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use skyweir_embedded::{Config, EmbeddedStore, Rings, RingsConfig, check};
+use skyweir_scylla::{Cluster, Rows, RowsConfig, ScyllaStore};
 use skyweir_store::{MemoryStore, MemoryTimelines, Shape, Store, Timelines};
 use skyweir_testkit::Settings;
-use skyweir_types::DrawKey;
+use skyweir_types::{Clock, DrawKey};
 use tempfile::TempDir;
+
+use crate::elsewhere::Elsewhere;
+use crate::servers::Servers;
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +19,12 @@ pub(crate) enum Kind {
     /// In memory, and the writer asks its follower graph over a socket.
     Served,
     Embedded,
+    /// Records and timelines on CQL, tasks in Redis.
+    Cql,
 }
+
+/// What is known of one timeline on CQL.
+const LINE: u64 = 240;
 
 /// A page of places and a chunk of rings: what one timeline takes, and sixty-four.
 const EMPTY_SLICE: u64 = 7_800;
@@ -24,6 +33,7 @@ const EMPTY_SLICE: u64 = 7_800;
 pub(crate) enum Backend {
     Memory { store: MemoryStore, timelines: MemoryTimelines, shape: Shape, served: bool },
     Embedded { dir: TempDir, rings: RingsConfig },
+    Cql { config: Box<skyweir_scylla::Config>, there: Arc<Elsewhere> },
 }
 
 /// Bytes for so many full timelines, besides what slices take with the first timeline in each.
@@ -34,6 +44,7 @@ fn memory_bytes(kind: Kind, settings: &Settings) -> u64 {
         Kind::Memory | Kind::Served => references + u64::from(timelines) * 100,
         // timelines leave from 31/32 on
         Kind::Embedded => (references + u64::from(settings.shards) * EMPTY_SLICE) * 32 / 31,
+        Kind::Cql => u64::from(timelines + 1) * LINE,
     }
 }
 
@@ -41,7 +52,8 @@ fn memory_bytes(kind: Kind, settings: &Settings) -> u64 {
 pub(crate) type Open = (Arc<dyn Store>, Arc<dyn Timelines>);
 
 impl Backend {
-    pub(crate) fn new(kind: Kind, settings: &Settings) -> Self {
+    /// One with nothing in it; servers are asked for what is on CQL.
+    pub(crate) async fn new(kind: Kind, settings: &Settings, servers: Option<&Servers>) -> Self {
         let (shards, cap) = (settings.shards, settings.cap);
         let memory_bytes = memory_bytes(kind, settings);
         match kind {
@@ -56,6 +68,22 @@ impl Backend {
                 let rings = RingsConfig { slices: shards, cap, memory_bytes, ..RingsConfig::default() };
                 Self::Embedded { dir, rings }
             }
+            Kind::Cql => {
+                let (servers, there) = (servers.expect("it runs where there are some"), Elsewhere::new());
+                there.ask(servers.empty()).await;
+                // small requests and small buckets, so that a script comes past several
+                let timelines = RowsConfig {
+                    cap,
+                    memory_bytes,
+                    trim_over: cap / 2,
+                    shards_per_node: shards,
+                    batch_rows: 8,
+                    page_rows: 7,
+                    ..RowsConfig::default()
+                };
+                let config = servers.config.clone();
+                Self::Cql { config: Box::new(skyweir_scylla::Config { timelines, ..config }), there }
+            }
         }
     }
 
@@ -65,7 +93,7 @@ impl Backend {
     }
 
     /// Opens it, also again: everything of the last time has to be dropped.
-    pub(crate) fn open(&mut self) -> skyweir_store::Result<Open> {
+    pub(crate) async fn open(&mut self) -> skyweir_store::Result<Open> {
         Ok(match self {
             Self::Memory { store, timelines, shape, .. } => {
                 *timelines = timelines.reopen(*shape);
@@ -87,6 +115,18 @@ impl Backend {
                 let store = EmbeddedStore::open(small)?;
                 let rings = Rings::open(&store, rings, DrawKey::default())?;
                 (Arc::new(store), Arc::new(rings))
+            }
+            Self::Cql { config, there } => {
+                let opened = async {
+                    let cluster = Cluster::connect(config).await?;
+                    // leases last in real time
+                    let store = ScyllaStore::open(&cluster, Clock::system()).await?;
+                    let (next_task, lost_below) = (*store.next_task().borrow(), store.lost_below());
+                    let rows = Rows::open(&cluster, DrawKey::default(), next_task, lost_below).await?;
+                    skyweir_store::Result::Ok((store, rows))
+                };
+                let (store, rows) = there.ask(opened).await?;
+                (there.store(Arc::new(store)), there.timelines(Arc::new(rows)))
             }
         })
     }

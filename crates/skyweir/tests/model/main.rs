@@ -6,9 +6,12 @@
 
 mod backend;
 mod coverage;
+mod elsewhere;
 mod flaky;
 mod judge;
 mod run;
+#[path = "../../../skyweir-scylla/tests/common/mod.rs"]
+mod servers;
 mod service;
 mod worker;
 
@@ -18,14 +21,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::backend::Kind;
 use self::coverage::Coverage;
+use self::servers::Servers;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-/// Runs these seeds on two threads; stops at the first difference. All of them together have to come past everything
+/// Runs these seeds on two threads, or on one where they share servers; stops at the first difference. All of them together have to come past everything
 /// at least `often` times.
 fn seeds(kind: Kind, range: Range<u64>, operations: usize, often: u64) {
+    let servers = if kind == Kind::Cql { Servers::find("model") } else { None };
+    if kind == Kind::Cql && servers.is_none() {
+        return;
+    }
     let whole = range.clone();
     let range = match (number("SKYWEIR_MODEL_SEED"), number("SKYWEIR_MODEL_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
@@ -40,7 +48,9 @@ fn seeds(kind: Kind, range: Range<u64>, operations: usize, often: u64) {
             if seed >= range.end {
                 return;
             }
-            let verdict = catch_unwind(AssertUnwindSafe(|| run::seed(kind, seed, operations, &coverage)));
+            let verdict = catch_unwind(AssertUnwindSafe(|| {
+                run::seed((kind, servers.as_ref()), seed, operations, &coverage)
+            }));
             let verdict = verdict.unwrap_or_else(|_| Err("panicked, see above".into()));
             if let Err(what) = verdict {
                 next.store(range.end, Ordering::SeqCst);
@@ -49,9 +59,11 @@ fn seeds(kind: Kind, range: Range<u64>, operations: usize, often: u64) {
         }
     };
     std::thread::scope(|scope| {
-        let other = scope.spawn(work);
+        let other = servers.is_none().then(|| scope.spawn(work));
         work();
-        other.join().expect("the other thread has found a difference, see above");
+        if let Some(other) = other {
+            other.join().expect("the other thread has found a difference, see above");
+        }
     });
     assert!(range != whole || coverage.reaches(often), "the scripts miss what they are for: {coverage:?}");
 }
@@ -82,4 +94,10 @@ fn few_embedded() {
 #[test]
 fn few_over_a_served_graph() {
     seeds(Kind::Served, 5_000..5_050, 300, 5);
+}
+
+/// A few on the servers that `SKYWEIR_TEST_CQL` and `SKYWEIR_TEST_REDIS` name.
+#[test]
+fn few_on_cql() {
+    seeds(Kind::Cql, 5_000..5_008, 200, 0);
 }

@@ -9,6 +9,7 @@ use skyweir_types::{Clock, Did};
 use crate::backend::{Backend, Kind};
 use crate::coverage::Coverage;
 use crate::judge::{self, Verdict, Walk};
+use crate::servers::Servers;
 use crate::service::Service;
 
 /// When the service's own clock begins, microseconds since 1970.
@@ -31,13 +32,18 @@ struct Run<'c> {
 }
 
 /// Runs the script of this seed.
-pub(crate) fn seed(kind: Kind, seed: u64, operations: usize, coverage: &Coverage) -> Verdict {
+pub(crate) fn seed(
+    (kind, servers): (Kind, Option<&Servers>),
+    seed: u64,
+    operations: usize,
+    coverage: &Coverage,
+) -> Verdict {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let script = Script::new(seed, operations);
         let settings = script.settings().clone();
-        let mut backend = Backend::new(kind, &settings);
+        let mut backend = Backend::new(kind, &settings, servers).await;
         let clock = Clock::manual(BEGIN_US);
         let service =
             Service::start(&mut backend, &settings, &clock).await.map_err(|error| error.to_string())?;

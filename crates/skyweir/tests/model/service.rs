@@ -24,7 +24,7 @@ pub(crate) struct Service {
 impl Service {
     /// Begins where the stores stand.
     pub(crate) async fn start(backend: &mut Backend, settings: &Settings, clock: &Clock) -> Result<Self> {
-        let (store, timelines) = backend.open()?;
+        let (store, timelines) = backend.open().await?;
         let view = store.view().await?;
         let horizons = Horizons {
             tombstones_ms: settings.horizons.tombstones_ms,
