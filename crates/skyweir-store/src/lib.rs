@@ -32,7 +32,7 @@ pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
     Timelines, Viewers,
 };
-pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
+pub use txn::{AccountRow, Ahead, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
 pub use usefulness::{LeastUseful, Usefulness, is_visit};
 pub use view::{AccountInfo, FeedAsk, FeedEntry, View};
 
