@@ -13,6 +13,7 @@ mod hooks;
 mod load;
 mod memory;
 mod merge;
+mod moving;
 mod task;
 mod timelines;
 mod txn;
@@ -27,6 +28,7 @@ pub use hooks::{Ask, Fault, Hook, HookedStore, HookedTimelines, Operation};
 pub use load::{Load, LoadStep, Notes};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Merged, Sampling};
+pub use moving::{Move, MoveError, MoveProgress, Moved, is_move};
 pub use task::Task;
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
