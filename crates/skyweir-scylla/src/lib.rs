@@ -31,5 +31,6 @@ pub use config::Config;
 pub use dialect::Dialect;
 pub use metrics::describe as describe_metrics;
 pub use schema::statements as schema_statements;
+pub use session::check_keyspace;
 pub use store::ScyllaStore;
 pub use timelines::{Rows, RowsConfig};
