@@ -14,7 +14,7 @@ use crate::accounts::Accounts;
 use crate::blocking::blocking;
 use crate::bulk::refuse_unfinished;
 use crate::cache::Caches;
-use crate::db::{Db, Read};
+use crate::db::{Db, Read, must_exist};
 use crate::lock::DirLock;
 use crate::remembered::Remembered;
 use crate::table::heads::Head;
@@ -69,6 +69,15 @@ impl EmbeddedStore {
         refuse_unfinished(&config.data_dir)?;
         let db = Db::open(&config)?;
         Self::assemble(config, lock, db)
+    }
+
+    /// As [`EmbeddedStore::open`], of a data directory that is there.
+    ///
+    /// # Errors
+    /// The same, and `Unavailable` when there is none.
+    pub fn open_existing(config: Config) -> Result<Self> {
+        must_exist(&config.data_dir)?;
+        Self::open(config)
     }
 
     /// The store of an open database.

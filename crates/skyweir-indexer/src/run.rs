@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyweir_store::{SavedCursor, Store};
+use skyweir_store::{SavedCursor, Store, is_move};
 use skyweir_types::{AccountStatus, Body};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -33,6 +33,12 @@ pub enum Error {
          or start once with --cursor live, without the follows that it hasn't brought"
     )]
     Unfinished(String),
+    /// The store holds a part of another one.
+    #[error(
+        "another store was being moved into this one, and it isn't all here: `skyweir move` with the same --data-dir \
+         goes on where it was"
+    )]
+    Moving,
     /// The archive with which an empty store begins can't be read.
     #[error(
         "{0}; or start once with --cursor live, which begins with what happens from now on, without the follows made \
@@ -166,6 +172,7 @@ pub(crate) fn start_at(
     id: &str,
 ) -> Result<StartAt, Error> {
     match (choice, saved) {
+        (_, Some(saved)) if is_move(saved) => Err(Error::Moving),
         (CursorChoice::Live, _) | (CursorChoice::Auto, None) => Ok(StartAt::Live),
         (CursorChoice::At(number), _) => Ok(StartAt::From(number)),
         (CursorChoice::Auto, Some(saved)) if saved.source == id => {

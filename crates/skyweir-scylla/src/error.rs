@@ -39,7 +39,10 @@ pub(crate) fn execution(doing: &str, error: &ExecutionError) -> Error {
             DbError::Unauthorized | DbError::AuthenticationError => {
                 "grant the role what `skyweir schema` needs"
             }
-            DbError::Unavailable { .. } => "too few copies are up; start the nodes that are down",
+            DbError::Unavailable { .. } => {
+                "too few copies are up; start the nodes that are down. Where there are fewer nodes than copies, \
+                 scylla.replication was too great when the keyspace was made: ALTER KEYSPACE"
+            }
             DbError::Overloaded | DbError::RateLimitReached { .. } => "the cluster has too much to do",
             DbError::Invalid | DbError::SyntaxError => "apply what `skyweir schema` prints",
             _ => "look at the log of the server",

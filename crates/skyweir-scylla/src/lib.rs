@@ -36,5 +36,6 @@ pub use group::Group;
 pub use metrics::describe as describe_metrics;
 pub use reader::ScyllaReader;
 pub use schema::statements as schema_statements;
+pub use session::check_keyspace;
 pub use store::ScyllaStore;
 pub use timelines::{Rows, RowsConfig, RowsReader};

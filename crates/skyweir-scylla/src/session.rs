@@ -57,7 +57,8 @@ pub(crate) struct Db {
 impl Db {
     /// Connects, and finds out which server it is. The keyspace needn't be there yet.
     pub(crate) async fn connect(config: &Config) -> Result<Self> {
-        check_name(&config.keyspace)?;
+        let wrong = |what| Error::Unavailable(format!("scylla.keyspace is {:?}: {what}", config.keyspace));
+        check_keyspace(&config.keyspace).map_err(wrong)?;
         let timeout = Duration::from_millis(config.request_timeout_ms);
         let write = ExecutionProfile::builder()
             .request_timeout(Some(timeout))
@@ -251,18 +252,18 @@ fn name(statement: &PreparedStatement) -> &str {
     statement.get_table_name().unwrap_or("of a statement")
 }
 
-/// Names go into statements as they are.
-fn check_name(keyspace: &str) -> Result<()> {
+/// Whether a keyspace may have this name: names go into statements as they are.
+///
+/// # Errors
+/// What is expected instead.
+pub fn check_keyspace(keyspace: &str) -> std::result::Result<(), &'static str> {
     let plain =
         keyspace.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if plain && (1..=48).contains(&keyspace.len()) && !keyspace.starts_with(|c: char| !c.is_ascii_lowercase())
     {
         return Ok(());
     }
-    Err(Error::Unavailable(format!(
-        "scylla.keyspace is {keyspace:?}; name one of up to 48 lower-case letters, digits and \
-         underscores, a letter first"
-    )))
+    Err("expected 1 to 48 lower-case letters, digits and underscores, a letter first")
 }
 
 /// Conditions are decided within the datacenter of whoever is asked: asked in two, two indexers would both be right.
@@ -303,10 +304,10 @@ mod tests {
     #[test]
     fn names_that_need_no_quotes_pass() {
         for good in ["skyweir", "s", "a_1", &"x".repeat(48)] {
-            assert!(check_name(good).is_ok(), "{good}");
+            assert!(check_keyspace(good).is_ok(), "{good}");
         }
         for bad in ["", "_a", "1a", "A", "a-b", "a b", "a;", "ä", &"x".repeat(49)] {
-            assert!(check_name(bad).is_err(), "{bad}");
+            assert!(check_keyspace(bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skyweir_store::{Result, Store, Txn, View};
+use skyweir_store::{Result, SavedCursor, Store, Txn, View};
 use skyweir_types::{Clock, TaskId};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
@@ -93,6 +93,16 @@ impl ScyllaStore {
         upkeep.spawn(renew(Arc::clone(&inner)));
         upkeep.spawn(look_after_log(Arc::clone(&inner)));
         Ok(Self { inner, _upkeep: upkeep })
+    }
+
+    /// Where a store says to resume upstream, asked without opening it: whoever opens it takes the lease of the same
+    /// name, also from a service at work.
+    ///
+    /// # Errors
+    /// `Unavailable` when a server doesn't answer.
+    pub async fn saved_cursor(cluster: &Cluster) -> Result<Option<SavedCursor>> {
+        let (moment, _) = Visible::prepare(&cluster.db).await?.read(&cluster.db).await?;
+        Ok(moment.cursor)
     }
 
     /// Below this task some are lost for good, of all times: Redis had lost them, and they had left the journal.

@@ -1,16 +1,17 @@
 //! A transaction: what it has read and changed, in memory, until it is committed as one entry of the journal.
 
 mod accounts;
+mod ahead;
 mod edges;
 mod effects;
 mod items;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skyweir_store::{AccountRow, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
+use skyweir_store::{AccountRow, Ahead, Error, NewItem, RecordRow, Result, SavedCursor, Task, Txn};
 use skyweir_types::{ActorId, Collection, Did, Item, ItemId, Position, RecordKey, RecordRef, TaskId, Tid};
 use tokio::sync::OwnedMutexGuard;
 
@@ -39,6 +40,8 @@ pub(crate) struct ScyllaTxn {
     /// Accounts interned by this transaction, and their numbers.
     interned: Vec<Did>,
     numbers: HashMap<Did, ActorId>,
+    /// DIDs that were looked for and have no number.
+    strangers: HashSet<Did>,
     accounts: BTreeMap<ActorId, Account>,
     records: BTreeMap<RecordRef, Record>,
     /// Items read, added and removed.
@@ -89,6 +92,7 @@ impl ScyllaTxn {
             moment,
             interned: Vec::new(),
             numbers: HashMap::new(),
+            strangers: HashSet::new(),
             accounts: BTreeMap::new(),
             records: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -103,6 +107,10 @@ impl ScyllaTxn {
 
 #[async_trait]
 impl Txn for ScyllaTxn {
+    async fn look_ahead(&mut self, ahead: Ahead) -> Result<()> {
+        self.read_ahead(ahead).await
+    }
+
     async fn intern(&mut self, did: &Did) -> Result<ActorId> {
         if let Some(known) = self.numbers.get(did) {
             return Ok(*known);
@@ -112,7 +120,9 @@ impl Txn for ScyllaTxn {
         if let Some(known) = remembered.numbers.get(did) {
             return Ok(known);
         }
-        if let Some(actor) = tables.dids.actor(db, did).await? {
+        if !self.strangers.contains(did)
+            && let Some(actor) = tables.dids.actor(db, did).await?
+        {
             remembered.numbers.insert(did.clone(), actor);
             return Ok(actor);
         }

@@ -13,6 +13,7 @@ mod hooks;
 mod load;
 mod memory;
 mod merge;
+mod moving;
 mod task;
 mod tasks;
 mod timelines;
@@ -28,13 +29,14 @@ pub use hooks::{Ask, Fault, Hook, HookedStore, HookedTimelines, Operation};
 pub use load::{Load, LoadStep, Notes};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Merged, Sampling};
+pub use moving::{Move, MoveError, MoveProgress, Moved, is_move};
 pub use task::Task;
 pub use tasks::{LogTasks, Reached, Sums, Taken, Tasks};
 pub use timelines::{
     Cached, CachedEntry, CachedState, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, RingInfo,
     TimelineReads, Timelines, Viewers,
 };
-pub use txn::{AccountRow, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
+pub use txn::{AccountRow, Ahead, NewItem, RecordBody, RecordRow, SavedCursor, Store, SyncMark, Txn};
 pub use usefulness::{LeastUseful, Usefulness, is_visit};
 pub use view::{AccountInfo, FeedAsk, FeedEntry, View};
 

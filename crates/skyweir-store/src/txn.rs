@@ -102,6 +102,17 @@ pub struct SavedCursor {
     pub time_us: i64,
 }
 
+/// What a transaction is going to ask for: see [`Txn::look_ahead`].
+#[derive(Clone, Debug, Default)]
+pub struct Ahead {
+    /// Accounts that may be interned.
+    pub dids: Vec<Did>,
+    /// Records that are read or written.
+    pub records: Vec<RecordRef>,
+    /// (follower, subject) pairs whose edges get or lose a record.
+    pub edges: Vec<(ActorId, ActorId)>,
+}
+
 /// The records of one service. One transaction at a time; views at any time.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -119,6 +130,11 @@ pub trait Store: Send + Sync {
 /// A transaction. Reads see its own writes.
 #[async_trait]
 pub trait Txn: Send {
+    /// Tells what will be asked for: a store on servers reads it side by side now, and not one by one then. What isn't
+    /// told is read all the same, and to tell more than is used does no harm.
+    async fn look_ahead(&mut self, _ahead: Ahead) -> Result<()> {
+        Ok(())
+    }
     /// The number of an account, a new one if need be. One DID, one number, for ever.
     async fn intern(&mut self, did: &Did) -> Result<ActorId>;
     /// The DID of an account.

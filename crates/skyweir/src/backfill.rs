@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use indicatif::ProgressBar;
 use skyweir_embedded::{Bulk, EmbeddedStore, Rings};
 use skyweir_indexer::archive::{Backfill, Loader, check_url, has_archive};
@@ -14,14 +14,14 @@ use skyweir_indexer::source::SourceStatus;
 use skyweir_store::Load as _;
 use skyweir_types::Clock;
 use tokio::task::spawn_blocking;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::attended::{Attended, opened};
 use crate::cli::{BackfillOptions, ServeOptions};
 use crate::config::{Backend, Config};
 use crate::coverage;
-use crate::pace::{self, Said};
-use crate::serve::{Signals, install_tls, io_runtime};
+use crate::pace;
+use crate::serve::{install_tls, io_runtime};
 use crate::telemetry::{self, LogFormat};
 
 /// Runs it to its end, or until it is told to stop; then it can be run again.
@@ -54,7 +54,7 @@ pub(crate) fn command(options: &BackfillOptions) -> Result<ExitCode> {
 }
 
 async fn run(config: Config, from: &str, bar: Option<&ProgressBar>) -> Result<ExitCode> {
-    let mut work = Attended { signals: Signals::new()?, stop: CancellationToken::new(), bar };
+    let mut work = Attended::new(bar)?;
     info!(from, data.dir = %config.data_dir.display(), "backfill begins");
     let status = Arc::new(SourceStatus::default());
     let Some((reached, live)) = backfill(config, from, &status, &mut work).await? else {
@@ -117,38 +117,4 @@ async fn backfill(
     let live = backfill.live();
     let reached = work.attend(backfill.run(work.stop.clone()), pace::of_archive(status)).await?;
     Ok(reached.map(|reached| (reached, live)))
-}
-
-async fn opened<T: Send + 'static>(
-    open: impl FnOnce() -> skyweir_store::Result<T> + Send + 'static,
-) -> Result<T> {
-    Ok(spawn_blocking(open).await.context("opening the data directory")??)
-}
-
-/// Waits for what is at work, says how far it is, and hands on that it shall stop.
-struct Attended<'a> {
-    signals: Signals,
-    stop: CancellationToken,
-    bar: Option<&'a ProgressBar>,
-}
-
-impl Attended<'_> {
-    /// `None` when it was stopped before.
-    async fn until_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let stop = self.stop.clone();
-        self.attend(stop.run_until_cancelled(work), || None).await
-    }
-
-    async fn attend<T>(&mut self, work: impl Future<Output = T>, say: impl FnMut() -> Option<Said>) -> T {
-        let mut work = std::pin::pin!(pace::beside(self.bar, say, work));
-        loop {
-            tokio::select! {
-                ended = &mut work => return ended,
-                signal = self.signals.next() => {
-                    info!(signal, "stopping");
-                    self.stop.cancel();
-                }
-            }
-        }
-    }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Command {
         #[arg(long, env = "SKYWEIR_DATA_DIR", default_value = ".skyweir")]
         data_dir: PathBuf,
     },
+    /// Copies what a data directory holds into an empty keyspace of a cluster, for `serve` to go on there.
+    Move(MoveOptions),
     /// Prints the statements that make the keyspace of a cluster and its tables, or applies them.
     Schema(SchemaOptions),
     /// Looks after the rings: timelines in memory and their checkpoints.
@@ -138,6 +140,23 @@ pub(crate) struct BackfillOptions {
     /// always all.
     #[arg(long, env = "SKYWEIR_ITEMS_SINCE", value_name = "AGE")]
     pub(crate) items_since: Option<Age>,
+    /// How log lines look.
+    #[arg(long, env = "SKYWEIR_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Which log lines come, in the syntax of RUST_LOG.
+    #[arg(long, env = "SKYWEIR_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// What to move, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct MoveOptions {
+    /// The configuration file (TOML) of the service to be: with backend = "scylla", and the keyspace in [scylla].
+    #[arg(long, env = "SKYWEIR_CONFIG")]
+    pub(crate) config: PathBuf,
+    /// The data directory; no service may be running on it.
+    #[arg(long, env = "SKYWEIR_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
     /// How log lines look.
     #[arg(long, env = "SKYWEIR_LOG_FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,

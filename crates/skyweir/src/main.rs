@@ -1,6 +1,7 @@
 //! Skyweir: a sharded, lossy fan-out-on-write timeline service for AT Protocol AppViews. One binary.
 
 mod admin;
+mod attended;
 mod backfill;
 mod cli;
 mod client;
@@ -9,6 +10,7 @@ mod coverage;
 mod data;
 mod date;
 mod demo;
+mod moving;
 mod pace;
 mod parts;
 mod ports;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Timeline(options) => client::timeline(&options),
         Command::Status(options) => status::command(&options),
         Command::Check { data_dir } => data::check(&data_dir),
+        Command::Move(options) => moving::command(&options),
         Command::Schema(options) => schema::command(&options),
         Command::Rings(RingsCommand::Drop { data_dir }) => data::drop_rings(&data_dir),
     };

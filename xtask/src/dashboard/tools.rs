@@ -9,13 +9,16 @@ use crate::run::{root, skip};
 /// A program that judges, and what it is told.
 type Judge = &'static [&'static str];
 
-const PROMTOOL: [Judge; 3] = [
+const PROMTOOL: [Judge; 4] = [
     &["promtool", "check", "config", "deploy/prometheus.yml"],
+    &["promtool", "check", "config", "deploy/prometheus.scylla.yml"],
     &["promtool", "check", "rules", "deploy/alerts.yml"],
     &["promtool", "test", "rules", "deploy/alerts.test.yml"],
 ];
-const COMPOSE: Judge =
-    &["docker-compose", "-f", "deploy/compose.yaml", "--profile", "watch", "config", "--quiet"];
+const COMPOSE: [Judge; 2] = [
+    &["docker-compose", "-f", "deploy/compose.yaml", "--profile", "watch", "config", "--quiet"],
+    &["docker-compose", "-f", "deploy/compose.scylla.yaml", "config", "--quiet"],
+];
 const HADOLINT: Judge = &["hadolint", "deploy/Dockerfile"];
 
 /// Asks all that are installed.
@@ -28,9 +31,9 @@ pub(super) fn check() -> Result<()> {
         )?;
     }
     if is_there("docker-compose") {
-        ask(COMPOSE)?;
+        COMPOSE.into_iter().try_for_each(ask)?;
     } else {
-        skip("deploy/compose.yaml: docker-compose is missing (apt-get install docker-compose)")?;
+        skip("the Compose files of deploy/: docker-compose is missing (apt-get install docker-compose)")?;
     }
     // in no Debian: judged where somebody has it
     if is_there("hadolint") {

@@ -93,6 +93,7 @@ impl Remote {
                 Ok(None) => {}
                 Ok(Some(taken)) => {
                     *pause = PAUSE_LEAST;
+                    server.answered();
                     metrics::snapshot(taken.len());
                     self.snapshot.send_replace(Arc::new(taken));
                 }

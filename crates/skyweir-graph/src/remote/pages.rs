@@ -93,6 +93,7 @@ impl RemotePages {
         if !rising || (followers.is_empty() && !last) || followers.len() > self.remote.page as usize {
             return Err(server.failed(server.strange("a page of followers isn't one")));
         }
+        server.answered();
         self.after = followers.last().copied().or(self.after);
         self.ended = last;
         if !last {

@@ -1,7 +1,7 @@
 //! The servers of a graph: a connection to each, in turn, those that failed lately last.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Server {
     address: Address,
     client: FollowerGraphClient<Channel>,
     failed: Mutex<Option<Instant>>,
+    /// It failed, and has given nothing since.
+    is_down: AtomicBool,
 }
 
 impl Servers {
@@ -54,7 +56,7 @@ impl Servers {
                 .initial_connection_window_size(WINDOW_OF_ALL);
             let client = FollowerGraphClient::new(endpoint.connect_lazy());
             let client = client.max_decoding_message_size(MESSAGE_MOST);
-            Arc::new(Server { address, client, failed: Mutex::default() })
+            Arc::new(Server { address, client, failed: Mutex::default(), is_down: AtomicBool::new(false) })
         };
         Self { servers: config.remote.into_iter().map(server).collect(), next: AtomicUsize::new(0) }
     }
@@ -76,12 +78,19 @@ impl Server {
 
     /// Others are asked before it for a while. Hands back why.
     pub(crate) fn failed(&self, why: Error) -> Error {
-        // many streams fail together: it is said once
-        if !self.is_avoided() {
+        // many streams fail together, and each try of one that is gone: it is said once
+        if !self.is_down.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %why, "others are asked instead, if there are any");
         }
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         why
+    }
+
+    /// It gave what it was asked for.
+    pub(crate) fn answered(&self) {
+        if self.is_down.swap(false, Ordering::Relaxed) {
+            tracing::info!("{self} answers again");
+        }
     }
 
     fn is_avoided(&self) -> bool {
@@ -110,6 +119,54 @@ impl fmt::Display for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts what is said.
+    struct Said(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Said {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let is_ours = event.metadata().module_path() == Some(module_path!().trim_end_matches("::tests"));
+            self.0.fetch_add(usize::from(is_ours), Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_gone_is_told_of_once() {
+        let servers = Servers::new(Config { remote: vec!["a:1".parse().unwrap()], ..Config::default() });
+        let (server, said) = (&servers.servers[0], Arc::new(AtomicUsize::new(0)));
+        let _here = tracing::subscriber::set_default(Said(said.clone()));
+        let lines = || said.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            server.failed(Error::Unavailable("x".into()));
+            tokio::time::advance(AVOID * 2).await;
+        }
+        assert_eq!(lines(), 1);
+        // that it is back is said, and that it is gone again
+        for wanted in [2, 2, 3, 3] {
+            if wanted == 2 {
+                server.answered();
+            } else {
+                server.failed(Error::Unavailable("x".into()));
+            }
+            assert_eq!(lines(), wanted);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_failed_comes_last_for_a_while() {

@@ -184,7 +184,8 @@ fn parse_live(url: &str, path: &str) -> Result<SourceKind, Error> {
 }
 
 /// The live stream that a backfill is under way for, going by the name of its place.
-pub(crate) fn unfinished(saved: &str) -> Option<&str> {
+#[must_use]
+pub fn unfinished(saved: &str) -> Option<&str> {
     let repositories = || saved.strip_prefix(REPOSITORIES_OF)?.split(' ').next();
     saved.strip_prefix(ARCHIVE_OF).or_else(|| missed(saved)).or_else(repositories)
 }

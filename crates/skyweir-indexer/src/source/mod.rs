@@ -30,8 +30,8 @@ use crate::{Skip, archive, repos};
 pub(crate) use backoff::Backoff;
 pub use config::SourceConfig;
 pub(crate) use handshake::{connector, open};
-pub use kind::{SourceKind, Stream, parse, parse_archive};
-pub(crate) use kind::{is_beginning, missed, parse_repositories, unfinished};
+pub use kind::{SourceKind, Stream, parse, parse_archive, unfinished};
+pub(crate) use kind::{is_beginning, missed, parse_repositories};
 pub use queue::{FrameReceiver, FrameSender, queue};
 pub use status::{ArchiveProgress, Gap, SourceStatus, StatusSnapshot};
 

@@ -29,7 +29,7 @@ pub(super) enum Turn {
 }
 
 impl Edge {
-    fn new(stored: Vec<Row>) -> Self {
+    pub(super) fn new(stored: Vec<Row>) -> Self {
         let now = stored.iter().map(|row| Said { rkey: row.rkey.clone(), row: Some(row.clone()) }).collect();
         Self { stored, now }
     }

@@ -89,7 +89,8 @@ macro_rules! conformance_record_cases {
             snapshots::a_view_keeps_its_moment, snapshots::an_old_view_still_sees_what_it_saw,
             snapshots::a_transaction_sees_its_own_writes,
             snapshots::a_dropped_transaction_leaves_nothing, snapshots::one_transaction_at_a_time,
-            snapshots::none_asked_none_given, snapshots::records_survive,
+            snapshots::none_asked_none_given, snapshots::to_look_ahead_changes_nothing,
+            snapshots::records_survive,
         }
     };
 }

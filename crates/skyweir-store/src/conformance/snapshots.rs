@@ -7,7 +7,7 @@ use skyweir_types::{ActorId, Collection, ItemId, Position, TaskId, Tid};
 
 use super::Subject;
 use super::kit::{did, intern, place, post, rkey};
-use crate::{FeedAsk, RecordBody, RecordRow, SavedCursor, Shape, Store, Task, View};
+use crate::{Ahead, FeedAsk, RecordBody, RecordRow, SavedCursor, Shape, Store, Task, View};
 
 const A: ActorId = ActorId(0);
 
@@ -193,6 +193,52 @@ pub(super) async fn none_asked_none_given(subject: &dyn Subject) {
     assert_eq!(txn.records_of(A, None, 0).await.unwrap(), []);
     assert_eq!(txn.tombstones_before(i64::MAX, 0).await.unwrap(), []);
     assert_eq!(txn.reposts_of(&place(A, Collection::Post, 1), None, 0).await.unwrap(), []);
+}
+
+/// A transaction that was told what it will be asked for answers as one that wasn't.
+pub(super) async fn to_look_ahead_changes_nothing(subject: &dyn Subject) {
+    let (b, c) = (ActorId(1), ActorId(2));
+    let store = subject.open(Shape::default()).await.store;
+    intern(&*store, 3).await;
+    let [old, new, none] = [1, 2, 3].map(|n| place(A, Collection::Follow, n));
+    let mut txn = store.begin().await.unwrap();
+    txn.add_follow(A, b, &rkey(1)).await.unwrap();
+    txn.put_record(&old, row(1)).await.unwrap();
+    txn.commit().await.unwrap();
+
+    let mut txn = store.begin().await.unwrap();
+    txn.intern(&did(3)).await.unwrap();
+    txn.add_follow(A, c, &rkey(2)).await.unwrap();
+    txn.put_record(&new, row(2)).await.unwrap();
+    let ahead = Ahead {
+        dids: vec![did(1), did(3), did(4)],
+        records: vec![old.clone(), new.clone(), none.clone()],
+        edges: vec![(b, A), (A, c), (A, b), (A, A), (A, b)],
+    };
+    txn.look_ahead(ahead.clone()).await.unwrap();
+    for (account, number) in [(4, 4), (1, 1), (3, 3), (4, 4), (5, 5)] {
+        assert_eq!(txn.intern(&did(account)).await.unwrap(), ActorId(number));
+    }
+    txn.look_ahead(ahead).await.unwrap();
+    assert_eq!(txn.record(&old).await.unwrap(), Some(row(1)));
+    assert_eq!(txn.record(&new).await.unwrap(), Some(row(2)));
+    assert_eq!(txn.record(&none).await.unwrap(), None);
+    // whether the edge is new
+    for (follower, subject, n, is_new) in
+        [(A, b, 1, false), (A, c, 2, false), (b, A, 4, true), (A, A, 3, true)]
+    {
+        assert_eq!(txn.add_follow(follower, subject, &rkey(n)).await.unwrap(), is_new);
+    }
+    txn.put_record(&none, row(0)).await.unwrap();
+    txn.put_record(&place(b, Collection::Follow, 4), row(0)).await.unwrap();
+    txn.commit().await.unwrap();
+    let view = store.view().await.unwrap();
+    assert_eq!(view.follows(A, None, 9).await.unwrap(), [A, b, c]);
+    assert_eq!(view.followers(A, None, 9).await.unwrap(), [A, b]);
+    assert_eq!(
+        (view.actor_count().await.unwrap(), view.actor(&did(4)).await.unwrap()),
+        (6, Some(ActorId(4)))
+    );
 }
 
 pub(super) async fn records_survive(subject: &dyn Subject) {

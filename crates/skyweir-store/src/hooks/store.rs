@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::{Ask, Hook, Operation};
 use crate::{
-    AccountInfo, AccountRow, FeedAsk, FeedEntry, NewItem, RecordRow, Result, SavedCursor, Store, SyncMark,
-    Task, Txn, View,
+    AccountInfo, AccountRow, Ahead, FeedAsk, FeedEntry, NewItem, RecordRow, Result, SavedCursor, Store,
+    SyncMark, Task, Txn, View,
 };
 
 /// A store that asks a hook.
@@ -154,6 +154,10 @@ struct HookedTxn {
 
 #[async_trait]
 impl Txn for HookedTxn {
+    async fn look_ahead(&mut self, ahead: Ahead) -> Result<()> {
+        self.inner.look_ahead(ahead).await
+    }
+
     async fn intern(&mut self, did: &Did) -> Result<ActorId> {
         self.inner.intern(did).await
     }

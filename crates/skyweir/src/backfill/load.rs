@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::Attended;
+use crate::attended::Attended;
 use crate::pace::{self, Said};
 
 /// Loads until all that is sealed is in the store, which it returns, or until stopped: then the next run goes on.

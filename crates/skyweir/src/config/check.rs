@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use skyweir_indexer::source::{Error as SourceError, Source, parse};
+use skyweir_scylla::check_keyspace;
 use skyweir_types::Clock;
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +23,8 @@ pub(super) struct Fault {
     pub(super) key: String,
     /// What is wrong, and what is expected.
     pub(super) what: String,
+    /// Keys that are as much to blame, where this one isn't set.
+    pub(super) others: &'static [&'static str],
 }
 
 #[derive(Default)]
@@ -29,7 +32,7 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn push(&mut self, key: &str, what: String) {
-        self.0.push(Fault { key: key.to_owned(), what });
+        self.0.push(Fault { key: key.to_owned(), what, others: &[] });
     }
 
     fn range(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) {
@@ -91,7 +94,8 @@ fn service(config: &Config, faults: &mut Faults) {
         let what = format!(
             "is {grace}: expected more than api.drain_ms and writer.drain_ms{served} together, which are {drain} ms"
         );
-        faults.push("shutdown_grace_seconds", what);
+        let others = &["graph.drain_ms", "writer.drain_ms", "api.drain_ms"];
+        faults.0.push(Fault { key: "shutdown_grace_seconds".into(), what, others });
     }
 }
 
@@ -131,6 +135,9 @@ fn storage(config: &Config, faults: &mut Faults) {
 
 fn cluster(config: &Config, faults: &mut Faults) {
     let scylla = &config.scylla;
+    if let Err(expected) = check_keyspace(&scylla.keyspace) {
+        faults.push("scylla.keyspace", format!("is {:?}: {expected}", scylla.keyspace));
+    }
     if scylla.nodes.is_empty() {
         faults.push("scylla.nodes", "is empty: expected at least one HOST:PORT".into());
     }

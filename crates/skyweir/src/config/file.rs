@@ -103,6 +103,10 @@ fn unknown(message: &str) -> Option<(&str, Vec<&str>)> {
 
 /// Says "expected u32" in words.
 fn plain(message: &str) -> String {
+    if message == "invalid socket address syntax" {
+        return "names aren't looked up here, expected an address and a port, as in \"127.0.0.1:7700\""
+            .to_owned();
+    }
     let Some((found, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
     let expected = match expected {
         "u32" => "a whole number from 0 to 4294967295",

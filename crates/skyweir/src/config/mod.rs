@@ -260,16 +260,25 @@ impl Config {
     }
 
     fn verify(&self, places: &Places, flags: &[(&str, &str)]) -> Result<()> {
+        let cluster = places.line("scylla").filter(|_| self.backend == Backend::Embedded);
+        let unused = cluster.map(|at| {
+            format!(
+                "cannot use {at}: [scylla] is set, and backend is \"embedded\", which keeps all in data_dir: \
+                 expected backend = \"scylla\" at the top of the file, or no [scylla]"
+            )
+        });
         let faults: Vec<String> = check::faults(self)
             .into_iter()
             .map(|fault| {
                 let flag = flags.iter().find(|(key, _)| *key == fault.key).map(|(_, flag)| *flag);
-                match (flag, places.line(&fault.key)) {
+                let others = fault.others.iter().find_map(|key| places.line(key));
+                match (flag, places.line(&fault.key).or(others)) {
                     (Some(flag), _) => format!("cannot use the settings: {} {}", given(flag), fault.what),
                     (None, Some(at)) => format!("cannot use {at}: {} {}", fault.key, fault.what),
                     (None, None) => format!("cannot use the settings: {} {}", fault.key, fault.what),
                 }
             })
+            .chain(unused)
             .collect();
         if faults.is_empty() { Ok(()) } else { bail!(faults.join("\n")) }
     }

@@ -76,7 +76,10 @@ fn wrong_types_are_named_with_what_is_expected() {
             "[timeline]\ndraw_key = \"12\"",
             "line 2: timeline.draw_key: invalid value, expected 32 hexadecimal digits",
         ),
-        ("grpc = \"localhost\"", "line 1: grpc: invalid socket address syntax"),
+        (
+            "[graph]\nlisten = \"localhost:7702\"",
+            "line 2: graph.listen: names aren't looked up here, expected an address and a port, as in \"127.0.0.1:7700\"",
+        ),
     ] {
         assert_eq!(fault(text), format!("cannot read skyweir.toml, {said}"));
     }
@@ -124,6 +127,7 @@ fn limits_have_a_range() {
 
 #[test]
 fn limits_of_a_cluster_have_a_range() {
+    let fault = |text: &str| fault(&format!("{text}\nbackend = \"scylla\""));
     for (key, least, most) in [
         ("scylla.replication", 1_u64, 10_u64),
         ("scylla.superseded_ttl_s", 30, 86_400),
@@ -194,6 +198,25 @@ fn a_served_graph_has_a_port_of_its_own_and_servers_have_addresses() {
         "{said}"
     );
     assert_eq!(fault("shutdown_grace_seconds = 16"), "none");
+    for (section, key) in [("graph", "drain_ms"), ("writer", "drain_ms"), ("api", "drain_ms")] {
+        let said = fault(&format!("{section}.{key} = 30000\ngraph.listen = \"127.0.0.1:0\""));
+        let wanted = "cannot use skyweir.toml, line 1: shutdown_grace_seconds is 25: expected more than";
+        assert!(said.starts_with(wanted), "{said}");
+    }
+}
+
+#[test]
+fn a_cluster_has_a_backend_and_a_plain_name() {
+    let said = fault("grpc = \"127.0.0.1:1\"\n[scylla]\nkeyspace = \"x\"");
+    let wanted = "cannot use skyweir.toml, line 2: [scylla] is set, and backend is \"embedded\"";
+    assert!(said.starts_with(wanted) && said.contains("expected backend = \"scylla\""), "{said}");
+    assert_eq!(fault("backend = \"scylla\"\n[scylla]\nkeyspace = \"x_1\""), "none");
+    for name in ["", "_a", "1a", "A", "a-b", "a;", "a\\nb"] {
+        let said = fault(&format!("backend = \"scylla\"\n[scylla]\nkeyspace = \"{name}\""));
+        let wanted =
+            format!("cannot use skyweir.toml, line 3: scylla.keyspace is \"{name}\": expected 1 to 48");
+        assert!(said.starts_with(&wanted), "{said}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
 /// The servers, and a keyspace of the test's own.
+#[derive(Clone)]
 pub(crate) struct Cql {
     nodes: Vec<String>,
     redis: String,
@@ -59,6 +60,27 @@ impl Cql {
         let rows =
             self.session().await.query_unpaged(statement, ()).await.unwrap().into_rows_result().unwrap();
         rows.single_row::<(i64,)>().unwrap().0
+    }
+
+    /// How many transactions are committed; none before there is a keyspace.
+    pub(crate) async fn committed(&self) -> i64 {
+        let statement = format!("SELECT seq FROM {}.lease WHERE id = 0", self.keyspace);
+        let Ok(rows) = self.session().await.query_unpaged(statement, ()).await else { return 0 };
+        let row = rows.into_rows_result().unwrap().maybe_first_row::<(i64,)>().unwrap();
+        row.map_or(0, |(seq,)| seq)
+    }
+
+    /// The same as [`Cql::settings`], for who opens it in this process.
+    pub(crate) fn config(&self) -> skyweir_scylla::Config {
+        let Self { nodes, redis, keyspace } = self.clone();
+        skyweir_scylla::Config {
+            replication: nodes.len().min(3) as u8,
+            nodes,
+            redis,
+            keyspace,
+            request_timeout_ms: 20_000,
+            ..skyweir_scylla::Config::default()
+        }
     }
 
     /// Takes the whole task log away.
