@@ -44,8 +44,7 @@ const LOAD_RUN: [&str; 23] = [
 ];
 
 /// The tests that run on three nodes as well.
-const ON_THREE_NODES: [&str; 8] =
-    ["-p", "skyweir-scylla", "--test", "store", "--test", "timelines", "--test", "commits"];
+const ON_THREE_NODES: [&str; 6] = ["-p", "skyweir-scylla", "--test", "store", "--test", "commits"];
 
 /// The one that takes nodes away. It comes last.
 const NODES_AWAY: [&str; 6] = ["-p", "skyweir", "--test", "nodes", "--", "--ignored"];

@@ -20,6 +20,7 @@ use crate::moment::Moment;
 use crate::remembered::Remembered;
 use crate::settle::Writer;
 use crate::table::journal::Journal;
+use crate::table::visible::Visible;
 use crate::txn::ScyllaTxn;
 use crate::view::ScyllaView;
 

@@ -84,8 +84,7 @@ impl Service {
             }
             None => None,
         };
-        let writing =
-            written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
+        let writing = written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
         let api = match (grpc, reads, &writing) {
             (Some(grpc), Some(timelines), Some(Writing { handle, .. })) => {
                 let deps = skyweir_api::Deps {

@@ -8,6 +8,7 @@ use skyweir_types::{ActorId, Did, RecordRef};
 
 use super::edges::Edge;
 use super::{Record, ScyllaTxn};
+use crate::base::Base;
 use crate::store::Inner;
 
 /// How many edges of one account one request asks for.
@@ -22,7 +23,7 @@ impl ScyllaTxn {
     }
 
     async fn dids_ahead(&mut self, inner: &Inner, mut dids: Vec<Did>) -> Result<()> {
-        let Inner { db, tables, remembered, .. } = inner;
+        let (Base { db, tables, .. }, Inner { remembered, .. }) = (&*inner.base, inner);
         dids.retain(|did| !self.numbers.contains_key(did) && remembered.numbers.get(did).is_none());
         let found = db.each(dids.len(), |at| tables.dids.actor(db, &dids[at])).await?;
         for (did, actor) in dids.into_iter().zip(found) {
@@ -37,7 +38,7 @@ impl ScyllaTxn {
     }
 
     async fn records_ahead(&mut self, inner: &Inner, mut keys: Vec<RecordRef>) -> Result<()> {
-        let Inner { db, tables, .. } = inner;
+        let Base { db, tables, .. } = &*inner.base;
         keys.retain(|key| !self.records.contains_key(key));
         let found = db.each(keys.len(), |at| tables.records.at(db, &keys[at], i64::MAX)).await?;
         for (key, stored) in keys.into_iter().zip(found) {
@@ -48,7 +49,7 @@ impl ScyllaTxn {
     }
 
     async fn edges_ahead(&mut self, inner: &Inner, mut pairs: Vec<(ActorId, ActorId)>) -> Result<()> {
-        let Inner { db, tables, .. } = inner;
+        let Base { db, tables, .. } = &*inner.base;
         pairs.retain(|pair| !self.edges.contains_key(pair));
         pairs.sort_unstable();
         pairs.dedup();

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use skyweir_graph::Graph;
 use skyweir_store::{
     CachedState, Deliveries, DeliveryReport, Enrol, EnrolReason, Hook, HookedStore, HookedTimelines,
-    LogTasks, MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, Tasks, TimelineReads as _, Timelines,
+    LogTasks, MemoryStore, MemoryTimelines, NewItem, Shape, Store, Task, Tasks, TimelineReads as _,
+    Timelines,
 };
 use skyweir_types::{ActorId, Cid, Clock, Did, ItemId, ItemKind, RecordKey, TaskId, UriHash};
 use skyweir_writer::{Config, Deps, Error, Handle, Writer};

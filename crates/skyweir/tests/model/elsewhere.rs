@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, Weak, mpsc};
 
 use async_trait::async_trait;
 use skyweir_store::{
-    AccountInfo, AccountRow, Cached, Counts, Delivery, Enrolment, FeedAsk, FeedEntry, Idle, IdleRule,
-    MemoryUse, NewItem, RecordRow, Result, SavedCursor, Store, SyncMark, Task, Timelines, Txn, View,
+    AccountInfo, AccountRow, Ahead, Cached, Counts, Delivery, Enrolment, FeedAsk, FeedEntry, Idle, IdleRule,
+    MemoryUse, NewItem, RecordRow, Result, SavedCursor, Store, SyncMark, Task, TimelineReads, Timelines, Txn,
+    View,
 };
 use skyweir_types::{
     ActorId, Collection, Did, Generation, Item, ItemId, RecordKey, RecordRef, Reference, TaskId, Tid,
@@ -152,6 +153,7 @@ there! { View for ViewThere by self: &Self,
 
 there! { Txn for TxnThere by self: &mut Self,
     async fn intern(did: &Did) -> ActorId;
+    async fn look_ahead(ahead: Ahead) -> ();
     async fn did(actor: ActorId) -> Did;
     async fn account(actor: ActorId) -> AccountRow;
     async fn set_account(actor: ActorId, row: AccountRow) -> ();
@@ -183,12 +185,15 @@ there! { Txn for TxnThere by self: &mut Self,
     }
 }
 
+there! { TimelineReads for TimelinesThere by self: &Self,
+    async fn read(viewer: ActorId, from_ms: i64, n: usize) -> Cached;
+}
+
 there! { Timelines for TimelinesThere by self: &Self,
     async fn apply(shard: u32, deliveries: &[Delivery]) -> Vec<Counts>;
     async fn fill(viewer: ActorId, references: &[Reference], floor: i64) -> Counts;
     async fn purge(viewer: ActorId, author: ActorId, items: &[ItemId]) -> u64;
     async fn drop_before(sort_at: i64) -> u64;
-    async fn read(viewer: ActorId, from_ms: i64, n: usize) -> Cached;
     async fn begin(viewer: ActorId, enrolment: Enrolment) -> Generation;
     async fn publish(viewer: ActorId, generation: Generation, references: &[Reference], floor: i64, now_ms: i64)
         -> bool;

@@ -99,5 +99,5 @@ fn few_over_a_served_graph() {
 /// A few on the servers that `SKYWEIR_TEST_CQL` and `SKYWEIR_TEST_REDIS` name.
 #[test]
 fn few_on_cql() {
-    seeds(Kind::Cql, 5_000..5_008, 200, 0);
+    seeds(Kind::Cql, 5_000..5_004, 200, 0);
 }

@@ -14,7 +14,7 @@ use scylla::statement::unprepared::Statement;
 use scylla::value::{CqlValue, Row};
 use skyweir_graph::Graph;
 use skyweir_scylla::{Cluster, Config, Rows, RowsConfig};
-use skyweir_store::{Enrolment, Hook, HookedTimelines, NewItem, Store, Task, Timelines as _};
+use skyweir_store::{Enrolment, Hook, HookedTimelines, LogTasks, NewItem, Store, Task, Timelines as _};
 use skyweir_types::{
     ActorId, Cid, Clock, Did, DidHash, DrawKey, ItemId, ItemKind, RecordKey, TaskId, UriHash,
 };
@@ -190,7 +190,8 @@ impl Posts {
         let timelines = Arc::new(HookedTimelines::new(Arc::new(rows.clone()), hook));
         let graph = Graph::new(skyweir_graph::Config::default(), Arc::clone(&store));
         let config = skyweir_writer::Config { cap: 65_536, ..skyweir_writer::Config::default() };
-        let deps = Deps { store: Arc::clone(&store), timelines, graph, clock: Clock::system() };
+        let tasks = Arc::new(LogTasks::new(Arc::clone(&store), &*timelines));
+        let deps = Deps { store: Arc::clone(&store), timelines, tasks, graph, clock: Clock::system() };
         let (writer, handle) = Writer::new(config, deps);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(writer.run(stop.clone()));
