@@ -1,11 +1,12 @@
 //! Writers share the tasks of a real Redis, if `SKYWEIR_TEST_REDIS` names one. Time is what the tests say: what has to
 //! be idle is made so by a command.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod model;
 
 use skyweir_store::{Counts, Sums, Task};
 use skyweir_types::{ActorId, ItemId};
 
+use self::model::{Dice, Model};
 use super::*;
 use crate::log::Log;
 
@@ -298,37 +299,6 @@ fn tasks_that_are_lost_for_good_end_the_writer() {
         let ended = futures::future::select(Box::pin(one.run()), Box::pin(one.take(1))).await;
         assert!(matches!(ended, futures::future::Either::Left((Err(Error::Corrupt(_)), _))));
     });
-}
-
-/// Numbers from a seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
-}
-
-/// Who has which tasks, for certain: those that it has taken, and gave signs of life for.
-#[derive(Default)]
-struct Model {
-    finished: BTreeSet<TaskId>,
-    held: BTreeMap<usize, BTreeSet<TaskId>>,
-}
-
-impl Model {
-    fn take(&mut self, who: usize, taken: &[Taken], why: &str) {
-        for taken in taken {
-            let other = self.held.iter().find(|(other, held)| **other != who && held.contains(&taken.id));
-            assert!(other.is_none(), "{why}: {} is taken twice", taken.id);
-            self.held.entry(who).or_default().insert(taken.id);
-        }
-    }
-
-    fn unfinished(&self, next: u64) -> TaskId {
-        (1..next).map(TaskId).find(|task| !self.finished.contains(task)).unwrap_or(TaskId(next))
-    }
 }
 
 #[test]
