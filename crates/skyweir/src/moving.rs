@@ -115,7 +115,7 @@ async fn target(config: &Config, source: &SavedCursor) -> Result<Arc<dyn Store>>
     let cluster = Cluster::connect(&config.scylla).await?;
     // to open it takes the lease, also from a service of the same name that is at work on it
     match ScyllaStore::saved_cursor(&cluster).await? {
-        Some(saved) if saved != *source && !is_move(&saved) => return Err(MoveError::NotEmpty.into()),
+        Some(saved) if saved != *source && !is_move(&saved) => Err(MoveError::NotEmpty.into()),
         _ => Ok(Arc::new(ScyllaStore::open(&cluster, Clock::system()).await?)),
     }
 }

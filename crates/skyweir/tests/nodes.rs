@@ -1,6 +1,5 @@
 //! A node of three is killed and comes back, another one stands still and goes on, while the service's writer brings
 //! references to them: those of `cargo xtask cql`, which `SKYWEIR_TEST_NODES` and `SKYWEIR_CQL_HOME` name.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, which tells what it saw")]
 
 #[path = "../benches/bars/cql/away.rs"]
 #[allow(dead_code, reason = "the benchmark uses the rest")]

@@ -40,7 +40,7 @@ async fn apply(store: &dyn Store, applier: &mut Applier, messages: &[Vec<Event>]
     applier.end_group(txn.as_mut()).await.unwrap();
     let time_us = applier.stream_us();
     txn.set_cursor(SavedCursor { source: "script".into(), position, time_us }).await.unwrap();
-    txn.set_whole(position % 2 == 0).await.unwrap();
+    txn.set_whole(position.is_multiple_of(2)).await.unwrap();
     txn.commit().await.unwrap();
 }
 
@@ -61,45 +61,45 @@ impl Contents {
         for (at, item) in txn.items_from(ItemId(0), ALL).await.unwrap().into_iter().enumerate() {
             numbers.insert(item.id, at);
             let line = format!("{} {} {:?} {:?}", item.author, item.rkey, item.cid, item.uri_hash);
-            found.say("item", format!("{at} is {line} at {} {:?}", item.sort_at, item.kind));
+            found.say("item", &format!("{at} is {line} at {} {:?}", item.sort_at, item.kind));
         }
         let actors: Vec<_> = (0..view.actor_count().await.unwrap()).map(ActorId).collect();
         for (actor, did) in actors.iter().zip(view.dids(&actors).await.unwrap()) {
             let info = view.accounts(&[*actor]).await.unwrap().remove(0);
             let row = txn.account(*actor).await.unwrap();
             let counts = (info.status, info.follows, info.followers, row);
-            found.say("account", format!("{actor} is {did} {counts:?}"));
+            found.say("account", &format!("{actor} is {did} {counts:?}"));
             let follows = view.follows(*actor, None, ALL).await.unwrap();
             let pairs: Vec<_> = follows.iter().map(|subject| (*actor, *subject)).collect();
             for (pair, first) in pairs.iter().zip(view.edges(&pairs).await.unwrap()) {
-                found.say("edge", format!("{pair:?} by {}", first.unwrap()));
+                found.say("edge", &format!("{pair:?} by {}", first.unwrap()));
             }
             let followers = view.followers(*actor, None, ALL).await.unwrap();
-            found.say("followers", format!("of {actor} {followers:?}"));
+            found.say("followers", &format!("of {actor} {followers:?}"));
             for (key, row) in txn.records_of(*actor, None, ALL).await.unwrap() {
                 let item = row_item(&row).map(|item| numbers[&item]);
                 if let RecordBody::Repost { subject: Some(post), .. } = &row.body {
                     let reposts = txn.reposts_of(post, None, ALL).await.unwrap();
-                    found.say("reposts", format!("of {post:?} {reposts:?}"));
+                    found.say("reposts", &format!("of {post:?} {reposts:?}"));
                 }
-                found.say(kind(&row), format!("{key:?} {item:?} {:?}", without_item(row)));
+                found.say(kind(&row), &format!("{key:?} {item:?} {:?}", without_item(row)));
             }
         }
         // those of one time come in any order
         let old: BTreeSet<_> = txn.tombstones_before(i64::MAX, ALL).await.unwrap().into_iter().collect();
-        found.say("tombstones", format!("{old:?}"));
+        found.say("tombstones", &format!("{old:?}"));
         let mut marks = view.sync_marks(ALL).await.unwrap();
         marks.sort_by_key(|(actor, _)| *actor);
-        found.say("marks", format!("{marks:?}"));
+        found.say("marks", &format!("{marks:?}"));
         let high: BTreeSet<_> =
             view.high_follows(1, ALL).await.unwrap().into_iter().map(|(actor, n)| (actor.0, n)).collect();
-        found.say("high follows", format!("{high:?}"));
+        found.say("high follows", &format!("{high:?}"));
         let (horizon, whole) = (view.horizon().await.unwrap(), view.is_whole().await.unwrap());
-        found.say("store", format!("{horizon} {whole} {:?}", view.cursor().await.unwrap()));
+        found.say("store", &format!("{horizon} {whole} {:?}", view.cursor().await.unwrap()));
         found
     }
 
-    fn say(&mut self, kind: &'static str, line: String) {
+    fn say(&mut self, kind: &'static str, line: &str) {
         *self.kinds.entry(kind).or_default() += 1;
         self.lines.insert(format!("{kind} {line}"));
     }
