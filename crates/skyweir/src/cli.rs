@@ -151,7 +151,7 @@ pub(crate) struct BackfillOptions {
 /// What to move, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct MoveOptions {
-    /// The configuration file (TOML) of the service to be: with backend = "scylla", and the keyspace in [scylla].
+    /// The configuration file (TOML) of the service to be: with backend = "scylla", and the keyspace it is for.
     #[arg(long, env = "SKYWEIR_CONFIG")]
     pub(crate) config: PathBuf,
     /// The data directory; no service may be running on it.
