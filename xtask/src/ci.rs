@@ -44,17 +44,21 @@ const LOAD_RUN: [&str; 23] = [
 ];
 
 /// The tests that run on three nodes as well.
-const ON_THREE_NODES: [&str; 6] = ["-p", "skyweir-scylla", "--test", "store", "--test", "commits"];
+const ON_THREE_NODES: [&str; 7] =
+    ["--workspace", "--test", "store", "--test", "timelines", "--test", "commits"];
 
 /// The one that takes nodes away. It comes last.
-const NODES_AWAY: [&str; 6] = ["-p", "skyweir", "--test", "nodes", "--", "--ignored"];
+const NODES_AWAY: [&str; 5] = ["--workspace", "--test", "nodes", "--", "--ignored"];
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the tests on three nodes, the release build, the load run, dashboard, torture and oracle.
+    /// Leave out the release build, the load run, dashboard, torture and oracle.
     #[arg(long)]
     fast: bool,
+    /// Run the tests of the store on CQL on three nodes as well, which takes some minutes more.
+    #[arg(long)]
+    three_nodes: bool,
 }
 
 #[derive(Default)]
@@ -108,10 +112,12 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("servers come back", || servers.come_back())?;
     steps.step("tests and doctests", || cargo_test::run(sum, &["--workspace"], &servers.variables()))?;
     steps.step("servers down", || servers.down())?;
+    if options.three_nodes {
+        steps.step("three nodes", || three_nodes(sum))?;
+    }
     if options.fast {
         return Ok(());
     }
-    steps.step("three nodes", || three_nodes(sum))?;
     let build = ["build", "--release", "--locked", "-p", "skyweir", "-p", "skyweir-loadtest"];
     steps.step("release build", || cargo(&build, &[]))?;
     steps.step("load run", || cargo(&LOAD_RUN, &[]))?;
