@@ -185,16 +185,17 @@ impl Bench {
                 );
             }
         }
-        for _ in 0..self.options.power {
+        for made in 1..=self.options.power {
+            // what differs is kept
+            if self.tally.found.any() {
+                break;
+            }
             folder += 1;
             let plan = Plan { kills: EARLY, powered: true, short: false, early: true };
             let seed = seed.wrapping_add(folder);
             self.folder(seed, plan).with_context(|| format!("folder {folder}, while it is made"))?;
-            if self.tally.found.any() {
-                break;
-            }
+            println!("  folder {folder}: {made} that lost power while they were made");
         }
-        println!("  {} folders that lost power while they were made", self.options.power);
         Ok(())
     }
 

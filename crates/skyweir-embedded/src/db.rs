@@ -86,6 +86,8 @@ impl Db {
             Ok(space)
         };
         let first = space(Table::Meta)?;
+        // also those that were made and not synced before the last end
+        sync_folders(&config.data_dir)?;
         match first.get(meta::KEY_FORMAT).map_err(db_error)? {
             Some(format) => meta::check_format(&format)?,
             None if database.keyspace_count() == 1 => {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{SavedCursor, Store};
+use skyweir_store::{SavedCursor, Store, is_move};
 use skyweir_types::Clock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -57,7 +57,7 @@ enum First {
 /// processes that don't read upstream themselves; see [`Intake::loaded`].
 #[must_use]
 pub fn is_loaded(saved: Option<&SavedCursor>) -> bool {
-    saved.is_some_and(|saved| !is_beginning(&saved.source))
+    saved.is_some_and(|saved| !is_beginning(&saved.source) && !is_move(saved))
 }
 
 impl Intake {

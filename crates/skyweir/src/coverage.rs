@@ -126,6 +126,7 @@ mod tests {
         for (source, whole, loaded) in [
             (None, false, false),
             (Some("archive of ws://h/x"), false, false),
+            (Some("a move of ws://h/x at 1 1 1 1: items 1"), false, false),
             (Some("ws://h/x"), true, true),
             (Some("archive behind ws://h/x"), false, true),
         ] {

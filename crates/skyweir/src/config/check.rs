@@ -107,8 +107,9 @@ fn roles(config: &Config, faults: &mut Faults) {
             Roles::ALL
         );
         faults.push("roles", what);
-    } else if roles.api && !roles.writer {
-        let what = format!("is {roles}: expected writer with api, as reads tell it which timelines to keep");
+    } else if roles.api != roles.writer {
+        let what =
+            format!("is {roles}: expected writer and api together, as reads tell which timelines to keep");
         faults.push("roles", what);
     }
     if roles.graph && !roles.writer && config.graph.listen.is_none() {
