@@ -36,8 +36,7 @@ impl Base {
         let (tables, visible) = try_join!(Tables::prepare(&db), Visible::prepare(&db))?;
         let (moment, row) = visible.read(&db).await?;
         let stay = Duration::from_secs(config.superseded_ttl_s.into());
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        let log = Log::connect(&config.redis, &config.keyspace, timeout, stay, row).await?;
+        let log = Log::connect(&config, stay, row).await?;
         let ttl = i32::try_from(config.superseded_ttl_s).unwrap_or(i32::MAX);
         let base = Self { db, tables, visible, log, ttl, next_task: watch::Sender::new(TaskId(1)) };
         Ok((base, moment))

@@ -22,7 +22,7 @@ pub struct Config {
     /// Whether the keyspace and its tables are made when they aren't there. Default true; where programs may not change
     /// the schema, somebody applies what `skyweir schema` prints.
     pub create: bool,
-    /// The Redis server with the task log. Default `redis://127.0.0.1:6379`.
+    /// The Redis server with the task log, and what processes tell each other of timelines. Default `redis://127.0.0.1:6379`.
     pub redis: String,
     /// After how many milliseconds without a sign of life of the writer that has a task another one takes it, 1,000 to
     /// 600,000. Default 20,000.
@@ -55,6 +55,10 @@ pub struct Config {
     pub in_flight: usize,
     /// Connections to each shard of ScyllaDB, and to each node of Cassandra, 1 to 64. Default 2.
     pub connections: usize,
+    /// How many wishes of reads (to enrol a timeline, to lower its rate) wait in Redis for a writer, and in a process
+    /// that reads to be brought there, 1 to 1,000,000. What there is no room for is dropped: the next read has it again.
+    /// Default 10,000.
+    pub wishes_most: usize,
     /// The timelines' rows.
     pub timelines: RowsConfig,
 }
@@ -79,6 +83,7 @@ impl Default for Config {
             speculate_ms: 100,
             in_flight: 64,
             connections: 2,
+            wishes_most: 10_000,
             timelines: RowsConfig::default(),
         }
     }

@@ -4,14 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManager;
 use redis::streams::{StreamId, StreamRangeReply};
 use skyweir_store::{Error, Result, Task};
 use skyweir_types::{ActorId, ItemId, TaskId};
 use tokio::time::Instant;
 
+use crate::config::Config;
 use crate::error::{corrupt, redis as refused};
 use crate::group::{Keys, id, of_id, standing, with_group};
+use crate::redis_link;
 use crate::table::visible::LogRow;
 
 /// How many tasks one command appends. Redis does nothing else meanwhile.
@@ -65,18 +67,16 @@ struct Trims {
 }
 
 impl Log {
-    /// Connects to the log of this name, of which nothing below `kept` is needed, and some below `lost_below` may be
+    /// Connects to the log of this keyspace, of which nothing below `kept` is needed, and some below `lost_below` may be
     /// missing.
     pub(crate) async fn connect(
-        url: &str,
-        name: &str,
-        timeout: Duration,
+        config: &Config,
         stay: Duration,
         LogRow { kept, lost_below }: LogRow,
     ) -> Result<Self> {
         Ok(Self {
-            connection: connect(url, timeout).await?,
-            keys: Keys::of(name),
+            connection: redis_link::connect(config, Duration::ZERO).await?,
+            keys: Keys::of(&config.keyspace),
             kept: AtomicU64::new(kept.0),
             trims: Mutex::new(Trims { stay, since: None }),
             lost_below: AtomicU64::new(lost_below.0),
@@ -232,18 +232,6 @@ impl Trims {
         self.since = Some((now, kept));
         Some(old)
     }
-}
-
-/// A connection that is made again when it is lost; what is asked meanwhile, or isn't answered in time, fails.
-pub(crate) async fn connect(url: &str, timeout: Duration) -> Result<ConnectionManager> {
-    let doing = "connecting";
-    let client = redis::Client::open(url).map_err(|e| refused(doing, &e))?;
-    let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(timeout))
-        .set_response_timeout(Some(timeout))
-        .set_max_delay(Duration::from_secs(1))
-        .set_number_of_retries(2);
-    ConnectionManager::new_with_config(client, config).await.map_err(|e| refused(doing, &e))
 }
 
 /// A task as people read it in Redis.

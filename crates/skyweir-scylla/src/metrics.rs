@@ -10,6 +10,9 @@ const CLAIMED: &str = "skyweir_scylla_tasks_claimed_total";
 const TAKEN_AWAY: &str = "skyweir_scylla_tasks_taken_away_total";
 const RESENT: &str = "skyweir_scylla_batches_resent_total";
 const TRIMS: &str = "skyweir_scylla_trims_total";
+const RELOADS: &str = "skyweir_scylla_enrolments_reloaded_total";
+const WISHES_DROPPED: &str = "skyweir_scylla_wishes_dropped_total";
+const TOUCHES_DROPPED: &str = "skyweir_scylla_reads_untold_total";
 
 /// Describes this crate's metrics to the recorder.
 pub fn describe() {
@@ -49,6 +52,21 @@ pub fn describe() {
         "Batches of references that the node they belong to did not take in time, sent again to another."
     );
     describe_counter!(TRIMS, Unit::Count, "Times that a timeline's oldest references were removed.");
+    describe_counter!(
+        RELOADS,
+        Unit::Count,
+        "Times that news of enrolments were missing in Redis, so that all were read from the cluster again."
+    );
+    describe_counter!(
+        WISHES_DROPPED,
+        Unit::Count,
+        "Wishes of reads that no writer in another process gets, by why: full, unavailable, unreadable."
+    );
+    describe_counter!(
+        TOUCHES_DROPPED,
+        Unit::Count,
+        "Reads of timelines that other processes are not told of, as too many were read within a minute."
+    );
 }
 
 pub(crate) fn committed(seconds: f64, rows: usize) {
@@ -79,4 +97,18 @@ pub(crate) fn resent() {
 
 pub(crate) fn trimmed() {
     metrics::counter!(TRIMS).increment(1);
+}
+
+pub(crate) fn reloaded() {
+    metrics::counter!(RELOADS).increment(1);
+}
+
+pub(crate) fn touch_dropped() {
+    metrics::counter!(TOUCHES_DROPPED).increment(1);
+}
+
+pub(crate) fn wishes_dropped(why: &'static str, n: u64) {
+    if n > 0 {
+        metrics::counter!(WISHES_DROPPED, "why" => why).increment(n);
+    }
 }

@@ -11,7 +11,7 @@ use common::Servers;
 use futures::future::join;
 use skyweir_scylla::{Cluster, Config, Rows, RowsConfig, RowsReader};
 use skyweir_store::{Cached, CachedState, Delivery, Enrolment, RingInfo, TimelineReads as _, Timelines as _};
-use skyweir_types::{ActorId, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
+use skyweir_types::{ActorId, Clock, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
 
 const V: ActorId = ActorId(4);
 const CAP: usize = 25;
@@ -25,7 +25,8 @@ fn at_server<F: Future<Output = ()>>(test: impl FnOnce(Cluster, Rows, RowsReader
         // several requests for each answer
         let timelines = RowsConfig { cap: CAP, trim_over: 5, page_rows: 7, ..RowsConfig::default() };
         let cluster = Cluster::connect(&Config { timelines, ..servers.config.clone() }).await.unwrap();
-        let rows = Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0)).await.unwrap();
+        let rows =
+            Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0), Clock::system()).await.unwrap();
         let reader = RowsReader::open(&cluster).await.unwrap();
         test(cluster, rows, reader).await;
     });

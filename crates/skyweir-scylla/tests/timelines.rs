@@ -14,7 +14,7 @@ use skyweir_store::{
     CachedState, Counts, Delivery, Enrolment, MemoryStore, RingInfo, Shape, Store as _, TimelineReads as _,
     Timelines,
 };
-use skyweir_types::{ActorId, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
+use skyweir_types::{ActorId, Clock, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
 
 /// Records in memory, timelines at the server.
 struct AtServer {
@@ -52,7 +52,7 @@ impl Subject for AtServer {
         }
         let next_task = *self.records.next_task().borrow();
         let cluster = cluster(servers, &rows_config(shape)).await;
-        let rows = Rows::open(&cluster, shape.draw, next_task, TaskId(0)).await.unwrap();
+        let rows = Rows::open(&cluster, shape.draw, next_task, TaskId(0), Clock::system()).await.unwrap();
         Opened { store: Arc::new(self.records.clone()), timelines: Arc::new(rows) }
     }
 
@@ -84,7 +84,7 @@ async fn cluster(servers: &Servers, rows: &RowsConfig) -> Cluster {
 
 async fn connect(servers: &Servers, rows: &RowsConfig) -> Rows {
     let cluster = cluster(servers, rows).await;
-    Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0)).await.unwrap()
+    Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0), Clock::system()).await.unwrap()
 }
 
 const V: ActorId = ActorId(4);
@@ -199,7 +199,9 @@ fn timelines_that_need_lost_tasks_leave() {
         let config = rows_config(Shape::default());
         let cluster = cluster(&servers, &config).await;
         let again = async |next_task, lost_below| {
-            Rows::open(&cluster, DrawKey::default(), TaskId(next_task), TaskId(lost_below)).await.unwrap()
+            Rows::open(&cluster, DrawKey::default(), TaskId(next_task), TaskId(lost_below), Clock::system())
+                .await
+                .unwrap()
         };
         let rows = again(1, 0).await;
         enrol(&rows, V, 1).await;
@@ -229,7 +231,7 @@ fn kept_never_falls_whoever_notes_it_last() {
         let cluster = cluster(&servers, &config).await;
         let again = async |next| {
             let draw = DrawKey::new(5);
-            Rows::open(&cluster, draw, TaskId(next), TaskId(0)).await.unwrap().restored()
+            Rows::open(&cluster, draw, TaskId(next), TaskId(0), Clock::system()).await.unwrap().restored()
         };
         assert_eq!(again(9).await, TaskId(9));
         one.checkpoint(TaskId(9)).await.unwrap();

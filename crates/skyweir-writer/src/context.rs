@@ -87,6 +87,14 @@ impl Context {
         }
     }
 
+    /// Learns which timelines other processes have enrolled, however often that has to be asked.
+    ///
+    /// # Errors
+    /// Corruption, at once.
+    pub(crate) async fn refresh(&self) -> skyweir_store::Result<()> {
+        self.retry.run("refresh", || self.timelines.refresh()).await
+    }
+
     /// A view of the records as they are now.
     pub(crate) async fn view(&self) -> skyweir_store::Result<Arc<dyn View>> {
         let view = self.retry.run("view", || self.store.view()).await?;

@@ -41,6 +41,8 @@ pub(crate) async fn grant(context: Arc<Context>) -> Result<()> {
 }
 
 async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()> {
+    // what another process has begun meanwhile isn't begun again
+    context.refresh().await?;
     let before = context.view().await?;
     let mut filling = Vec::with_capacity(wishes.len());
     for (viewer, wish) in wishes {

@@ -50,6 +50,12 @@ impl Handle {
         metrics::hot(&self.context.hot.distribution());
     }
 
+    /// How many more wishes of reads it would take now.
+    #[must_use]
+    pub fn wishes_room(&self) -> usize {
+        self.context.wishes.room()
+    }
+
     /// The hottest `n` timelines and shards.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ impl Job {
     pub(crate) async fn run(self, context: Arc<Context>) -> Result<()> {
         let begun = Instant::now();
         let Self { id, task, reached, item, view, mut place } = self;
+        // only now that it has the task: see `Timelines::refresh`
+        context.refresh().await?;
         let spent = || context.work.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         let mut is_done = true;
         let kind = match task {

@@ -104,6 +104,11 @@ impl Wishes {
         self.room.notify_waiters();
     }
 
+    /// How many more there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.most.saturating_sub(self.len())
+    }
+
     /// How many wait or are being granted.
     pub(crate) fn len(&self) -> usize {
         self.state().known.len()
@@ -129,6 +134,6 @@ mod tests {
         wishes.granted(&[ActorId(1)]);
         wishes.push_wait(ActorId(3), READ).await;
         assert_eq!(wishes.take(9).await, [(ActorId(2), READ), (ActorId(3), READ)]);
-        assert_eq!(wishes.len(), 2);
+        assert_eq!((wishes.len(), wishes.room()), (2, 0));
     }
 }

@@ -10,8 +10,9 @@ use skyweir_api::Api;
 use skyweir_graph::Graph;
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, Intake};
-use skyweir_store::{Complete, Completeness, Store};
-use skyweir_types::Clock;
+use skyweir_scylla::{Cluster, take_wishes};
+use skyweir_store::{Complete, Completeness, Deliveries, DeliveryReport, Enrol, Store};
+use skyweir_types::{Clock, ItemId};
 use skyweir_writer::{Handle as WriterHandle, Writer};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,17 @@ struct Writing {
     writer: Writer,
     handle: WriterHandle,
     graph: Arc<Graph>,
+    /// Where reads of other processes tell what they wish.
+    wishes: Option<Cluster>,
+}
+
+/// Of a process without writer: whoever has done an item's fan-out is asked for its accounting.
+struct Unaccounted;
+
+impl Deliveries for Unaccounted {
+    fn delivery(&self, _: ItemId) -> Option<DeliveryReport> {
+        None
+    }
 }
 
 /// Who knows how much of the follow graph there is.
@@ -69,7 +81,7 @@ impl Service {
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, written, reads, has_timelines, lease } = stores;
+        let Stores { store, written, reads, enrol, has_timelines, lease } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -85,13 +97,18 @@ impl Service {
             None => None,
         };
         let writing = written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
-        let api = match (grpc, reads, &writing) {
-            (Some(grpc), Some(timelines), Some(Writing { handle, .. })) => {
+        let told: Option<(Arc<dyn Enrol>, Arc<dyn Deliveries>)> = match (&writing, enrol) {
+            (Some(Writing { handle, .. }), _) => Some((Arc::new(handle.clone()), Arc::new(handle.clone()))),
+            (None, Some(enrol)) => Some((Arc::new(enrol), Arc::new(Unaccounted))),
+            (None, None) => None,
+        };
+        let api = match (grpc, reads, told) {
+            (Some(grpc), Some(timelines), Some((enrol, deliveries))) => {
                 let deps = skyweir_api::Deps {
                     store: store.clone(),
                     timelines,
-                    enrol: Arc::new(handle.clone()),
-                    deliveries: Arc::new(handle.clone()),
+                    enrol,
+                    deliveries,
                     complete: complete.clone(),
                     draw: config.timeline.draw_key,
                 };
@@ -121,7 +138,7 @@ impl Service {
         if let Some((api, grpc)) = api {
             parts.start("api", &here, |stop| api.serve(grpc, stop));
         }
-        if let Some(Writing { writer, graph, .. }) = writing {
+        if let Some(Writing { writer, handle, graph, wishes }) = writing {
             parts.start("writer", fan_out, |stop| async move {
                 // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge
                 match stop.run_until_cancelled(loaded.cancelled()).await {
@@ -130,6 +147,13 @@ impl Service {
                 }
             });
             parts.start("graph", fan_out, |stop| graph.run(stop));
+            if let Some(cluster) = wishes {
+                parts.start("wishes", fan_out, |stop| async move {
+                    let room = handle.clone();
+                    let taking = take_wishes(&cluster, Arc::new(handle), move || room.wishes_room());
+                    stop.run_until_cancelled(taking).await.unwrap_or(Ok(()))
+                });
+            }
         }
         if let Some(watched) = watched {
             parts.start("completeness", &here, |stop| watched.run(stop));
@@ -208,7 +232,7 @@ impl Writing {
     fn new(
         config: &Config,
         store: Arc<dyn Store>,
-        Written { timelines, tasks }: Written,
+        Written { timelines, tasks, wishes }: Written,
         fan_out: &Handle,
         clock: Clock,
     ) -> Self {
@@ -219,7 +243,7 @@ impl Writing {
         };
         let deps = skyweir_writer::Deps { store, timelines, tasks, graph: graph.clone(), clock };
         let (writer, handle) = Writer::new(config.writer.clone(), deps);
-        Self { writer, handle, graph }
+        Self { writer, handle, graph, wishes }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_indexer::is_loaded;
-use skyweir_scylla::{Cluster, Config as ScyllaConfig, Group, Rows, RowsReader, ScyllaReader, ScyllaStore};
+use skyweir_scylla::{
+    Cluster, Config as ScyllaConfig, Group, RemoteEnrol, Rows, RowsReader, ScyllaReader, ScyllaStore,
+};
 use skyweir_store::{LogTasks, Store, Tasks, TimelineReads, Timelines};
 use skyweir_types::{Clock, TaskId};
 use tokio::task::spawn_blocking;
@@ -22,6 +24,8 @@ pub(crate) struct Stores {
     pub(crate) written: Option<Written>,
     /// Timelines, where they are read.
     pub(crate) reads: Option<Arc<dyn TimelineReads>>,
+    /// Where reads tell what they wish, if timelines are written elsewhere.
+    pub(crate) enrol: Option<RemoteEnrol>,
     /// Whether any timeline is kept, as far as an indexer has to know.
     pub(crate) has_timelines: bool,
     /// Where another machine may take over.
@@ -32,6 +36,8 @@ pub(crate) struct Stores {
 pub(crate) struct Written {
     pub(crate) timelines: Arc<dyn Timelines>,
     pub(crate) tasks: Arc<dyn Tasks>,
+    /// Where reads of other processes tell what they wish.
+    pub(crate) wishes: Option<Cluster>,
 }
 
 /// What may end our time as the only one that writes records.
@@ -60,8 +66,8 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let has_timelines = rings.enrolled() > 0;
     let (store, rings) = (Arc::new(store), Arc::new(rings));
     let tasks = Arc::new(LogTasks::new(store.clone(), &*rings));
-    let written = Written { timelines: rings.clone(), tasks };
-    Ok(Stores { store, written: Some(written), reads: Some(rings), has_timelines, lease: None })
+    let written = Some(Written { timelines: rings.clone(), tasks, wishes: None });
+    Ok(Stores { store, written, reads: Some(rings), enrol: None, has_timelines, lease: None })
 }
 
 async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
@@ -70,23 +76,25 @@ async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
     let create = config.scylla.create && roles.indexer;
     let cluster = Cluster::connect(&ScyllaConfig { create, ..config.scylla.clone() }).await?;
     let (store, lost_below, lease): (Arc<dyn Store>, TaskId, _) = if roles.indexer {
-        let store = Arc::new(ScyllaStore::open(&cluster, clock).await?);
+        let store = Arc::new(ScyllaStore::open(&cluster, clock.clone()).await?);
         (store.clone(), store.lost_below(), Some(Lease(store)))
     } else {
         let store = ScyllaReader::open(&cluster).await?;
         let lost_below = store.lost_below();
         (Arc::new(store), lost_below, None)
     };
-    let mut stores = Stores { store, written: None, reads: None, has_timelines: false, lease };
+    let mut stores = Stores { store, written: None, reads: None, enrol: None, has_timelines: false, lease };
     if roles.writer {
         let next_task = *stores.store.next_task().borrow();
-        let rows = Arc::new(Rows::open(&cluster, config.timeline.draw_key, next_task, lost_below).await?);
+        let draw = config.timeline.draw_key;
+        let rows = Arc::new(Rows::open(&cluster, draw, next_task, lost_below, clock).await?);
         let tasks = Arc::new(Group::join(&cluster, lost_below).await?);
         stores.has_timelines = rows.enrolled() > 0;
-        stores.written = Some(Written { timelines: rows.clone(), tasks });
+        stores.written = Some(Written { timelines: rows.clone(), tasks, wishes: Some(cluster.clone()) });
         stores.reads = Some(rows);
     } else if roles.api {
         stores.reads = Some(Arc::new(RowsReader::open(&cluster).await?));
+        stores.enrol = Some(RemoteEnrol::connect(&cluster, clock).await?);
     }
     if roles.indexer && !roles.writer {
         // nobody begins to keep any before that, and then it doesn't matter

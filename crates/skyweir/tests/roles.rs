@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 /// Settings of all processes: they differ by the role, and each machine's indexer by its name.
 fn write_settings(cql: &Cql, dir: &Path, holder: &str, graph: &str) -> String {
     let file = dir.join(format!("{holder}.toml"));
-    let text = cql.settings(&format!("holder = \"{holder}\"\nlease_ms = 60000\n"));
+    let text = cql.settings(&format!("holder = \"{holder}\"\nlease_ms = 60000\nclaim_ms = 3000\n"));
     let graph = format!("[graph]\npage = 5\nlisten = \"{graph}\"\nremote = [\"{graph}\"]\n");
     std::fs::write(&file, text + &graph).unwrap();
     file.to_str().unwrap().to_owned()
@@ -41,7 +41,9 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
     let mut thirds = events.chunks(events.len() / 3 + 1);
     let indexer = serve(dir, &url, &one, "indexer", &["--cursor", "0"]).await;
     let graph = serve(dir, &url, &one, "graph", &[]).await;
-    let writer = serve(dir, &url, &one, "writer,api", &[]).await;
+    let (writer, second) =
+        tokio::join!(serve(dir, &url, &one, "writer", &[]), serve(dir, &url, &two, "writer", &[]));
+    let api = serve(dir, &url, &one, "api", &[]).await;
     // nothing was read upstream: nobody knows yet whether an archive comes first
     let (status, said) = writer.get("/readyz").await;
     assert!(status == 503 && said.contains("\nreason: loading: the indexer"), "{said}");
@@ -51,7 +53,9 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
     indexer.applied_records(so_far).await;
     let (status, said) = indexer.get("/hot").await;
     assert!(status == 404 && said.contains("has not the role writer"), "{said}");
-    for (serve, roles) in [(&indexer, "indexer"), (&graph, "graph"), (&writer, "writer,api")] {
+    let roles =
+        [(&indexer, "indexer"), (&graph, "graph"), (&writer, "writer"), (&second, "writer"), (&api, "api")];
+    for (serve, roles) in roles {
         let said = serve.until("/readyz", |status, _| status == 200).await;
         assert!(said.starts_with(&format!("ready\nroles: {roles}\n")), "{said}");
         let (code, out, _) = run(&["status", "--admin", &serve.admin]).await;
@@ -66,12 +70,17 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
     let so_far = third.last().unwrap().time_us;
     upstream.push_many(third.to_vec());
     indexer.applied_records(so_far).await;
-    writer.signal("KILL").await;
+    for killed in [&writer, &api] {
+        killed.signal("KILL").await;
+    }
     upstream.push_many(thirds.next().unwrap().to_vec());
-    graph.ended().await;
-    writer.ended().await;
+    for killed in [graph, writer, api] {
+        killed.ended().await;
+    }
     let graph = serve(dir, &url, &one, "graph", &[]).await;
-    let writer = serve(dir, &url, &one, "writer,api", &[]).await;
+    let api = serve(dir, &url, &one, "api", &[]).await;
+    // what the killed one had is done by the other one, and by this one
+    let writer = serve(dir, &url, &one, "writer", &[]).await;
     indexer.applied_records(end).await;
 
     let other = Serve::start(peaceful.path(), &url, &["--cursor", "0"]).await;
@@ -81,7 +90,7 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
         let did = network.did(actor);
         let wanted = other.timeline(&did).await;
         // the writer may still be at work
-        soon(&did, async { while writer.timeline(&did).await != wanted {} }).await;
+        soon(&did, async { while api.timeline(&did).await != wanted {} }).await;
         items += wanted.len();
     }
     assert!(items > 500, "only {items} items were compared");
@@ -97,15 +106,15 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
         items.map_or(0, |items| items.parse::<u64>().unwrap())
     };
     // what was merged so far comes from the cache by and by, and is the same
-    let mut before = cached(&text);
+    let mut before = cached(&api.get("/metrics").await.1);
     soon("all of them from the cache", async {
         loop {
             for actor in 0..network.actors() {
                 let did = network.did(actor);
                 let wanted = other.timeline(&did).await;
-                while writer.timeline(&did).await != wanted {}
+                while api.timeline(&did).await != wanted {}
             }
-            let now = cached(&writer.get("/metrics").await.1);
+            let now = cached(&api.get("/metrics").await.1);
             if now > before + 500 {
                 break;
             }
@@ -115,7 +124,7 @@ async fn timelines_are_the_same_from_processes_that_come_and_go() {
     .await;
     let (_, text) = graph.get("/metrics").await;
     assert!(metric(&text, "skyweir_graph_served_pages_total").is_some_and(|pages| pages > 10.0), "{text}");
-    for serve in [indexer, writer, graph, other] {
+    for serve in [indexer, writer, second, api, graph, other] {
         serve.stop().await;
     }
 }

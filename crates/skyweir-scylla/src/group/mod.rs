@@ -25,9 +25,9 @@ use self::scripts::{Consumer, NoGroup, Take};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::{corrupt, redis as refused};
-use crate::log::{self, connect};
-use crate::metrics;
+use crate::log;
 use crate::table::visible::{LogRow, Visible};
+use crate::{metrics, redis_link};
 
 pub(crate) use scripts::{Keys, id, of_id, standing, with_group};
 
@@ -88,9 +88,8 @@ impl Group {
 
     /// As a consumer whose name nobody else has or had.
     async fn join_as(name: String, config: &Config, log_row: AskLogRow, lost_below: TaskId) -> Result<Self> {
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        let connection = connect(&config.redis, timeout).await?;
-        let waiting = connect(&config.redis, timeout + WAIT).await?;
+        let connection = redis_link::connect(config, Duration::ZERO).await?;
+        let waiting = redis_link::connect(config, WAIT).await?;
         let consumer = Consumer { connection, keys: Keys::of(&config.keyspace), name };
         let group = Self {
             consumer,

@@ -50,8 +50,7 @@ fn at(after: u32) -> Reached {
 impl World {
     async fn new(config: Config) -> Self {
         let row = LogRow { kept: TaskId(1), lost_below: TaskId(0) };
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        let log = Log::connect(&config.redis, &config.keyspace, timeout, Duration::ZERO, row).await.unwrap();
+        let log = Log::connect(&config, Duration::ZERO, row).await.unwrap();
         Self { config, log, row: Arc::new(Mutex::new(row)), consumers: 0 }
     }
 
@@ -60,7 +59,7 @@ impl World {
     }
 
     async fn connection(&self) -> ConnectionManager {
-        connect(&self.config.redis, Duration::from_secs(20)).await.unwrap()
+        redis_link::connect(&self.config, Duration::ZERO).await.unwrap()
     }
 
     async fn clear(&self) {

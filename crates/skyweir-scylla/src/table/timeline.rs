@@ -2,8 +2,10 @@
 //!
 //! Everything is written at the generation's own time, and at equal times the greater bytes win, a removal over all.
 //! So a floor only rises, a rate only falls, and what comes late for a generation that has ended changes nothing.
-//! Only a publication makes the cells that stand once; where there are none, the floor is above everything. Author and
-//! hash of the URI are not read by a page: a copy to another store has to draw again.
+//! Only a publication makes the cells that stand once, but for the floor's: while a generation fills, whoever has to
+//! raise its floor writes that, and the publication's counts only where it is higher. Where there are none, or that one
+//! alone, the floor is above everything. Author and hash of the URI are not read by a page: a copy to another store has
+//! to draw again.
 
 use skyweir_store::Result;
 use skyweir_types::{ActorId, Generation, Reference};
@@ -84,7 +86,7 @@ pub(crate) fn rate_cell(rate: f32) -> [u8; 4] {
 }
 
 impl Head {
-    /// Reads the cells; `None` if they aren't there.
+    /// Reads the cells; `None` if they aren't there, or the floor alone.
     pub(crate) fn read(
         floor: Option<&[u8]>,
         rate: Option<&[u8]>,
@@ -93,7 +95,7 @@ impl Head {
     ) -> Result<Option<Self>> {
         let (floor, rate, generation, published_at) = match (floor, rate, generation, published_at) {
             (Some(floor), Some(rate), Some(generation), Some(at)) => (floor, rate, generation, at),
-            (None, None, None, None) => return Ok(None),
+            (_, None, None, None) => return Ok(None),
             _ => return Err(error::corrupt("a timeline has some of floor, rate, generation and not others")),
         };
         let (Ok(floor), Ok(rate)) = (<[u8; 8]>::try_from(floor), <[u8; 4]>::try_from(rate)) else {
@@ -138,6 +140,7 @@ mod tests {
     #[test]
     fn half_a_head_is_corrupt_and_none_is_none() {
         assert_eq!(Head::read(None, None, None, None).unwrap(), None);
+        assert_eq!(Head::read(Some(&[0; 8]), None, None, None).unwrap(), None);
         assert!(Head::read(Some(&[0; 8]), None, Some(1), Some(1)).is_err());
         assert!(Head::read(Some(&[0; 7]), Some(&[0; 4]), Some(1), Some(1)).is_err());
     }

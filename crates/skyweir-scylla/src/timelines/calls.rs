@@ -9,8 +9,9 @@ use skyweir_store::{
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
 use super::layout::token;
-use super::line::{Line, Took, Visits};
+use super::line::{Line, Took};
 use super::lines::Admitted;
+use super::news::News;
 use super::{Inner, Rows};
 use crate::table::enrolled::State;
 use crate::table::timeline::new_row;
@@ -57,12 +58,9 @@ impl Inner {
         if former.is_some_and(|state| state != State::Out) {
             self.partitions.wipe(viewer, Generation(generation.0 - 1)).await?;
         }
-        let visits = match self.lines.get(viewer) {
-            // the row names the generation that they are of
-            Some(known) => Visits { saved: false, ..known.visits },
-            None => Visits::first(now_us),
-        };
-        self.lines.put(viewer, Line::filling(generation, did_hash, rate, visits));
+        // only when others can know it is it begun: its merge comes after that
+        let at_ms = now_us.div_euclid(1_000);
+        self.tell(News::Filling { viewer, generation, rate, did_hash, at_ms }).await?;
         Ok(generation)
     }
 
@@ -71,13 +69,9 @@ impl Inner {
         if self.lines.get(viewer).is_none_or(|line| line.generation != generation) {
             return Ok(false);
         }
-        let left = self.enrolments.mark(viewer, generation, State::Leaving).await?;
-        if left {
-            // the floor goes up first: without rows and what stands beside them nothing answers
-            self.partitions.wipe(viewer, generation).await?;
-            self.enrolments.mark(viewer, generation, State::Out).await?;
-        }
-        self.lines.remove(viewer, generation);
+        let left = self.end(viewer, generation).await?;
+        // also when another process ended it: this one may not have been told
+        self.tell(News::Left { viewer, generation }).await?;
         Ok(left)
     }
 }
@@ -97,6 +91,10 @@ impl Timelines for Rows {
 
     fn shard_of(&self, viewer: ActorId) -> u32 {
         self.inner.topology.map().layout.place(token(viewer)).shard
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.inner.refresh().await
     }
 
     fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
@@ -134,7 +132,11 @@ impl Timelines for Rows {
     }
 
     fn touch(&self, viewer: ActorId, now_ms: i64) {
-        self.inner.lines.touch(viewer, now_ms);
+        let inner = &*self.inner;
+        if inner.lines.has(viewer) {
+            inner.lines.touch(viewer, now_ms);
+            inner.touches.note(viewer, now_ms);
+        }
     }
 
     async fn begin(&self, viewer: ActorId, enrolment: Enrolment) -> Result<Generation> {
@@ -163,8 +165,7 @@ impl Timelines for Rows {
         let Some(line) = inner.lines.get(viewer).filter(lower) else { return Ok(()) };
         // for reads first, for writers after
         inner.partitions.lower(viewer, line.generation, rate).await?;
-        inner.lines.update(viewer, line.generation, |line| line.rate = rate);
-        Ok(())
+        inner.tell(News::Rate { viewer, generation: line.generation, rate }).await
     }
 
     async fn idle(&self, rule: IdleRule, n: usize) -> Result<Vec<Idle>> {

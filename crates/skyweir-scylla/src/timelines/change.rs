@@ -7,6 +7,7 @@ use skyweir_types::{ActorId, Generation, Reference};
 use super::Inner;
 use super::held::Held;
 use super::line::{Line, Took};
+use super::news::News;
 use crate::metrics;
 use crate::table::enrolled::State;
 use crate::table::timeline::Head;
@@ -60,9 +61,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Raises the floor, if one is given, then writes references that stand above it. The floor of one that fills is
-    /// known here only, so it is noted before anything is removed; that of a published one is known to be what was
-    /// written, so that none stands higher here than after a restart.
+    /// Raises the floor, if one is given, then writes references that stand above it. It is known here once it is
+    /// written, so that none stands higher here than for others or after a restart.
     async fn write_floor(
         &self,
         viewer: ActorId,
@@ -70,17 +70,9 @@ impl Inner {
         floor: Option<i64>,
         added: &[Reference],
     ) -> Result<()> {
-        let (filling, generation) = (line.is_filling(), line.generation);
-        let note = || {
-            let raise = |line: &mut Line| line.floor = line.floor.max(floor.unwrap_or(i64::MIN));
-            self.lines.update(viewer, generation, raise);
-        };
-        if filling {
-            note();
-        }
-        self.partitions.change(viewer, generation, floor, !filling, added).await?;
-        note();
-        if floor.is_some() {
+        self.partitions.change(viewer, line.generation, floor, added).await?;
+        if let Some(floor) = floor {
+            self.lines.update(viewer, line.generation, |line| line.floor = line.floor.max(floor));
             metrics::trimmed();
         }
         Ok(())
@@ -134,18 +126,18 @@ impl Inner {
         let mut added: Vec<_> = found.iter().filter(|reference| !held.holds(reference)).copied().collect();
         held.publish(found, floor);
         added.retain(|reference| held.holds(reference));
-        self.partitions.change(viewer, generation, None, false, &added).await?;
+        self.partitions.change(viewer, generation, None, &added).await?;
         let head = Head { floor: held.floor(), rate: line.rate, generation, published_at: now_ms };
         self.partitions.publish(viewer, head).await?;
         if !self.enrolments.mark(viewer, generation, State::In).await? {
-            self.lines.remove(viewer, generation);
+            self.tell(News::Left { viewer, generation }).await?;
             return Ok(false);
         }
-        self.lines.update(viewer, generation, |line| {
-            line.floor = head.floor;
-            line.since_ms = Some(now_ms);
-        });
-        self.lines.counted(viewer, &line, held.len());
+        let len = u32::try_from(held.len()).unwrap_or(u32::MAX);
+        self.tell(News::Published { viewer, head, len }).await?;
+        // here it is known which references are among them
+        let before = Line { len: line.len.saturating_add(len), ..line };
+        self.lines.counted(viewer, &before, held.len());
         Ok(true)
     }
 }

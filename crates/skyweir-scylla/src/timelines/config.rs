@@ -32,6 +32,15 @@ pub struct RowsConfig {
     pub single_inserts: bool,
     /// How many references one request reads, 2 to 5,000. Default 1,000.
     pub page_rows: usize,
+    /// About how many news of enrolments Redis keeps, 1,000 to 10,000,000, some 150 bytes each. A writer that is behind
+    /// by more finds out from the cluster what is enrolled. Default 100,000.
+    pub news_most: u64,
+    /// How often news of enrolments are read while no task asks for them, milliseconds, 10 to 60,000. Default 100.
+    pub news_ms: u64,
+    /// How long a timeline may fill, milliseconds, 1,000 to 3,600,000: longer than a merge takes where the cluster is
+    /// slow. One that isn't published by then leaves, as whoever began it may be gone; its reads merge until then. The
+    /// clocks of all writers have to agree much better than this. Default 60,000.
+    pub filling_ms: u64,
 }
 
 impl Default for RowsConfig {
@@ -47,6 +56,9 @@ impl Default for RowsConfig {
             resend_ms: 500,
             single_inserts: false,
             page_rows: 1_000,
+            news_most: 100_000,
+            news_ms: 100,
+            filling_ms: 60_000,
         }
     }
 }

@@ -123,6 +123,12 @@ impl Enrolments {
         Ok(known == Some((to as i8, time(generation))))
     }
 
+    /// Whether this generation is published.
+    pub(super) async fn published(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+        let known = self.db.first::<(i8, i64)>(&self.get, (key(viewer),)).await?;
+        Ok(known == Some((State::In as i8, time(generation))))
+    }
+
     /// Whether the condition held.
     async fn conditional(&self, statement: &PreparedStatement, values: impl SerializeRow) -> Result<bool> {
         let row = self.db.first::<Row>(statement, values).await?;

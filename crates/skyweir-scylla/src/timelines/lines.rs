@@ -1,4 +1,4 @@
-//! All enrolled timelines of this process, in stripes: each has a lock for what is known, and a turn for what is done.
+//! All enrolled timelines, as this process knows them, in stripes: each has a lock for what is known, and a turn for what is done.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +9,7 @@ use skyweir_store::{Idle, IdleRule, LeastUseful, Usefulness};
 use skyweir_types::{ActorId, DrawKey, Generation, Reference};
 
 use super::line::{Lengths, Line, Took, Visits, seconds};
+use super::news::News;
 
 /// Who waits for a turn waits for those of a stripe: enough that it is seldom anybody else's.
 const STRIPES: usize = 1_024;
@@ -79,16 +80,84 @@ impl Lines {
         self.of(viewer).contains_key(&viewer)
     }
 
-    pub(super) fn put(&self, viewer: ActorId, line: Line) {
+    fn put(&self, viewer: ActorId, line: Line) {
         if self.of(viewer).insert(viewer, line).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Takes a timeline out, if this is still its generation.
-    pub(super) fn remove(&self, viewer: ActorId, generation: Generation) {
+    /// Takes a piece of news. One that is known already changes nothing, nor does one of before a later generation.
+    pub(super) fn learn(&self, news: &News) {
+        match *news {
+            News::Filling { viewer, generation, rate, did_hash, at_ms } => {
+                let visits = match self.get(viewer) {
+                    Some(known) if known.generation >= generation => return,
+                    // the row names the generation that they are of
+                    Some(known) => Visits { saved: false, ..known.visits },
+                    None => Visits::first(at_ms.saturating_mul(1_000)),
+                };
+                self.put(viewer, Line::filling(generation, did_hash, rate, visits));
+            }
+            News::Published { viewer, head, len } => self.update(viewer, head.generation, |line| {
+                if line.is_filling() {
+                    line.floor = line.floor.max(head.floor);
+                    line.rate = line.rate.min(head.rate);
+                    line.since_ms = Some(head.published_at);
+                    // what this process has written meanwhile may be among them: rather too many than too few
+                    line.len = line.len.saturating_add(len);
+                }
+            }),
+            News::Left { viewer, generation } => self.remove(viewer, generation),
+            News::Rate { viewer, generation, rate } => {
+                self.update(viewer, generation, |line| line.rate = line.rate.min(rate));
+            }
+            News::Read(ref reads) => {
+                for (viewer, at_ms) in reads {
+                    self.touch(*viewer, *at_ms);
+                }
+            }
+        }
+    }
+
+    /// Takes these for all that are enrolled. What this process knows of a generation besides stays known.
+    pub(super) async fn load(&self, mut found: HashMap<ActorId, Line>) {
+        for (at, stripe) in self.stripes.iter().enumerate() {
+            Self::table(stripe).retain(|viewer, line| {
+                let Some(now) = found.remove(viewer) else {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    return false;
+                };
+                let (floor, rate) = (line.floor.max(now.floor), line.rate.min(now.rate));
+                *line = match now.generation == line.generation {
+                    // counted or not, as it was
+                    true if now.is_filling() == line.is_filling() => Line { floor, rate, ..*line },
+                    true => Line { floor, rate, visits: line.visits, ..now },
+                    false => now,
+                };
+                true
+            });
+            pause(at).await;
+        }
+        for (viewer, line) in found {
+            self.put(viewer, line);
+        }
+    }
+
+    /// The generations that fill.
+    pub(super) async fn filling(&self) -> Vec<(ActorId, Generation)> {
+        let mut filling = Vec::new();
+        for (at, stripe) in self.stripes.iter().enumerate() {
+            let of = |(viewer, line): (&ActorId, &Line)| (*viewer, line.generation);
+            filling.extend(Self::table(stripe).iter().filter(|(_, line)| line.is_filling()).map(of));
+            pause(at).await;
+        }
+        filling
+    }
+
+    /// Takes a timeline out, unless a later generation has begun.
+    fn remove(&self, viewer: ActorId, generation: Generation) {
         let mut table = self.of(viewer);
-        if table.get(&viewer).is_some_and(|line| line.generation == generation) {
+        if table.get(&viewer).is_some_and(|line| line.generation <= generation) {
             table.remove(&viewer);
             if table.len() < table.capacity() / 4 {
                 table.shrink_to_fit();

@@ -1,8 +1,9 @@
 //! Timelines as rows: what decides about a reference is known in memory, the references are at the server.
 //!
-//! One process writes: it knows generation, floor, rate and about the length of each enrolled timeline, so fan-out asks
-//! nothing before it writes. What changes those takes turns, timeline by timeline; references are written beside it,
-//! as their generation's time makes them harmless where they come too late.
+//! Each process that writes knows generation, floor, rate and about the length of each enrolled timeline, so fan-out
+//! asks nothing before it writes. What changes those takes turns, timeline by timeline; references are written beside
+//! it, as their generation's time makes them harmless where they come too late. What begins, is published, leaves or
+//! gets another rate is written, then told to all processes, this one too: they learn it from the news alone.
 
 mod calls;
 mod change;
@@ -10,24 +11,32 @@ mod config;
 mod enrolments;
 mod held;
 mod layout;
+mod learn;
 mod line;
 mod lines;
+mod news;
 mod open;
 mod partitions;
 mod read;
 mod reader;
 mod sender;
 mod topology;
+mod touches;
 mod window;
 
 use std::sync::Arc;
 
-use skyweir_types::{DrawKey, TaskId};
+use skyweir_types::{Clock, DrawKey, TaskId};
+use tokio::task::JoinSet;
 
 pub use config::RowsConfig;
+pub(crate) use learn::TELL;
+pub(crate) use news::Stream;
 pub use reader::RowsReader;
+pub(crate) use touches::Touches;
 
 use self::enrolments::Enrolments;
+use self::learn::Learnt;
 use self::line::Lengths;
 use self::lines::Lines;
 use self::partitions::Partitions;
@@ -39,6 +48,8 @@ use crate::session::Db;
 #[derive(Clone)]
 pub struct Rows {
     inner: Arc<Inner>,
+    /// Reads the news as long as somebody has the timelines.
+    _upkeep: Arc<JoinSet<()>>,
 }
 
 struct Inner {
@@ -48,6 +59,11 @@ struct Inner {
     enrolments: Enrolments,
     sender: Sender,
     topology: Topology,
+    stream: Stream,
+    learnt: Learnt,
+    touches: Touches,
+    clock: Clock,
+    filling_ms: u64,
     draw: DrawKey,
     lengths: Lengths,
     trims_at_once: usize,

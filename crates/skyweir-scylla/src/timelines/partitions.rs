@@ -150,7 +150,8 @@ impl Partitions {
         }
     }
 
-    async fn head(&self, viewer: ActorId) -> Result<Option<Head>> {
+    /// What stands in a partition.
+    pub(super) async fn head(&self, viewer: ActorId) -> Result<Option<Head>> {
         match self.db.first::<timeline::HeadRow>(&self.head, (key(viewer),)).await? {
             Some((_, floor, rate, generation, at)) => {
                 Head::read(floor.as_deref(), rate.as_deref(), generation, at)
@@ -170,22 +171,19 @@ impl Partitions {
         Ok(heads)
     }
 
-    /// Raises the floor, if one is given, then writes references, which stand above it. Of one that fills (`published`
-    /// false) the floor is only noted by who asks: its cell is made by its publication.
+    /// Raises the floor, if one is given, then writes references, which stand above it. Where a generation fills, the
+    /// floor's cell waits for its publication: of two floors the higher one counts, whoever writes it when.
     pub(super) async fn change(
         &self,
         viewer: ActorId,
         generation: Generation,
         floor: Option<i64>,
-        published: bool,
         added: &[Reference],
     ) -> Result<()> {
         let mut step = OneStep::new();
         if let Some(floor) = floor {
-            if published {
-                let cell = CqlValue::Blob(floor_cell(floor).into());
-                step.add(&self.raise, [bigint(time(generation)), cell, int(viewer)]);
-            }
+            let cell = CqlValue::Blob(floor_cell(floor).into());
+            step.add(&self.raise, [bigint(time(generation)), cell, int(viewer)]);
             self.cut(&mut step, viewer, generation, floor);
         }
         for reference in added {

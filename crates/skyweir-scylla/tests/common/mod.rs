@@ -83,7 +83,8 @@ impl Servers {
         for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
             truncated.unwrap();
         }
-        self.redis("DEL", &[&format!("{keyspace}:tasks"), &format!("{keyspace}:pages")]).await;
+        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{keyspace}:{key}"));
+        self.redis("DEL", &keys.each_ref().map(String::as_str)).await;
     }
 
     /// A session of the test's own.
@@ -96,6 +97,13 @@ impl Servers {
         let client = redis::Client::open(self.config.redis.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd(command).arg(values).query_async(&mut connection).await.unwrap()
+    }
+}
+
+impl Servers {
+    /// What a command answers, as people read it.
+    pub(crate) async fn redis_text(&self, command: &str, values: &[&str]) -> String {
+        format!("{:?}", self.redis(command, values).await)
     }
 }
 

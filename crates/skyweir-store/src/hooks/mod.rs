@@ -27,6 +27,8 @@ pub enum Operation<'a> {
     Commit,
     /// Tasks below this one are forgotten.
     TrimTasks(TaskId),
+    /// What others have changed of timelines is learnt.
+    Refresh,
     /// References are written to a shard.
     Apply {
         /// The shard.

@@ -53,6 +53,10 @@ impl Timelines for HookedTimelines {
         self.inner.shard_of(viewer)
     }
 
+    async fn refresh(&self) -> Result<()> {
+        self.around(Operation::Refresh, self.inner.refresh()).await
+    }
+
     fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
         self.inner.retain_enrolled(page);
     }

@@ -107,10 +107,6 @@ fn roles(config: &Config, faults: &mut Faults) {
             Roles::ALL
         );
         faults.push("roles", what);
-    } else if roles.api != roles.writer {
-        let what =
-            format!("is {roles}: expected writer and api together, as reads tell which timelines to keep");
-        faults.push("roles", what);
     }
     if roles.graph && !roles.writer && config.graph.listen.is_none() {
         let what =
@@ -167,6 +163,7 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.speculate_ms", scylla.speculate_ms, 1..=60_000);
     faults.range("scylla.in_flight", scylla.in_flight as u64, 1..=4_096);
     faults.range("scylla.connections", scylla.connections as u64, 1..=64);
+    faults.range("scylla.wishes_most", scylla.wishes_most as u64, 1..=1_000_000);
     let rows = &scylla.timelines;
     faults.range("scylla.timelines.trim_over", rows.trim_over as u64, 0..=65_536);
     faults.range("scylla.timelines.trims_at_once", rows.trims_at_once as u64, 1..=256);
@@ -175,6 +172,9 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.timelines.batches_in_flight", rows.batches_in_flight.into(), 1..=256);
     faults.range("scylla.timelines.resend_ms", rows.resend_ms, 50..=60_000);
     faults.range("scylla.timelines.page_rows", rows.page_rows as u64, 2..=5_000);
+    faults.range("scylla.timelines.news_most", rows.news_most, 1_000..=10_000_000);
+    faults.range("scylla.timelines.news_ms", rows.news_ms, 10..=60_000);
+    faults.range("scylla.timelines.filling_ms", rows.filling_ms, 1_000..=3_600_000);
 }
 
 fn indexer(config: &Config, faults: &mut Faults) {

@@ -87,8 +87,8 @@ impl Cql {
     pub(crate) async fn forget_tasks(&self) {
         let client = redis::Client::open(self.redis.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let key = format!("{}:tasks", self.keyspace);
-        redis::cmd("DEL").arg(key).exec_async(&mut connection).await.unwrap();
+        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{}:{key}", self.keyspace));
+        redis::cmd("DEL").arg(&keys).exec_async(&mut connection).await.unwrap();
     }
 
     async fn session(&self) -> Session {

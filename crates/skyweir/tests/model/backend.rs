@@ -122,7 +122,9 @@ impl Backend {
                     // leases last in real time
                     let store = ScyllaStore::open(&cluster, Clock::system()).await?;
                     let (next_task, lost_below) = (*store.next_task().borrow(), store.lost_below());
-                    let rows = Rows::open(&cluster, DrawKey::default(), next_task, lost_below).await?;
+                    let rows =
+                        Rows::open(&cluster, DrawKey::default(), next_task, lost_below, Clock::system())
+                            .await?;
                     skyweir_store::Result::Ok((store, rows))
                 };
                 let (store, rows) = there.ask(opened).await?;

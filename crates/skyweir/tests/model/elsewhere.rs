@@ -190,6 +190,7 @@ there! { TimelineReads for TimelinesThere by self: &Self,
 }
 
 there! { Timelines for TimelinesThere by self: &Self,
+    async fn refresh() -> ();
     async fn apply(shard: u32, deliveries: &[Delivery]) -> Vec<Counts>;
     async fn fill(viewer: ActorId, references: &[Reference], floor: i64) -> Counts;
     async fn purge(viewer: ActorId, author: ActorId, items: &[ItemId]) -> u64;

@@ -116,7 +116,7 @@ impl Bed {
     /// The timelines as a service opens them.
     pub(crate) async fn rows(&self, config: &Config) -> Result<Rows> {
         let cluster = Cluster::connect(config).await?;
-        Ok(Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0)).await?)
+        Ok(Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0), Clock::system()).await?)
     }
 
     /// How many of these items each timeline lacks at all nodes together, and how many it has beside them.

@@ -1,0 +1,235 @@
+//! Learning what other processes have changed: the news up to their end, or all lines anew when some are missing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use skyweir_store::{Error, Result};
+use skyweir_types::{ActorId, Generation};
+use tokio::sync::Mutex;
+use tokio::time::MissedTickBehavior;
+
+use super::Inner;
+use super::enrolments::Enrolled;
+use super::line::{Line, Visits};
+use super::news::{News, Place};
+use crate::metrics;
+use crate::table::enrolled::State;
+use crate::table::timeline::Head;
+
+/// How often reads are told.
+pub(crate) const TELL: Duration = Duration::from_secs(1);
+
+/// Up to where this process knows the news.
+#[derive(Default)]
+pub(super) struct Learnt {
+    /// How many looks have begun.
+    begun: AtomicU64,
+    look: Mutex<Look>,
+}
+
+/// Held by who looks.
+#[derive(Default)]
+struct Look {
+    /// `None`: all lines have to be loaded first.
+    place: Option<Place>,
+    /// The number of the last look that ended, and how.
+    last: Option<(u64, Result<()>)>,
+}
+
+/// An error for everybody who waited for the same.
+fn again(outcome: &Result<()>) -> Result<()> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(Error::Corrupt(why)) => Err(Error::Corrupt(why.clone())),
+        Err(Error::Unavailable(why)) => Err(Error::Unavailable(why.clone())),
+        Err(Error::Limit(why)) => Err(Error::Limit(why.clone())),
+    }
+}
+
+impl Inner {
+    /// Reads the news to their end. Those who ask while somebody does share the next look: one that began after they
+    /// asked.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        let asked = self.learnt.begun.load(Ordering::Acquire);
+        let mut look = self.learnt.look.lock().await;
+        if let Some((number, outcome)) = &look.last
+            && *number > asked
+        {
+            return again(outcome);
+        }
+        let number = self.learnt.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let outcome = self.learn(&mut look.place).await;
+        look.last = Some((number, again(&outcome)));
+        outcome
+    }
+
+    async fn learn(&self, place: &mut Option<Place>) -> Result<()> {
+        loop {
+            let Some(known) = place else {
+                *place = Some(self.load().await?);
+                continue;
+            };
+            let Some(told) = self.stream.read(known).await? else {
+                tracing::warn!(
+                    "news of enrolments are missing in Redis, all timelines' lines are loaded again"
+                );
+                metrics::reloaded();
+                *place = None;
+                continue;
+            };
+            told.news.iter().for_each(|news| self.lines.learn(news));
+            *known = told.place;
+            if told.at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells others of a change that is written already, and returns when this process knows it too.
+    pub(super) async fn tell(&self, news: News) -> Result<()> {
+        self.stream.add(&[news]).await?;
+        self.refresh().await
+    }
+
+    /// Finds out what is enrolled now, and from which place on the news tell what comes after that. What was given up
+    /// leaves on the way.
+    async fn load(&self) -> Result<Place> {
+        // before anything is read: what changes meanwhile is told behind it
+        let place = self.stream.end().await?;
+        let rows = self.enrolments.all().await?;
+        // after the rows: of those that are published the heads have stood before
+        let mut heads = self.partitions.heads().await?;
+        let (mut lines, mut over) = (HashMap::new(), Vec::new());
+        for row in rows {
+            match self.line(&mut heads, &row) {
+                Some(line) => {
+                    lines.insert(row.viewer, line);
+                }
+                None if row.state == State::Out => {}
+                None => over.push((row.viewer, row.generation)),
+            }
+        }
+        // before they are forgotten: until its rows are gone a timeline answers, and needs what is written to it
+        self.end_all(&over).await?;
+        self.lines.load(lines).await;
+        Ok(place)
+    }
+
+    /// What is to be known of a timeline; `None` if it doesn't take references, or isn't to go on.
+    fn line(&self, heads: &mut HashMap<ActorId, Head>, row: &Enrolled) -> Option<Line> {
+        let Enrolled { viewer, state, generation, did_hash, visits } = *row;
+        let visits = visits.unwrap_or_else(|| Visits::first(generation.0.cast_signed()));
+        match state {
+            State::Filling if !self.is_given_up(generation) => {
+                // at which rate isn't known before it is published: all is written, and drawn again by reads
+                Some(Line::filling(generation, did_hash, 1.0, visits))
+            }
+            State::In => {
+                let head = heads.remove(&viewer).filter(|head| head.generation == generation)?;
+                Some(Line {
+                    floor: head.floor,
+                    since_ms: Some(head.published_at),
+                    // as if it were full: counted when that matters
+                    len: self.full(),
+                    counted: false,
+                    ..Line::filling(generation, did_hash, head.rate, visits)
+                })
+            }
+            State::Filling | State::Leaving | State::Out => None,
+        }
+    }
+
+    /// How many references one is taken to hold that nobody has counted.
+    fn full(&self) -> u32 {
+        u32::try_from(self.lengths.cap).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a generation that isn't published by now won't be: it has the time of its beginning.
+    fn is_given_up(&self, generation: Generation) -> bool {
+        let age_us = self.clock.now_micros().saturating_sub(generation.0.cast_signed());
+        age_us >= i64::try_from(self.filling_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
+    }
+
+    /// Ends generations, whoever began them, and tells others so.
+    pub(super) async fn end_all(&self, over: &[(ActorId, Generation)]) -> Result<()> {
+        self.db.each(over.len(), |at| self.end(over[at].0, over[at].1)).await?;
+        let left = |(viewer, generation): &(ActorId, Generation)| News::Left {
+            viewer: *viewer,
+            generation: *generation,
+        };
+        self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await
+    }
+
+    /// Ends a generation, whoever began it. False when another has begun or it has ended already.
+    pub(super) async fn end(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+        let left = self.enrolments.mark(viewer, generation, State::Leaving).await?;
+        if left {
+            // the floor goes up first: without rows and what stands beside them nothing answers
+            self.partitions.wipe(viewer, generation).await?;
+            self.enrolments.mark(viewer, generation, State::Out).await?;
+        }
+        Ok(left)
+    }
+
+    /// Looks after generations that fill for too long: who began one may have ended before it published it, or before it
+    /// told so.
+    async fn look_at_filling(&self) -> Result<()> {
+        let filling = self.lines.filling().await;
+        for (viewer, generation) in
+            filling.into_iter().filter(|(_, generation)| self.is_given_up(*generation))
+        {
+            let head = match self.enrolments.published(viewer, generation).await? {
+                true => self.partitions.head(viewer).await?.filter(|head| head.generation == generation),
+                false => None,
+            };
+            let news = match head {
+                // nobody has counted it
+                Some(head) => News::Published { viewer, head, len: self.full() },
+                None => {
+                    self.end(viewer, generation).await?;
+                    News::Left { viewer, generation }
+                }
+            };
+            self.tell(news).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells others of reads.
+    async fn tell_reads(&self) -> Result<()> {
+        self.stream.add(&self.touches.take()).await
+    }
+}
+
+/// Keeps up with the news also when nobody asks, for ever, and does what is due now and then.
+pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
+    let mut pace = tokio::time::interval(every);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let look = Duration::from_millis((inner.filling_ms / 4).max(1));
+    let (mut told, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    let mut fails = false;
+    loop {
+        pace.tick().await;
+        let done = async {
+            inner.refresh().await?;
+            if told.elapsed() >= TELL {
+                told = tokio::time::Instant::now();
+                inner.tell_reads().await?;
+            }
+            if looked.elapsed() >= look {
+                looked = tokio::time::Instant::now();
+                inner.look_at_filling().await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let done = done.await;
+        if let Err(error) = &done
+            && !fails
+        {
+            tracing::warn!(%error, "news of enrolments can't be read or told, trying again");
+        }
+        fails = done.is_err();
+    }
+}
