@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// The servers that a study needs; none of them for most. `None` where they can't be had.
 fn servers(study: &str) -> Result<Option<Servers>> {
     let nodes = match study {
-        "cql" => 1,
+        "cql" | "cql_fan_out" => 1,
         "cql_nodes" => 3,
         _ => return Ok(Some(Servers::default())),
     };

@@ -88,6 +88,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("simulation", Study(|report, options, _| simulation::run(report, options.scale))),
     ("cql", Study(|report, options, _| cql::run(report, options.scale))),
     ("cql_nodes", Study(|report, options, _| cql::nodes(report, options.scale))),
+    ("cql_fan_out", Study(|report, options, dir| cql::fan_out(report, dir, options.scale))),
     ("space", Study(|report, options, dir| space::run(report, dir, options.scale))),
     ("soak", Study(soak::run)),
 ];

@@ -205,6 +205,6 @@ pub(crate) async fn run(bed: &Bed, references: u64, resent: &dyn Fn() -> u64) ->
     let (acknowledged, items) = (load.posts.written(), std::mem::take(&mut load.posts.items));
     load.posts.stop().await?;
     drop(rows);
-    let (lost, doubled) = bed.count(&items).await?;
+    let (lost, doubled) = bed.count(&bed.viewers, &items).await?;
     Ok(Found { phases, acknowledged, lost, doubled })
 }

@@ -119,8 +119,8 @@ impl Bed {
         Ok(Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0), Clock::system()).await?)
     }
 
-    /// How many of these items each timeline lacks at all nodes together, and how many it has beside them.
-    pub(crate) async fn count(&self, items: &[ItemId]) -> Result<(u64, u64)> {
+    /// How many of these items each of these timelines lacks at all nodes together, and how many it has beside them.
+    pub(crate) async fn count(&self, viewers: &[ActorId], items: &[ItemId]) -> Result<(u64, u64)> {
         let text = format!("SELECT item FROM {}.timeline WHERE viewer = ?", self.config.keyspace);
         let mut all = self.session.prepare(text).await?;
         all.set_consistency(Consistency::All);
@@ -139,7 +139,7 @@ impl Bed {
             beside.fetch_add(times.into_values().sum(), Ordering::Relaxed);
             Ok(())
         };
-        stream::iter(self.viewers.iter().map(|viewer| of(*viewer)))
+        stream::iter(viewers.iter().map(|viewer| of(*viewer)))
             .buffer_unordered(8)
             .try_collect::<()>()
             .await?;
