@@ -193,13 +193,13 @@ async fn bring(inner: Arc<Inner>) {
             }
             Ok(())
         };
-        fails = say("wishes of reads can't be brought to writers", brought.await, fails);
+        fails = say("wishes of reads can't be brought to writers", &brought.await, fails);
     }
 }
 
 /// Logs the first of several failures; whether it was one.
-fn say(what: &str, done: Result<()>, fails: bool) -> bool {
-    if let Err(error) = &done
+fn say(what: &str, done: &Result<()>, fails: bool) -> bool {
+    if let Err(error) = done
         && !fails
     {
         tracing::warn!(%error, "{what}; trying again");
@@ -253,7 +253,7 @@ pub async fn take_wishes(
                 }
             }
         });
-        fails = say("wishes of reads can't be taken", taken, fails);
+        fails = say("wishes of reads can't be taken", &taken, fails);
     }
 }
 

@@ -13,7 +13,7 @@ use skyweir_store::{
 };
 use skyweir_types::{ActorId, Clock, Generation, ItemId, Reference, TaskId};
 
-use crate::common::Servers;
+use crate::common::{OF_TIMELINES, Servers};
 use crate::world::{open_with, quiet};
 
 /// Records in memory, timelines of two writers at the servers.
@@ -35,7 +35,7 @@ impl Subject for TwoWriters {
     async fn open(&self, shape: Shape) -> Opened {
         let servers = self.servers.as_ref().expect("it is asked before whether one is missing");
         if !self.is_empty.swap(true, Ordering::Relaxed) {
-            servers.empty().await;
+            servers.empty_those(|table| OF_TIMELINES.contains(&table)).await;
         }
         let Shape { cap, memory_bytes, .. } = shape;
         let config = RowsConfig { cap, memory_bytes, batch_rows: 8, page_rows: 7, ..quiet() };

@@ -4,7 +4,7 @@ use skyweir_scylla::{Cluster, Config, Rows, RowsConfig};
 use skyweir_store::{CachedState, Counts, Delivery, Enrolment, RingInfo, TimelineReads as _, Timelines as _};
 use skyweir_types::{ActorId, Clock, DidHash, DrawKey, Generation, ItemId, Reference, TaskId, UriHash};
 
-use crate::common::Servers;
+use crate::common::{OF_TIMELINES, Servers};
 
 pub(crate) const V: ActorId = ActorId(4);
 pub(crate) const DID: DidHash = DidHash(7);
@@ -14,7 +14,7 @@ pub(crate) fn at_servers(test: impl AsyncFnOnce(&mut Servers)) {
     let Some(mut servers) = Servers::find("writers") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        servers.empty().await;
+        servers.empty_those(|table| OF_TIMELINES.contains(&table)).await;
         test(&mut servers).await;
     });
 }
