@@ -205,7 +205,8 @@ impl Inner {
 
 /// Keeps up with the news also when nobody asks, for ever, and does what is due now and then.
 pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
-    let mut pace = tokio::time::interval(every);
+    // who opened it has just looked
+    let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let look = Duration::from_millis((inner.filling_ms / 4).max(1));
     let (mut told, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
