@@ -65,7 +65,8 @@ pub fn describe() {
     describe_counter!(
         TOUCHES_DROPPED,
         Unit::Count,
-        "Reads of timelines that other processes are not told of, as too many were read within a minute."
+        "Reads of timelines that other processes are not told of, as too many were read within a minute, or Redis did not \
+         take them."
     );
 }
 
@@ -103,8 +104,8 @@ pub(crate) fn reloaded() {
     metrics::counter!(RELOADS).increment(1);
 }
 
-pub(crate) fn touch_dropped() {
-    metrics::counter!(TOUCHES_DROPPED).increment(1);
+pub(crate) fn touches_dropped(n: u64) {
+    metrics::counter!(TOUCHES_DROPPED).increment(n);
 }
 
 pub(crate) fn wishes_dropped(why: &'static str, n: u64) {

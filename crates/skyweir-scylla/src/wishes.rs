@@ -189,7 +189,7 @@ async fn bring(inner: Arc<Inner>) {
             inner.bring().await?;
             if told.elapsed() >= TELL {
                 told = Instant::now();
-                inner.stream.add(&inner.touches.take()).await?;
+                inner.touches.tell(&inner.stream).await?;
             }
             Ok(())
         };

@@ -48,6 +48,9 @@ async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()>
     for (viewer, wish) in wishes {
         match wish {
             Wish::Lower(rate) => {
+                // a wish of another process may be old: not below what is right by now
+                let right = || rate_of(context, &*before, viewer);
+                let rate = rate.max(context.retry.run("accounts", right).await?);
                 context.retry.run("lower_rate", || context.timelines.lower_rate(viewer, rate)).await?;
                 metrics::rate_lowered();
             }
@@ -73,6 +76,12 @@ async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()>
     Ok(())
 }
 
+/// The rate of a timeline's draw.
+async fn rate_of(context: &Context, view: &dyn View, viewer: ActorId) -> Result<f32> {
+    let infos = view.accounts(from_ref(&viewer)).await?;
+    Ok(rate_for(infos.first().map_or(0, |info| info.follows), context.config.reasonable_limit))
+}
+
 /// Begins a generation, if the reason still holds.
 async fn begin(
     context: &Context,
@@ -80,15 +89,17 @@ async fn begin(
     viewer: ActorId,
     why: EnrolReason,
 ) -> Result<Option<Filling>> {
-    let infos = view.accounts(from_ref(&viewer)).await?;
-    let rate = rate_for(infos.first().map_or(0, |info| info.follows), context.config.reasonable_limit);
-    let cached = context.timelines.read(viewer, i64::MIN, 0).await?;
-    let now_us = context.clock.now_micros();
+    let rate = rate_of(context, view, viewer).await?;
+    let mut cached = context.timelines.read(viewer, i64::MIN, 0).await?;
+    if why == EnrolReason::Read && matches!(cached.state, CachedState::In(_)) {
+        // who wishes has found none: it may have ended, and nobody told so
+        cached = context.timelines.read(viewer, i64::MAX, 0).await?;
+    }
     let wanted = match (why, cached.state) {
         (EnrolReason::Read, CachedState::Out) => true,
         (EnrolReason::RateRose, CachedState::In(info)) => rate_is_off(info.rate, rate) && rate > info.rate,
         (EnrolReason::FloorHigh, CachedState::In(info)) => {
-            let age_ms = now_us.div_euclid(1_000) - info.since_ms;
+            let age_ms = context.clock.now_ms() - info.since_ms;
             age_ms >= i64::try_from(context.config.repair_seconds).unwrap_or(i64::MAX).saturating_mul(1_000)
         }
         _ => false,
@@ -103,9 +114,13 @@ async fn begin(
     let begun = Instant::now();
     let did = view.dids(from_ref(&viewer)).await?;
     let did_hash = did.first().map(|did| DidHash::of(did.as_str())).unwrap_or_default();
-    let enrolment = Enrolment { did_hash, rate, now_us };
-    // an answer that is lost would leave the timeline filling for ever
-    let generation = context.retry.run("begin", || context.timelines.begin(viewer, enrolment)).await?;
+    // an answer that is lost would leave the timeline filling for ever; each attempt has its own time, as others give a
+    // generation up that is old
+    let attempt = || {
+        let enrolment = Enrolment { did_hash, rate, now_us: context.clock.now_micros() };
+        context.timelines.begin(viewer, enrolment)
+    };
+    let generation = context.retry.run("begin", attempt).await?;
     let sampling = Sampling { key: context.config.draw, viewer: did_hash, rate };
     Ok(Some(Filling { viewer, generation, sampling, why, begun }))
 }

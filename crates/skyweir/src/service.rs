@@ -53,7 +53,7 @@ struct Writing {
     wishes: Option<Cluster>,
 }
 
-/// Of a process without writer: whoever has done an item's fan-out is asked for its accounting.
+/// Of a process without writer: only who has done an item's fan-out knows its accounting.
 struct Unaccounted;
 
 impl Deliveries for Unaccounted {
@@ -139,6 +139,14 @@ impl Service {
             parts.start("api", &here, |stop| api.serve(grpc, stop));
         }
         if let Some(Writing { writer, handle, graph, wishes }) = writing {
+            // ends before the writer does: what it takes has to be granted
+            if let Some(cluster) = wishes {
+                parts.start("wishes", fan_out, |stop| async move {
+                    let room = handle.clone();
+                    let taking = take_wishes(&cluster, Arc::new(handle), move || room.wishes_room());
+                    stop.run_until_cancelled(taking).await.unwrap_or(Ok(()))
+                });
+            }
             parts.start("writer", fan_out, |stop| async move {
                 // what a backfill reads leaves it no tasks: until that is over nobody may be enrolled, and reads merge
                 match stop.run_until_cancelled(loaded.cancelled()).await {
@@ -147,13 +155,6 @@ impl Service {
                 }
             });
             parts.start("graph", fan_out, |stop| graph.run(stop));
-            if let Some(cluster) = wishes {
-                parts.start("wishes", fan_out, |stop| async move {
-                    let room = handle.clone();
-                    let taking = take_wishes(&cluster, Arc::new(handle), move || room.wishes_room());
-                    stop.run_until_cancelled(taking).await.unwrap_or(Ok(()))
-                });
-            }
         }
         if let Some(watched) = watched {
             parts.start("completeness", &here, |stop| watched.run(stop));

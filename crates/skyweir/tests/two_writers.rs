@@ -25,7 +25,9 @@ async fn another_writer_finishes_what_a_killed_one_had() {
     let found = fan_out::run(&bed, dir.path(), &shape).await.unwrap();
     let (killed, end) = (&found.at_kill, &found.in_the_end);
     assert!(killed.pages < end.pages && !killed.finished, "{killed:?}, then {end:?}");
-    assert!(found.taken_over >= CLAIM.as_secs_f64(), "nobody had to wait for it: {end:?}");
+    // since its last sign of life, which may be a fifth of that older
+    let least = CLAIM.mul_f64(0.8).as_secs_f64();
+    assert!(found.taken_over >= least, "nobody had to wait for it: {end:?}");
     assert!(end.finished && end.followers == u64::from(FOLLOWERS), "{end:?}");
     assert_eq!(end.written, end.followers, "{end:?}");
     assert_eq!((end.below_floor, end.sampled_out, end.hibernating, end.failed), (0, 0, 0, 0), "{end:?}");

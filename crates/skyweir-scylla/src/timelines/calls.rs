@@ -61,6 +61,8 @@ impl Inner {
         // only when others can know it is it begun: its merge comes after that
         let at_ms = now_us.div_euclid(1_000);
         self.tell(News::Filling { viewer, generation, rate, did_hash, at_ms }).await?;
+        // if all was loaded meanwhile, it is known from its row, which has no rate
+        self.lines.update(viewer, generation, |line| line.rate = line.rate.min(rate));
         Ok(generation)
     }
 

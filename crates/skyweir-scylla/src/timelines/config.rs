@@ -32,14 +32,15 @@ pub struct RowsConfig {
     pub single_inserts: bool,
     /// How many references one request reads, 2 to 5,000. Default 1,000.
     pub page_rows: usize,
-    /// About how many news of enrolments Redis keeps, 1,000 to 10,000,000, some 150 bytes each. A writer that is behind
-    /// by more finds out from the cluster what is enrolled. Default 100,000.
+    /// About how many news of enrolments and reads Redis keeps, 1,000 to 10,000,000, of 150 to 750 bytes: 75 MB at most
+    /// by default. A writer that is behind by more finds out from the cluster what is enrolled. Default 100,000.
     pub news_most: u64,
     /// How often news of enrolments are read while no task asks for them, milliseconds, 10 to 60,000. Default 100.
     pub news_ms: u64,
-    /// How long a timeline may fill, milliseconds, 1,000 to 3,600,000: longer than a merge takes where the cluster is
-    /// slow. One that isn't published by then leaves, as whoever began it may be gone; its reads merge until then. The
-    /// clocks of all writers have to agree much better than this. Default 60,000.
+    /// How long a timeline may fill, milliseconds, 10,000 to 3,600,000: longer than 32 merges take one after another
+    /// where the cluster is slow, as a writer begins up to so many together. One that isn't published by then leaves, as
+    /// whoever began it may be gone; its reads merge until then. The clocks of all writers have to agree much better
+    /// than this. Default 120,000.
     pub filling_ms: u64,
 }
 
@@ -58,7 +59,7 @@ impl Default for RowsConfig {
             page_rows: 1_000,
             news_most: 100_000,
             news_ms: 100,
-            filling_ms: 60_000,
+            filling_ms: 120_000,
         }
     }
 }

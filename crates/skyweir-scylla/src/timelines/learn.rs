@@ -101,16 +101,24 @@ impl Inner {
         let rows = self.enrolments.all().await?;
         // after the rows: of those that are published the heads have stood before
         let mut heads = self.partitions.heads().await?;
-        let (mut lines, mut over) = (HashMap::new(), Vec::new());
+        let (mut lines, mut over, mut left_behind) = (HashMap::new(), Vec::new(), Vec::new());
         for row in rows {
             match self.line(&mut heads, &row) {
                 Some(line) => {
+                    if line.is_filling() && heads.contains_key(&row.viewer) {
+                        left_behind.push((row.viewer, Generation(line.generation.0 - 1)));
+                    }
                     lines.insert(row.viewer, line);
                 }
                 None if row.state == State::Out => {}
                 None => over.push((row.viewer, row.generation)),
             }
         }
+        // whoever began a generation may have died before it removed the former one: that would answer, and what is
+        // written to this one would change its floor
+        self.db
+            .each(left_behind.len(), |at| self.partitions.wipe(left_behind[at].0, left_behind[at].1))
+            .await?;
         // before they are forgotten: until its rows are gone a timeline answers, and needs what is written to it
         self.end_all(&over).await?;
         self.lines.load(lines).await;
@@ -154,20 +162,36 @@ impl Inner {
 
     /// Ends generations, whoever began them, and tells others so.
     pub(super) async fn end_all(&self, over: &[(ActorId, Generation)]) -> Result<()> {
-        self.db.each(over.len(), |at| self.end(over[at].0, over[at].1)).await?;
-        let left = |(viewer, generation): &(ActorId, Generation)| News::Left {
-            viewer: *viewer,
-            generation: *generation,
-        };
-        self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await
+        let end = |at: usize| async move { Ok(self.end(over[at].0, over[at].1).await) };
+        let ended = self.db.each(over.len(), end).await?;
+        // also of those beside one that couldn't be ended: nobody looks at them again
+        let (mut left, mut outcome) = (Vec::new(), Ok(()));
+        for (ended, &(viewer, generation)) in ended.into_iter().zip(over) {
+            match ended {
+                Ok(_) => left.push(News::Left { viewer, generation }),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.stream.add(&left).await?;
+        outcome
+    }
+
+    /// Looks whether a timeline has ended of which nothing stands any more, and tells so: who ended it may have died
+    /// before it did.
+    pub(super) async fn look_at_ended(&self, viewer: ActorId, generation: Generation) -> Result<()> {
+        match self.enrolments.published(viewer, generation).await? {
+            true => Ok(()),
+            false => self.tell(News::Left { viewer, generation }).await,
+        }
     }
 
     /// Ends a generation, whoever began it. False when another has begun or it has ended already.
     pub(super) async fn end(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
         let left = self.enrolments.mark(viewer, generation, State::Leaving).await?;
+        // without rows and what stands beside them nothing answers; whoever has begun another generation may have died
+        // before it removed this one
+        self.partitions.wipe(viewer, generation).await?;
         if left {
-            // the floor goes up first: without rows and what stands beside them nothing answers
-            self.partitions.wipe(viewer, generation).await?;
             self.enrolments.mark(viewer, generation, State::Out).await?;
         }
         Ok(left)
@@ -199,7 +223,7 @@ impl Inner {
 
     /// Tells others of reads.
     async fn tell_reads(&self) -> Result<()> {
-        self.stream.add(&self.touches.take()).await
+        self.touches.tell(&self.stream).await
     }
 }
 

@@ -22,37 +22,49 @@ use crate::table::timeline::Head;
 /// How many entries one command adds or reads. Redis does nothing else meanwhile.
 const AT_A_TIME: usize = 1_000;
 
-/// Adds the texts from `ARGV[2]` on, and keeps about as many entries as `ARGV[1]` says.
-const ADD: &str = r"
-local era, last
-if redis.call('EXISTS', KEYS[1]) == 1 then
+/// A script that may ask for the id of the last entry. Where there is no stream it makes an empty one: so also whoever has
+/// read nothing yet sees that one is another.
+macro_rules! with_last {
+    ($script:literal) => {
+        concat!(
+            r"
+local function last()
+  if redis.call('EXISTS', KEYS[1]) == 0 then
+    local now = redis.call('TIME')
+    redis.call('XGROUP', 'CREATE', KEYS[1], 'made', '0-0', 'MKSTREAM')
+    redis.call('XGROUP', 'DESTROY', KEYS[1], 'made')
+    redis.call('XSETID', KEYS[1], string.format('%s%03d-0', now[1], math.floor(tonumber(now[2]) / 1000)))
+  end
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
   for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then era, last = string.match(info[i + 1], '^(%d+)-(%d+)$') end
+    if info[i] == 'last-generated-id' then return info[i + 1] end
   end
-else
-  local now = redis.call('TIME')
-  era, last = string.format('%s%03d', now[1], math.floor(tonumber(now[2]) / 1000)), 0
 end
+",
+            $script
+        )
+    };
+}
+
+/// Adds the texts from `ARGV[2]` on, and keeps about as many entries as `ARGV[1]` says.
+const ADD: &str = with_last!(
+    r"
+local era, number = string.match(last(), '^(%d+)-(%d+)$')
 for i = 2, #ARGV do
-  local id = string.format('%s-%.0f', era, tonumber(last) + i - 1)
+  local id = string.format('%s-%.0f', era, tonumber(number) + i - 1)
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], id, 'news', ARGV[i])
 end
-";
+"
+);
 
 /// Up to `ARGV[2]` entries behind the one of id `ARGV[1]`, with Redis' name of this run and the last id: one step, or a
 /// restart between them would go unseen.
-const READ: &str = r"
+const READ: &str = with_last!(
+    r"
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local last = '0-0'
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  local info = redis.call('XINFO', 'STREAM', KEYS[1])
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-  end
-end
-return {run, last, redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])}
-";
+return {run, last(), redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])}
+"
+);
 
 /// What has changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +134,7 @@ impl News {
     }
 }
 
-/// An entry's place in the stream; `0-0` before there is one.
+/// An entry's place in the stream; number 0 before there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Id {
     era: u64,
@@ -137,7 +149,7 @@ impl Id {
 
     /// Whether nothing comes between this one and `next`.
     fn is_before(self, next: Self) -> bool {
-        (self.era == next.era || self.number == 0) && self.number + 1 == next.number
+        self.era == next.era && self.number + 1 == next.number
     }
 }
 
@@ -309,8 +321,8 @@ mod tests {
         assert_eq!(told(place(7, 3), answer("a", (7, 5), &[(7, 4), (7, 5)])), Some((2, place(7, 5), true)));
         assert_eq!(told(place(7, 3), answer("a", (7, 9), &[(7, 4)])), Some((1, place(7, 4), false)));
         // the first ones of all
-        assert_eq!(told(place(0, 0), answer("a", (0, 0), &[])), Some((0, place(0, 0), true)));
-        assert_eq!(told(place(0, 0), answer("a", (7, 1), &[(7, 1)])), Some((1, place(7, 1), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 0), &[])), Some((0, place(7, 0), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 1), &[(7, 1)])), Some((1, place(7, 1), true)));
     }
 
     #[test]
@@ -321,11 +333,12 @@ mod tests {
             ("another run, nothing new", place(7, 3), answer("b", (7, 3), &[])),
             ("another run", place(7, 3), answer("b", (7, 4), &[(7, 4)])),
             ("the tail is lost", place(7, 3), answer("a", (7, 2), &[])),
-            ("all is lost", place(7, 3), answer("a", (0, 0), &[])),
+            ("all is lost", place(7, 3), answer("a", (8, 0), &[])),
             ("made anew", place(7, 3), answer("a", (8, 1), &[(8, 1)])),
+            ("made anew where there were none", place(7, 0), answer("a", (8, 1), &[(8, 1)])),
             ("made anew, as far", place(7, 3), answer("a", (8, 4), &[(8, 4)])),
             ("cut away behind us", place(7, 3), answer("a", (7, 9), &[(7, 8), (7, 9)])),
-            ("cut away before the first", place(0, 0), answer("a", (7, 2), &[(7, 2)])),
+            ("cut away before the first", place(7, 0), answer("a", (7, 2), &[(7, 2)])),
             ("one was taken out", place(7, 3), answer("a", (7, 6), &[(7, 4), (7, 6)])),
             ("the last was taken out", place(7, 3), answer("a", (7, 4), &[])),
             ("can't be read", place(7, 3), unreadable),

@@ -171,8 +171,8 @@ impl Partitions {
         Ok(heads)
     }
 
-    /// Raises the floor, if one is given, then writes references, which stand above it. Where a generation fills, the
-    /// floor's cell waits for its publication: of two floors the higher one counts, whoever writes it when.
+    /// Raises the floor, if one is given, then writes references, which stand above it. Of two floors of a generation the
+    /// higher one counts, whoever writes it when; of one that fills it stands alone until the publication.
     pub(super) async fn change(
         &self,
         viewer: ActorId,

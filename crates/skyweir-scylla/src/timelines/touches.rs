@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use skyweir_store::Result;
 use skyweir_types::ActorId;
 
-use super::news::News;
+use super::news::{News, Stream};
 use crate::metrics;
 
 /// A timeline that was told to be read is told again only after this, milliseconds: a visit is as long.
@@ -13,7 +14,7 @@ const MINUTE_MS: i64 = 60_000;
 /// How many timelines are told in a minute; reads of more are known where they were made only.
 const MOST: usize = 1_000_000;
 /// How many reads one piece of news tells.
-const TOGETHER: usize = 1_000;
+const TOGETHER: usize = 32;
 
 #[derive(Default)]
 struct Gathered {
@@ -49,15 +50,27 @@ impl Touches {
             gathered.known.insert(viewer);
             gathered.waiting.push((viewer, now_ms));
         } else {
-            metrics::touch_dropped();
+            metrics::touches_dropped(1);
         }
     }
 
-    /// Takes what is to be told. What is lost on the way is told again a minute later, if it is read again.
-    pub(crate) fn take(&self) -> Vec<News> {
-        let waiting = std::mem::take(&mut self.gathered().waiting);
-        waiting.chunks(TOGETHER).map(|reads| News::Read(reads.to_vec())).collect()
+    /// Tells what was read since. What Redis doesn't take is told again a minute later, if it is read again.
+    pub(crate) async fn tell(&self, stream: &Stream) -> Result<()> {
+        let waiting = self.take();
+        let told = stream.add(&news(&waiting)).await;
+        if told.is_err() {
+            metrics::touches_dropped(waiting.len() as u64);
+        }
+        told
     }
+
+    fn take(&self) -> Vec<(ActorId, i64)> {
+        std::mem::take(&mut self.gathered().waiting)
+    }
+}
+
+fn news(reads: &[(ActorId, i64)]) -> Vec<News> {
+    reads.chunks(TOGETHER).map(|reads| News::Read(reads.to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -71,12 +84,12 @@ mod tests {
             touches.note(ActorId(viewer), now_ms);
         }
         let told = [(ActorId(1), 100_000), (ActorId(2), 130_000), (ActorId(1), 160_000)];
-        assert_eq!(touches.take(), [News::Read(told.into())]);
+        assert_eq!(news(&touches.take()), [News::Read(told.into())]);
         assert_eq!(touches.take(), []);
         for viewer in 0..1_500 {
             touches.note(ActorId(viewer), 400_000);
         }
-        let told: Vec<_> = touches.take().iter().map(|news| news.text().split(' ').count()).collect();
-        assert_eq!(told, [2_001, 1_001]);
+        let told: Vec<_> = news(&touches.take()).iter().map(|news| news.text().split(' ').count()).collect();
+        assert_eq!((told.len(), told[0], told[46]), (47, 65, 57));
     }
 }

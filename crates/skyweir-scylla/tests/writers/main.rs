@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dead;
 mod random;
 mod server;
 mod spread;

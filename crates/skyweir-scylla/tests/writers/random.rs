@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use futures::future::try_join_all;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use skyweir_scylla::{Rows, RowsConfig};
-use skyweir_store::{CachedState, Delivery, Enrolment, Result, TimelineReads as _, Timelines as _};
+use skyweir_scylla::{Cluster, Rows, RowsConfig, RowsReader};
+use skyweir_store::{CachedState, Delivery, Enrolment, Result, TimelineReads, Timelines as _};
 use skyweir_types::{ActorId, Clock, DrawKey, Generation, ItemId, Reference, UriHash};
 
+use crate::common::Servers;
 use crate::world::{DID, at_servers, open, quiet};
 
 const VIEWERS: u32 = 3;
@@ -33,8 +34,11 @@ struct Filling {
     seen: Option<Vec<Reference>>,
 }
 
-struct World {
+struct World<'a> {
+    servers: &'a Servers,
     rows: [Rows; 2],
+    /// As a process has it that writes none.
+    reader: &'a RowsReader,
     rng: SmallRng,
     committed: Vec<Reference>,
     tasks: Vec<Task>,
@@ -86,11 +90,11 @@ impl Filling {
     }
 }
 
-impl World {
+impl World<'_> {
     async fn step(&mut self) -> Result<()> {
         let (viewer, writer) = (ActorId(self.rng.random_range(0..VIEWERS)), self.rng.random_range(0..2));
         let rows = self.rows[writer].clone();
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..21) {
             0..5 => self.commit(),
             5..11 if !self.tasks.is_empty() => {
                 let at = self.rng.random_range(0..self.tasks.len());
@@ -127,6 +131,10 @@ impl World {
                     rows.leave(viewer, generation).await?;
                 }
             }
+            20 if self.rng.random_ratio(1, 3) => {
+                // all that was told is lost
+                self.servers.redis("DEL", &[&format!("{}:news", self.servers.config.keyspace)]).await;
+            }
             _ => {}
         }
         Ok(())
@@ -150,7 +158,8 @@ impl World {
         let pending: BTreeSet<_> = self.tasks.iter().map(|task| task.reference.item).collect();
         let mut answered = 0;
         for viewer in (0..VIEWERS).map(ActorId) {
-            for (writer, rows) in self.rows.iter().enumerate() {
+            let all = self.rows.iter().map(|rows| rows as &dyn TimelineReads).chain([self.reader as &_]);
+            for (reader, rows) in all.enumerate() {
                 let cached = rows.read(viewer, i64::MAX, usize::MAX).await?;
                 let CachedState::In(info) = cached.state else { continue };
                 answered += usize::from(!cached.entries.is_empty());
@@ -166,7 +175,7 @@ impl World {
                     .collect();
                 assert!(
                     missing.is_empty(),
-                    "{why}: writer {writer} on {viewer}, {info:?}: misses {missing:?}"
+                    "{why}: reader {reader} on {viewer}, {info:?}: misses {missing:?}"
                 );
             }
         }
@@ -201,13 +210,23 @@ fn above_its_floor_nothing_is_missing_whoever_writes() {
         // each takes about half a second
         let seeds = std::env::var("SKYWEIR_SEEDS").map_or(10, |seeds| seeds.parse().unwrap());
         let config = RowsConfig { cap: CAP, trim_over: 2, page_rows: 5, ..quiet() };
+        let servers = &*servers;
         let rows = [open(servers, &config).await, open(servers, &config).await];
+        let reader = RowsReader::open(&Cluster::connect(&servers.config).await.unwrap()).await.unwrap();
         let mut answered = 0;
         for seed in 0..seeds {
             let rng = SmallRng::seed_from_u64(seed);
             let (committed, tasks, filling) = Default::default();
-            let mut world =
-                World { rows: rows.clone(), rng, committed, tasks, filling, clock: Clock::system() };
+            let mut world = World {
+                servers,
+                rows: rows.clone(),
+                reader: &reader,
+                rng,
+                committed,
+                tasks,
+                filling,
+                clock: Clock::system(),
+            };
             for step in 0..STEPS {
                 world.step().await.unwrap();
                 if step % 5 == 4 {

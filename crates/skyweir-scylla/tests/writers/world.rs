@@ -21,7 +21,7 @@ pub(crate) fn at_servers(test: impl AsyncFnOnce(&mut Servers)) {
 
 /// News are read when they are asked for.
 pub(crate) fn quiet() -> RowsConfig {
-    RowsConfig { news_ms: 3_600_000, trim_over: 0, ..RowsConfig::default() }
+    RowsConfig { news_ms: 3_600_000, filling_ms: 3_600_000, trim_over: 0, ..RowsConfig::default() }
 }
 
 /// News are read all the time.

@@ -174,7 +174,7 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.timelines.page_rows", rows.page_rows as u64, 2..=5_000);
     faults.range("scylla.timelines.news_most", rows.news_most, 1_000..=10_000_000);
     faults.range("scylla.timelines.news_ms", rows.news_ms, 10..=60_000);
-    faults.range("scylla.timelines.filling_ms", rows.filling_ms, 1_000..=3_600_000);
+    faults.range("scylla.timelines.filling_ms", rows.filling_ms, 10_000..=3_600_000);
 }
 
 fn indexer(config: &Config, faults: &mut Faults) {
