@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 pub(crate) use servers::Servers;
 
-use crate::run::{Table, now, root};
-use crate::{dashboard, mutants, oracle, torture};
+use crate::run::{Table, now, root, skip};
+use crate::{cql, dashboard, mutants, oracle, torture};
 
 /// A small load run: nothing is timed in it, what is read has to be right.
 const LOAD_RUN: &str = "run --actors 3000 --mean-follows 20 --readers 200 --reasonable-limit 500 \
@@ -94,7 +94,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("tests and doctests", || cargo_test::run(sum, &["--workspace"], &servers.variables()))?;
     steps.step("servers down", || servers.down())?;
     if options.three_nodes {
-        steps.step("three nodes", || three_nodes(sum))?;
+        steps.step("three nodes", || three_nodes(sum, std::env::var(cql::VARIABLE).ok()))?;
     }
     if options.fast {
         return Ok(());
@@ -118,8 +118,14 @@ fn load_run() -> Result<()> {
 }
 
 /// What stands on CQL once more, where each write goes to three nodes. A cluster that the environment names has as many
-/// as it has.
-fn three_nodes(sum: &mut cargo_test::Sum) -> Result<()> {
+/// as it has, and the tests have had it already.
+fn three_nodes(sum: &mut cargo_test::Sum, named: Option<String>) -> Result<()> {
+    if let Some(named) = named {
+        return skip(&format!(
+            "three nodes: {}={named} names a server, and only nodes that are brought up here can be taken away: unset it",
+            cql::VARIABLE
+        ));
+    }
     let mut servers = Servers::up(3, false)?;
     if servers.has_nodes() {
         let variables = servers.variables();
@@ -169,4 +175,21 @@ fn host() -> Result<String> {
     let text = String::from_utf8(output.stdout)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc names no host")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::require_all;
+
+    #[test]
+    fn that_nothing_runs_on_three_nodes_is_said() {
+        let said = three_nodes(&mut cargo_test::Sum::default(), Some("127.0.0.1:9".into()));
+        match said {
+            Ok(()) => assert!(!require_all()),
+            Err(why) => {
+                assert!(require_all() && why.to_string().contains("=127.0.0.1:9 names a server"), "{why}")
+            }
+        }
+    }
 }

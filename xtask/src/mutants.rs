@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: known bugs, applied one at a time, each of which a test has to notice.
 //!
-//! A mutant is `xtask/mutants/NAME.patch`: comment lines, one of them `# kills-with: cargo test …`, then a patch
-//! against the workspace. The tree is copied first, so that the working copy is never touched; all mutants share the
+//! A mutant is `xtask/mutants/NAME.patch`: comment lines, one of them `# kills-with: cargo test …`, another one `# needs:
+//! redis` where that test talks to one, then a patch against the workspace. The tree is copied first, so that the working copy is never touched; all mutants share the
 //! builds in `target/mutants`.
 
 use std::fs::{self, File};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::ci::Servers;
 use crate::run::{Group, Table, now, root};
 
 /// Longer than a build or a test of a mutant may take.
@@ -37,6 +38,9 @@ enum Fate {
 /// Runs them; an error when one survives.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let patches = patches(options.name.as_deref())?;
+    let mut texts = patches.iter().map(fs::read_to_string).collect::<std::io::Result<Vec<_>>>()?.into_iter();
+    let needs_redis = texts.any(|text| says(&text, "needs").is_some_and(|needs| needs == "redis"));
+    let mut servers = if needs_redis { Servers::redis()? } else { Servers::default() };
     let temp = tempfile::Builder::new().prefix("skyweir-mutants-").tempdir()?;
     let tree = temp.path().join("tree");
     copy_tree(&tree)?;
@@ -47,8 +51,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("mutant {name}");
         let began = now();
         let text = fs::read_to_string(patch)?;
-        let test = killer(&text).with_context(|| format!("{name}: no line \"# kills-with: COMMAND\""))?;
-        let fate = judge(&tree, patch, &test).with_context(|| name.clone())?;
+        let test = says(&text, "kills-with");
+        let test = test.with_context(|| format!("{name}: no line \"# kills-with: COMMAND\""))?;
+        let fate = judge(&tree, patch, &test, &servers.variables()).with_context(|| name.clone())?;
         bad += usize::from(fate != Fate::Killed);
         table.row([
             name,
@@ -58,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ]);
     }
     table.print();
+    servers.down()?;
     ensure!(bad == 0, "{bad} of {} mutants were not killed by a test", patches.len());
     Ok(())
 }
@@ -86,18 +92,20 @@ fn patches(part: Option<&str>) -> Result<Vec<PathBuf>> {
     Ok(patches)
 }
 
-/// The command that has to fail.
-fn killer(patch: &str) -> Option<String> {
-    patch.lines().find_map(|line| line.strip_prefix("# kills-with:")).map(|test| test.trim().to_owned())
+/// What a comment line of this name says: of `kills-with`, the command that has to fail.
+fn says(patch: &str, name: &str) -> Option<String> {
+    let said =
+        |line: &str| Some(line.strip_prefix("# ")?.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
+    patch.lines().find_map(said)
 }
 
-fn judge(tree: &Path, patch: &Path, test: &str) -> Result<Fate> {
+fn judge(tree: &Path, patch: &Path, test: &str, env: &[(&str, String)]) -> Result<Fate> {
     apply(tree, patch, false)?;
     let log = tree.with_extension("log");
     let build = format!("{} --no-run", test.split(" -- ").next().unwrap_or(test));
-    let built = shell(tree, &build, &log, PATIENCE)?;
+    let built = shell(tree, &build, env, &log, PATIENCE)?;
     let fate = if built.is_some_and(|status| status.success()) {
-        match shell(tree, test, &log, PATIENCE)? {
+        match shell(tree, test, env, &log, PATIENCE)? {
             Some(status) if status.success() => Fate::Survived,
             Some(_) => Fate::Killed,
             None => Fate::Hung,
@@ -122,9 +130,15 @@ fn apply(tree: &Path, patch: &Path, back: bool) -> Result<()> {
 }
 
 /// Runs a line to its end, what it says into a file; `None` if it came to no end and was killed.
-fn shell(tree: &Path, line: &str, log: &Path, patience: Duration) -> Result<Option<ExitStatus>> {
+fn shell(
+    tree: &Path,
+    line: &str,
+    env: &[(&str, String)],
+    log: &Path,
+    patience: Duration,
+) -> Result<Option<ExitStatus>> {
     let mut command = Command::new("bash");
-    command.args(["-c", line]).current_dir(tree);
+    command.args(["-c", line]).current_dir(tree).envs(env.iter().map(|(name, value)| (name, value)));
     command.env("CARGO_TARGET_DIR", root().join("target/mutants"));
     if std::env::var_os("SKYWEIR_SHARED").is_none() {
         command.env("SKYWEIR_SHARED", root().join("../shared"));
@@ -168,18 +182,21 @@ mod tests {
     fn what_comes_to_no_end_is_told_from_what_fails() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let run = |line: &str, patience| shell(dir.path(), line, &log, patience).unwrap();
+        let run = |line: &str, patience| {
+            shell(dir.path(), line, &[("SAYS", "said".into())], &log, patience).unwrap()
+        };
         let long = Duration::from_secs(60);
-        assert!(run("echo said; true", long).is_some_and(|status| status.success()));
+        assert!(run("echo $SAYS; true", long).is_some_and(|status| status.success()));
         assert_eq!(fs::read_to_string(&log).unwrap(), "said\n");
         assert!(run("false", long).is_some_and(|status| !status.success()));
         assert_eq!(run("tail -f /dev/null", Duration::from_millis(50)), None);
     }
 
     #[test]
-    fn the_killer_is_named_in_a_comment() {
-        let patch = "# an off-by-one\n# kills-with: cargo test -p skyweir-types -- cursors\n--- a/x\n";
-        assert_eq!(killer(patch).as_deref(), Some("cargo test -p skyweir-types -- cursors"));
-        assert_eq!(killer("--- a/x\n"), None);
+    fn the_killer_and_what_it_needs_are_named_in_comments() {
+        let patch = "# an off-by-one\n# kills-with: cargo test -p skyweir-types -- cursors\n# needs: redis\n--- a/x\n";
+        assert_eq!(says(patch, "kills-with").as_deref(), Some("cargo test -p skyweir-types -- cursors"));
+        assert_eq!(says(patch, "needs").as_deref(), Some("redis"));
+        assert_eq!(says("--- a/x\n", "needs"), None);
     }
 }

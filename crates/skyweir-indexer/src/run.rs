@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::apply::{Applier, Horizons, Outcome};
 use crate::group::{Group, next_group};
 use crate::repos::Asker;
-use crate::source::{self, Ended, SavedPosition, Source, SourceStatus, StartAt, unfinished};
+use crate::source::{self, Ended, FrameReceiver, SavedPosition, Source, SourceStatus, StartAt, unfinished};
 use crate::{Config, CursorChoice};
 use crate::{metrics, whole};
 
@@ -100,7 +100,7 @@ impl Indexer {
     }
 
     /// Runs until stopped, until a file or archive is read to its end, or until the place is gone, and tells which.
-    /// What was received by then is applied.
+    /// What was received by then is applied, unless there is no room for its tasks: then it comes again.
     ///
     /// # Errors
     /// [`enum@Error`]; everything that may pass by itself is tried again instead.
@@ -127,7 +127,7 @@ impl Indexer {
             metrics::reached(applier.stream_us());
         }
 
-        let (sender, mut frames) = source::queue(&self.config.source);
+        let (sender, frames) = source::queue(&self.config.source);
         let mut reader = JoinSet::new();
         let (status, gaps) = (self.status.as_ref(), self.status.gaps());
         let (asker, resync) = self.source.resync(self.store.clone(), &sender).unzip();
@@ -145,15 +145,11 @@ impl Indexer {
         let (config, store) = (&self.config, self.store.as_ref());
         let (pending, is_overrun) = (None, false);
         let mut committer = Committer { config, store, status, id, pending, known, gaps, asker, is_overrun };
-        let mut closes = Instant::now() + self.config.group_time();
-        while let Some(group) = next_group(&mut frames, &self.config, closes, committer.deadline()).await {
-            closes = Instant::now() + self.config.group_time();
-            committer.commit(&mut applier, group, &stop).await?;
-        }
+        let all_taken = committer.take(frames, &mut applier, &stop).await?;
         committer.flush(&mut applier, &stop).await?;
         match reader.join_next().await {
             Some(Ok(ended)) => {
-                let ended = ended?;
+                let ended = if all_taken { ended? } else { ended.map(|_| Ended::Stopped)? };
                 if ended == Ended::EndOfFile && !self.is_part {
                     metrics::ended(true);
                     info!("source has ended, all of it is applied");
@@ -238,6 +234,28 @@ struct Committer<'a> {
 impl Committer<'_> {
     fn deadline(&self) -> Option<Instant> {
         self.pending.as_ref().map(|pending| pending.due)
+    }
+
+    /// Commits group after group until the source has ended, or until a stop finds no room in the task log: whether all
+    /// that came is committed.
+    async fn take(
+        &mut self,
+        mut frames: FrameReceiver,
+        applier: &mut Applier,
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        let mut closes = Instant::now() + self.config.group_time();
+        while let Some(group) = next_group(&mut frames, self.config, closes, self.deadline()).await {
+            closes = Instant::now() + self.config.group_time();
+            tokio::select! {
+                // what was received before a stop is applied, if that needs no waiting
+                biased;
+                () = self.store.room() => {}
+                () = stop.cancelled() => return Ok(false),
+            }
+            self.commit(applier, group, stop).await?;
+        }
+        Ok(true)
     }
 
     async fn commit(

@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) hold: Hold,
     pub(crate) followers_bucket: u32,
     pub(crate) remembered: Remembered,
-    /// Transactions wait while more tasks than so many aren't done.
+    /// There is no room while more tasks than so many aren't done.
     tasks_most: u64,
     /// How many weren't when it was looked last.
     undone: watch::Sender<u64>,
@@ -261,11 +261,14 @@ impl Store for ScyllaStore {
     }
 
     async fn begin(&self) -> Result<Box<dyn Txn>> {
-        self.inner.room().await;
         let mut writer = Arc::clone(&self.inner.writer).lock_owned().await;
         self.inner.hold.check()?;
         self.inner.settle(&mut writer).await?;
         Ok(Box::new(ScyllaTxn::new(Arc::clone(&self.inner), writer)))
+    }
+
+    async fn room(&self) {
+        self.inner.room().await;
     }
 
     fn next_task(&self) -> watch::Receiver<TaskId> {

@@ -121,6 +121,8 @@ pub trait Store: Send + Sync {
     /// Begins a transaction, once the one before has ended. Dropped without commit it leaves no trace: numbers of items
     /// stay used up until a restart, those of accounts and tasks were never seen and are given out again.
     async fn begin(&self) -> Result<Box<dyn Txn>>;
+    /// Waits as long as the log holds so many tasks that no more may come; who appends some asks before it begins.
+    async fn room(&self) {}
     /// Watches the number that the next task will get: what is below is synced.
     fn next_task(&self) -> watch::Receiver<TaskId>;
     /// Forgets tasks below `kept`.

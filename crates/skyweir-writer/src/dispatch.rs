@@ -1,5 +1,6 @@
 //! From tasks to jobs: as many as there are places, in the order of the log. What isn't taken stays there.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use skyweir_store::{Result, Taken, Task, View};
@@ -27,8 +28,14 @@ pub(crate) async fn run(
     loop {
         // cut off anywhere, also while a store that can't be read is tried again: what hasn't begun is done later
         let begin = async {
-            let taken = take(context, jobs).await?;
-            start(context, jobs, stop, taken).await
+            let begin = async {
+                let taken = take(context, jobs).await?;
+                start(context, jobs, stop, taken).await
+            };
+            tokio::select! {
+                begun = begin => begun,
+                never = see(context) => match never {},
+            }
         };
         match stop.run_until_cancelled(begin).await {
             Some(begun) => begun?,
@@ -37,25 +44,33 @@ pub(crate) async fn run(
     }
 }
 
+/// Notes when tasks appear, also those that wait for a place: their age is the lag.
+async fn see(context: &Context) -> Infallible {
+    let (mut next, done) = (context.tasks.next(), context.tasks.done());
+    loop {
+        let seen = *next.borrow_and_update();
+        context.progress.see(seen, *done.borrow(), context.clock.now_ms());
+        if next.changed().await.is_err() {
+            // nobody appends any more
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// Takes tasks, as many as can begin at once if others would begin them, too.
 async fn take(context: &Context, jobs: &mut JoinSet<Result<()>>) -> Result<Vec<Taken>> {
-    let (next, done) = (context.tasks.next(), context.tasks.done());
-    let see = || context.progress.see(*next.borrow(), *done.borrow(), context.clock.now_ms());
-    see();
     let taken = async {
         let most = if context.tasks.alone() { AT_A_TIME } else { context.places.free().await.min(AT_A_TIME) };
         context.retry.run("tasks", || context.tasks.take(most)).await
     };
     tokio::pin!(taken);
-    let taken = loop {
+    loop {
         tokio::select! {
             biased;
             Some(ended) = jobs.join_next() => finished(ended)?,
-            taken = &mut taken => break taken?,
+            taken = &mut taken => return taken,
         }
-    };
-    see();
-    Ok(taken)
+    }
 }
 
 /// Starts tasks that were taken.

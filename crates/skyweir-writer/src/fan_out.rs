@@ -18,6 +18,8 @@ use crate::tally::{Range, Tally};
 const WORTH_A_WAIT: usize = 512;
 /// Of pages in which less than one follower in so many is enrolled, these are kept until there are enough for a write.
 const FEW: usize = 8;
+/// But not longer than for so many pages: whoever takes the task over reads those again.
+const PAGES_MOST: usize = 64;
 
 /// Writes an item's references, behind those that somebody wrote before; returns when the last one is readable, or
 /// false once somebody else has the task.
@@ -34,7 +36,7 @@ pub(crate) async fn run(
     context.progress.works(task, Arc::clone(&tally));
     let reference = item.reference();
     let mut fan_out =
-        FanOut { context, reference, tally, place, met: Vec::new(), stretch: 0, end: ActorId(0) };
+        FanOut { context, reference, tally, place, met: Vec::new(), pages: 0, stretch: 0, end: ActorId(0) };
     let own = fan_out.try_send(Range::Own, vec![item.author]);
     fan_out.send(Range::Own, own.full).await;
     let mut pages = context.graph.followers(view, item.author, before.map(|before| before.after));
@@ -111,6 +113,8 @@ struct FanOut<'a> {
     place: &'a mut Place,
     /// Enrolled followers of pages that were read, still to be sent to.
     met: Vec<ActorId>,
+    /// How many pages those were.
+    pages: usize,
     /// The number of the stretch that they are of, and its last follower.
     stretch: u32,
     end: ActorId,
@@ -122,6 +126,7 @@ impl FanOut<'_> {
     fn meet(&mut self, mut page: Vec<ActorId>) -> bool {
         let Some(end) = page.last() else { return true };
         self.end = *end;
+        self.pages += 1;
         if let Ok(own) = page.binary_search(&self.reference.author) {
             page.remove(own);
         }
@@ -135,7 +140,7 @@ impl FanOut<'_> {
         } else {
             self.met.extend_from_slice(&page);
         }
-        few && self.met.len() < WORTH_A_WAIT
+        few && self.met.len() < WORTH_A_WAIT && self.pages < PAGES_MOST
     }
 
     /// Accounts for followers who are not enrolled.
@@ -149,6 +154,7 @@ impl FanOut<'_> {
     /// As [`FanOut::try_send`], to all who were met. Who has left since then hibernates.
     fn try_send_met(&mut self) -> Sent {
         let met = std::mem::take(&mut self.met);
+        self.pages = 0;
         let followers = met.len();
         let sent = self.try_send(Range::Followers(self.stretch), met);
         self.hibernate(followers - sent.enrolled);

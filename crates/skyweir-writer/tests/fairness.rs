@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Running, World};
-use skyweir_store::{Ask, Deliveries, Fault, Operation};
+use skyweir_store::{Ask, Deliveries, Fault, HookedTimelines, Operation};
 use skyweir_types::ItemId;
 use tokio::sync::Semaphore;
 
@@ -234,5 +234,46 @@ async fn a_backlog_stands_in_the_log_and_not_in_memory() {
     writer.caught_up().await;
     assert_eq!(writer.handle.lag().references, 0);
     assert_eq!(world.cached(3).await.unwrap().0.len(), 50);
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_waited_for_a_place_is_as_old_as_it_is() {
+    let mut world = World::new(50);
+    world.actors(8).await;
+    world.follow(1, 0).await;
+    world.follow(2, 3).await;
+    let mut writer = world.start();
+    for viewer in [1, 2] {
+        writer.enrol(&world, viewer).await;
+    }
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+    world.restart();
+    // one place, which who waits keeps
+    (world.config.jobs, world.config.aside) = (1, 0);
+    let tickets = [1, 2].map(|_| Arc::new(Semaphore::new(0)));
+    let [first, last] = [1, 2].map(|viewer| {
+        let is_it = move |operation: &Operation<'_>| matches!(operation, Operation::Apply { shard, .. } if *shard == viewer);
+        Arc::new(Fault::hold(Arc::clone(&tickets[viewer as usize - 1]), is_it))
+    });
+    let timelines = HookedTimelines::new(Arc::new(world.timelines.clone()), Arc::clone(&first) as _);
+    let timelines = HookedTimelines::new(Arc::new(timelines), Arc::clone(&last) as _);
+    let mut writer = world.start_with(Arc::new(world.store.clone()), Arc::new(timelines));
+    for sort_at in 0..2 {
+        world.post(0, sort_at).await;
+    }
+    writer.until(async || first.fired() == 1).await;
+    writer.rest().await;
+    world.post(3, 2).await;
+    writer.rest().await;
+    world.clock.advance_ms(60_000);
+    tickets[0].add_permits(99);
+    writer.until(async || last.fired() == 1).await;
+    writer.rest().await;
+    let lag = writer.handle.lag();
+    assert_eq!((lag.tasks, lag.seconds), (1, 60.0));
+    tickets[1].add_permits(99);
+    writer.caught_up().await;
     writer.end().await.unwrap();
 }

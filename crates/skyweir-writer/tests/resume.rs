@@ -123,3 +123,32 @@ async fn who_stops_gives_back_what_it_has() {
     assert_eq!(*second.handle.done().borrow(), TaskId(task.0 + 1));
     second.end().await.unwrap();
 }
+
+/// Nobody of them is enrolled, so nothing is ever sent that would end a stretch.
+#[tokio::test(start_paused = true)]
+async fn pages_without_anybody_enrolled_are_not_all_read_again() {
+    let (pages, mut world) = (100, World::new(5));
+    let followers = pages * world.page as u32;
+    world.actors(followers + 1).await;
+    for viewer in 1..=followers {
+        world.follow(viewer, 0).await;
+    }
+    let pool = Pool::new(LogTasks::new(Arc::new(world.store.clone()), &world.timelines));
+    let mut calm = start(&world, &pool, 0, Arc::new(Fault::hold(Arc::new(Semaphore::new(99)), |_| false)));
+    calm.caught_up().await;
+    calm.end().await.unwrap();
+    let held = Arc::new(Fault::hold(Arc::new(Semaphore::new(pages as usize - 1)), is_page));
+    let first = start(&world, &pool, 1, Arc::clone(&held) as _);
+    let task = *first.handle.done().borrow();
+    let item = world.post(0, 1_000).await;
+    first.until(async || held.fired() == u64::from(pages)).await;
+    first.crash().await;
+    pool.free(task);
+    let again = Arc::new(Fault::hold(Arc::new(Semaphore::new(999)), is_page));
+    let mut second = start(&world, &pool, 2, Arc::clone(&again) as _);
+    second.caught_up().await;
+    assert!(again.fired() < 40, "{} pages are read again", again.fired());
+    let report = second.report(item);
+    assert_eq!((report.pages, report.hibernating), (pages, followers.into()), "{report:?}");
+    second.end().await.unwrap();
+}

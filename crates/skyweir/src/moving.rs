@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::ProgressBar;
 use skyweir_embedded::EmbeddedStore;
 use skyweir_indexer::source::unfinished;
-use skyweir_scylla::{Cluster, ScyllaStore};
+use skyweir_scylla::{Cluster, Config as ScyllaConfig, ScyllaStore};
 use skyweir_store::{Error, Move, MoveError, MoveProgress, Moved, SavedCursor, Store, is_move};
 use skyweir_types::Clock;
 use tokio::time::Instant;
@@ -60,16 +60,19 @@ async fn run(config: Config, bar: Option<&ProgressBar>) -> Result<ExitCode> {
     let mut work = Attended::new(bar)?;
     let (source, saved) = source(&config).await?;
     let Some(target) = work.until_stopped(target(&config, &saved)).await else { return Ok(stopped()) };
+    let target = target?;
     let (data_dir, keyspace) = (config.data_dir.display(), &config.scylla.keyspace);
     info!(data.dir = %data_dir, scylla.keyspace = keyspace, "moving");
-    let mut moving = Move::begin(source, target?, BATCH).await?;
     let told = Told::new();
     let moved = {
         let stop = work.stop.clone();
-        let copied = stop.run_until_cancelled(copy(&mut moving, &told));
+        let copied = stop.run_until_cancelled(copy(source, target.clone(), &told));
         let mut say = told.say();
         work.attend(copied, || Some(say())).await
     };
+    if let Err(error) = target.give_lease_back().await {
+        warn!(%error, "the lease isn't given back: `skyweir serve` is refused until it is over (scylla.lease_ms)");
+    }
     let Some(moved) = moved else { return Ok(stopped()) };
     let Moved { accounts, items, records } = moved?;
     let seconds = told.begun.elapsed().as_secs();
@@ -110,10 +113,12 @@ fn cannot(data_dir: &Path) -> String {
     format!("{} can't be moved", data_dir.display())
 }
 
-/// The keyspace, of which nobody else has the lease any more.
-async fn target(config: &Config, source: &SavedCursor) -> Result<Arc<dyn Store>> {
-    let cluster = Cluster::connect(&config.scylla).await?;
-    // to open it takes the lease, also from a service of the same name that is at work on it
+/// The keyspace, of which nobody else has the lease. A move has a name of its own, so neither a service that is at work
+/// there, or comes while this is, nor the move takes the lease from the other.
+async fn target(config: &Config, source: &SavedCursor) -> Result<Arc<ScyllaStore>> {
+    let holder = format!("a move by {}", config.scylla.holder);
+    let cluster = Cluster::connect(&ScyllaConfig { holder, ..config.scylla.clone() }).await?;
+    // whoever has moved already is told that, and not that the service there has the lease
     match ScyllaStore::saved_cursor(&cluster).await? {
         Some(saved) if saved != *source && !is_move(&saved) => Err(MoveError::NotEmpty.into()),
         _ => Ok(Arc::new(ScyllaStore::open(&cluster, Clock::system()).await?)),
@@ -121,7 +126,8 @@ async fn target(config: &Config, source: &SavedCursor) -> Result<Arc<dyn Store>>
 }
 
 /// Copies until all is there. What may pass by itself is tried again.
-async fn copy(moving: &mut Move, told: &Told) -> Result<Moved, MoveError> {
+async fn copy(source: Arc<dyn Store>, target: Arc<ScyllaStore>, told: &Told) -> Result<Moved, MoveError> {
+    let mut moving = Move::begin(source, target, BATCH).await?;
     loop {
         match moving.run(&|progress| told.tell(progress)).await {
             Err(MoveError::Store(Error::Unavailable(why))) if told.fails() <= TRIES => {

@@ -103,7 +103,13 @@ pub(crate) async fn start(config: Config, fan_out: &Handle, recorder: Prometheus
     let clock = Clock::system();
     let ports = Ports::take(&config)?;
     let stores = Stores::open(&config, clock.clone()).await?;
-    Service::start(config, ports, stores, fan_out, recorder, clock).await
+    let lease = stores.lease.clone();
+    let started = Service::start(config, ports, stores, fan_out, recorder, clock).await;
+    if let (Err(_), Some(lease)) = (&started, lease) {
+        // as a move that isn't through would wait for it
+        lease.give_back().await;
+    }
+    started
 }
 
 /// The runtime of sockets, reads and the indexer.

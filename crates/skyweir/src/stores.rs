@@ -41,6 +41,7 @@ pub(crate) struct Written {
 }
 
 /// What may end our time as the only one that writes records.
+#[derive(Clone)]
 pub(crate) struct Lease(Arc<ScyllaStore>);
 
 impl Stores {
@@ -110,17 +111,21 @@ impl Lease {
     /// # Errors
     /// Somebody else writes by now.
     pub(crate) async fn watch(self, stop: CancellationToken) -> Result<()> {
-        let Self(store) = self;
-        match stop.run_until_cancelled(store.lease_lost()).await {
+        match stop.run_until_cancelled(self.0.lease_lost()).await {
             Some(()) => bail!(
                 "another indexer writes to this store by now (scylla.keyspace); stop it, then start this one again"
             ),
             None => {
-                if let Err(error) = store.give_lease_back().await {
-                    warn!(%error, "the lease isn't given back: an indexer of another name waits until it is over");
-                }
+                self.give_back().await;
                 Ok(())
             }
+        }
+    }
+
+    /// Lets another one write.
+    pub(crate) async fn give_back(&self) {
+        if let Err(error) = self.0.give_lease_back().await {
+            warn!(%error, "the lease isn't given back: an indexer of another name waits until it is over");
         }
     }
 }

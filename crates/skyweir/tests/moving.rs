@@ -14,15 +14,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use common::cql::Cql;
 use common::{Serve, network, run, upstream};
-use moved::{Contents, fill};
+use moved::{Contents, Freezer, fill};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use skyweir_embedded::{Config as StoreConfig, EmbeddedStore};
-use skyweir_scylla::{Cluster, ScyllaStore};
+use skyweir_scylla::{Cluster, Config, ScyllaStore};
 use skyweir_store::{
-    Error, Hook, HookedStore, MemoryStore, Move, MoveError, Operation, Result, SavedCursor, Store, is_move,
+    Error, Hook, HookedStore, MemoryStore, Move, MoveError, Operation, RecordBody, RecordRow, Result,
+    SavedCursor, Store, is_move,
 };
-use skyweir_types::Clock;
+use skyweir_types::{Clock, Collection, Did, RecordKey, RecordRef, Tid};
+
+/// A seed with which all that a store can hold is there.
+const SCRIPT: u64 = 0;
 
 fn seeds() -> u64 {
     std::env::var("SKYWEIR_MOVE_SEEDS").map_or(6, |seeds| seeds.parse().unwrap())
@@ -99,11 +103,76 @@ async fn cut_off_anywhere_it_leaves_the_same() {
         }
     }
     assert!(cuts > 0, "it was never cut off");
-    // all that a store can hold was there
-    for kind in ["post", "repost", "repost without an item", "follow", "tombstone", "edge", "reposts", "item"]
-    {
-        assert!(kinds.get(kind).is_some_and(|n: &usize| *n > 0), "no {kind} among {kinds:?}");
+    assert_holds_all(&kinds);
+}
+
+/// All that a store can hold was there.
+fn assert_holds_all(kinds: &BTreeMap<&'static str, usize>) {
+    for kind in [
+        "post",
+        "repost",
+        "repost without an item",
+        "follow",
+        "tombstone",
+        "edge",
+        "edge of several records",
+        "reposts",
+        "item",
+        "mark",
+        "horizon",
+    ] {
+        assert!(kinds.get(kind).is_some_and(|n| *n > 0), "no {kind} among {kinds:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_many_records_goes_on_inside_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target): (_, Arc<dyn Store>) = (open(dir.path()), Arc::new(MemoryStore::new()));
+    let mut txn = source.begin().await.unwrap();
+    let did = |n: u32| Did::parse(&format!("did:web:a{n}.example")).unwrap();
+    let actor = txn.intern(&did(0)).await.unwrap();
+    for n in 1..=30 {
+        let subject = txn.intern(&did(n)).await.unwrap();
+        let key = RecordRef {
+            actor,
+            collection: Collection::Follow,
+            rkey: RecordKey::parse(&n.to_string()).unwrap(),
+        };
+        let row = RecordRow { rev: Tid(n.into()), wiped: Tid::ZERO, body: RecordBody::Follow { subject } };
+        txn.put_record(&key, row).await.unwrap();
+        txn.add_follow(actor, subject, &key.rkey).await.unwrap();
+    }
+    txn.set_cursor(SavedCursor { source: "script".into(), position: 1, time_us: 1 }).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut runs = 0;
+    loop {
+        // one transaction each time
+        let cut = Cut { left: AtomicU32::new(2), is_done: false };
+        let hooked: Arc<dyn Store> = Arc::new(HookedStore::new(target.clone(), Arc::new(cut)));
+        let moved = Move::begin(source.clone(), hooked, 4).await.unwrap().run(&|_| {}).await;
+        runs += 1;
+        if moved.is_ok() {
+            break;
+        }
+        assert!(runs < 30, "it comes no further: {:?}", saved(&*target).await);
+    }
+    Contents::of(&*target).await.expect(&Contents::of(&*source).await, "moved in steps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_store_holds_moves_into_a_cluster() {
+    let Some(cql) = Cql::find("moved_script").await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path());
+    fill(&*source, SCRIPT, 1_500).await;
+    let wanted = Contents::of(&*source).await;
+    assert_holds_all(&wanted.kinds);
+    let cluster = Cluster::connect(&cql.config()).await.unwrap();
+    let target: Arc<dyn Store> = Arc::new(ScyllaStore::open(&cluster, Clock::system()).await.unwrap());
+    let cuts = cut_off(&source, &target, 40, &mut SmallRng::seed_from_u64(SCRIPT)).await;
+    assert!(cuts > 0, "it was never cut off");
+    Contents::of(&*target).await.expect(&wanted, "through views and transactions");
 }
 
 /// The greatest place of a store that isn't through.
@@ -161,12 +230,22 @@ async fn what_cannot_be_moved_is_told() {
     assert!(err.contains("none is no data directory") && !none.exists(), "{err}");
 }
 
+/// Longer than the test: who isn't let in isn't, however slow the machine is.
+const LEASE: &str = "lease_ms = 250000";
+
+/// The lease of a move that was killed.
+async fn give_back(cql: &Cql) {
+    let config = Config { holder: "a move by skyweir".into(), ..cql.config() };
+    let store = ScyllaStore::open(&Cluster::connect(&config).await.unwrap(), Clock::system()).await.unwrap();
+    store.give_lease_back().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_moves_into_a_cluster_whatever_is_killed() {
     let Some(cql) = Cql::find("moved").await else { return };
     let (dir, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let settings = here.path().join("skyweir.toml");
-    cql.write_settings(&settings, "");
+    cql.write_settings(&settings, LEASE);
     let (upstream, (network, mut events)) = (upstream().await, network(2_400));
     let rest = events.split_off(events.len() - 200);
     let [before, end] = [&events, &rest].map(|events| events.last().unwrap().time_us);
@@ -180,31 +259,46 @@ async fn a_directory_moves_into_a_cluster_whatever_is_killed() {
     assert!(err.contains("is in use by another process"), "{err}");
     serve.stop().await;
 
-    // killed as soon as something more is committed, whatever that is
-    let (mut kills, mut seq) = (0, 0);
+    // a service that has applied nothing yet keeps its lease
+    let (idle, empty) = (tempfile::tempdir().unwrap(), common::upstream().await);
+    let idle = Serve::start(idle.path(), &empty.url_v2(), &["--config", config, "--cursor", "live"]).await;
+    let (code, _, err) = run(&args).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("the indexer \"skyweir\" may write for another"), "{err}");
+    idle.stop().await;
+
+    // killed at ever later places
+    let (through, mut kills, mut begun, mut bytes) = (here.path().join("through.toml"), 0, 0, 40_000);
+    let again = ["move", "--config", through.to_str().unwrap(), "--data-dir", data_dir];
     loop {
-        let mut child = common::binary().args(args).stderr(Stdio::null()).spawn().unwrap();
-        let committed = async {
-            while cql.committed().await <= seq {}
-            seq = cql.committed().await;
-        };
+        let freezer = Freezer::before(cql.node(), bytes).await;
+        cql.through(&freezer.address).write_settings(&through, LEASE);
+        let mut child = common::binary().args(again).stderr(Stdio::null()).spawn().unwrap();
         tokio::select! {
             ended = child.wait() => {
                 assert!(ended.unwrap().success());
                 break;
             }
-            () = committed => {}
+            () = freezer.frozen() => {}
+        }
+        begun += u32::from(cql.committed().await > 0);
+        if begun == 1 {
+            // neither of the same name, nor once nobody has the lease
+            let refused = |(code, _, err): (i32, String, String), why: &str| {
+                assert_eq!(code, 1);
+                assert!(err.contains(why), "{err}");
+            };
+            let serve = [&["serve", "--config", config][..], &QUIET].concat();
+            refused(run(&serve).await, "the indexer \"a move by skyweir\" may write for another");
+            child.kill().await.unwrap();
+            give_back(&cql).await;
+            refused(run(&serve).await, "another store was being moved into this one");
         }
         child.kill().await.unwrap();
         kills += 1;
-        if kills == 2 {
-            let serve = [&["serve", "--config", config][..], &QUIET].concat();
-            let (code, _, err) = run(&serve).await;
-            assert_eq!(code, 1);
-            assert!(err.contains("another store was being moved into this one"), "{err}");
-        }
+        bytes += bytes / 2;
     }
-    assert!(kills >= 3, "it was killed {kills} times");
+    assert!(kills >= 3 && begun >= 2, "killed {kills} times, {begun} of them under way");
     let (code, _, err) = run(&args).await;
     assert_eq!(code, 0, "what is through stays through: {err}");
 

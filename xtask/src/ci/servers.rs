@@ -24,6 +24,12 @@ impl Servers {
         Ok(Self { cql, redis })
     }
 
+    /// Brings up a Redis alone, as [`Servers::up`] does.
+    pub(crate) fn redis() -> Result<Self> {
+        let redis = if wanted(redis::VARIABLE) { redis()? } else { None };
+        Ok(Self { cql: None, redis })
+    }
+
     /// Whether both are there, brought up here or named.
     pub(crate) fn are_there(&self) -> bool {
         let is_named = |variable| std::env::var_os(variable).is_some();

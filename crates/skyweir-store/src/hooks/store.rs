@@ -43,6 +43,10 @@ impl Store for HookedStore {
         Ok(Box::new(HookedTxn { inner, hook: Arc::clone(&self.hook) }))
     }
 
+    async fn room(&self) {
+        self.inner.room().await;
+    }
+
     fn next_task(&self) -> watch::Receiver<TaskId> {
         self.inner.next_task()
     }

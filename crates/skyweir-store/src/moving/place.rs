@@ -5,6 +5,8 @@ use skyweir_types::{Collection, RecordKey, TaskId};
 use crate::{MoveProgress, SavedCursor};
 
 const MOVE_OF: &str = "a move of ";
+/// Stands between what is copied and the last record of an account that has more.
+const BEHIND: &str = ", behind ";
 
 /// What is copied, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,7 +39,7 @@ pub(super) struct Place {
     pub(super) stage: Stage,
     /// The next account, item, or account whose records are next.
     pub(super) next: u64,
-    /// Its last record that is copied. It isn't saved: an account's records may be copied twice.
+    /// The last of its records that is copied, if not all are.
     pub(super) after: Option<(Collection, RecordKey)>,
 }
 
@@ -51,15 +53,24 @@ impl Place {
 
     /// As the cursor of a move of this name says it.
     pub(super) fn read(saved: &SavedCursor, name: &str) -> Option<Self> {
-        let word = saved.source.strip_prefix(name)?.strip_prefix(": ")?;
+        let said = saved.source.strip_prefix(name)?.strip_prefix(": ")?;
+        let (word, after) = match said.split_once(BEHIND) {
+            None => (said, None),
+            Some((word, key)) => {
+                let (nsid, rkey) = key.split_once('/')?;
+                (word, Some((Collection::from_nsid(nsid)?, RecordKey::parse(rkey).ok()?)))
+            }
+        };
         let stages = [Stage::Accounts, Stage::Items, Stage::Records, Stage::Ending];
         let stage = stages.into_iter().find(|stage| stage.word() == word)?;
-        Some(Self { stage, next: saved.position, after: None })
+        Some(Self { stage, next: saved.position, after })
     }
 
     /// As a cursor, with the source's time.
     pub(super) fn saved(&self, name: &str, cursor: &SavedCursor) -> SavedCursor {
-        let source = format!("{name}: {}", self.stage.word());
+        let after = self.after.as_ref();
+        let after = after.map(|(collection, rkey)| format!("{BEHIND}{}/{rkey}", collection.nsid()));
+        let source = format!("{name}: {}{}", self.stage.word(), after.unwrap_or_default());
         SavedCursor { source, position: self.next, time_us: cursor.time_us }
     }
 }
@@ -83,11 +94,14 @@ mod tests {
         let cursor = SavedCursor { source: "wss://host.example/x".into(), position: 7, time_us: 9 };
         let names = [(3, 5), (4, 5), (3, 6)].map(|(actors, task)| name(&cursor, actors, TaskId(task)));
         for stage in [Stage::Accounts, Stage::Items, Stage::Records, Stage::Ending] {
-            let place = Place { stage, next: 1 << 40, after: None };
-            let saved = place.saved(&names[0], &cursor);
-            assert!(is_move(&saved.source) && saved.time_us == 9);
-            assert_eq!(Place::read(&saved, &names[0]), Some(place));
-            assert_eq!((Place::read(&saved, &names[1]), Place::read(&saved, &names[2])), (None, None));
+            let key = |rkey| (Collection::Follow, RecordKey::parse(rkey).unwrap());
+            for after in [None, Some(key("3k")), Some(key("a:b~c_d-e.f"))] {
+                let place = Place { stage, next: 1 << 40, after };
+                let saved = place.saved(&names[0], &cursor);
+                assert!(is_move(&saved.source) && saved.time_us == 9);
+                assert_eq!(Place::read(&saved, &names[0]), Some(place));
+                assert_eq!((Place::read(&saved, &names[1]), Place::read(&saved, &names[2])), (None, None));
+            }
         }
         assert!(!is_move(&cursor.source) && Place::read(&cursor, &names[0]).is_none());
     }

@@ -69,7 +69,6 @@ impl Move {
         Ok(())
     }
 
-    /// An account's records may come twice, as only accounts are counted: what is there already stays as it is.
     pub(super) async fn records(&mut self) -> Result<()> {
         let (view, mut from) = (self.source.view().await?, self.source.begin().await?);
         let mut records = Vec::new();

@@ -43,6 +43,16 @@ impl Cql {
         )
     }
 
+    /// The same servers, but CQL is asked at this address.
+    pub(crate) fn through(&self, address: &str) -> Self {
+        Self { nodes: vec![address.to_owned()], ..self.clone() }
+    }
+
+    /// Where CQL is asked first.
+    pub(crate) fn node(&self) -> &str {
+        &self.nodes[0]
+    }
+
     /// Writes those to a file.
     pub(crate) fn write_settings(&self, file: &Path, more: &str) {
         std::fs::write(file, self.settings(more)).unwrap();

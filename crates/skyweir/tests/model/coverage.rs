@@ -52,10 +52,6 @@ impl Coverage {
         add(&self.swept, items);
     }
 
-    pub(crate) fn left(&self, timelines: u64) {
-        add(&self.left, timelines);
-    }
-
     pub(crate) fn accounted(&self, items: u64) {
         add(&self.accounted, items);
     }
@@ -64,6 +60,7 @@ impl Coverage {
     pub(crate) fn hardship(&self, met: &Flaky) {
         add(&self.faults, met.fired());
         add(&self.evicted, met.evicted());
+        add(&self.left, met.left());
         add(&self.slowed, met.slowed());
     }
 

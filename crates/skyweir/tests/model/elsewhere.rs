@@ -105,6 +105,10 @@ impl Store for StoreThere {
         Ok(Box::new(TxnThere { inner, there: Arc::clone(&self.there) }))
     }
 
+    async fn room(&self) {
+        self.there.ask(self.inner.room()).await;
+    }
+
     fn next_task(&self) -> watch::Receiver<TaskId> {
         self.inner.next_task()
     }

@@ -1,6 +1,7 @@
 //! Faults for the writer: operations that are refused, operations that are done but whose answer is lost, and a shard
 //! whose writes take a while.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use skyweir_store::{Error, Hook, Operation, Result};
+use skyweir_types::ActorId;
 
 /// How long a write to the slow shard takes.
 const SLOW: Duration = Duration::from_millis(50);
@@ -26,6 +28,10 @@ pub(crate) struct Flaky {
     short: AtomicBool,
     /// Timelines that left after such a search.
     evicted: AtomicU64,
+    /// Those that left after one for idle ones.
+    left: AtomicU64,
+    /// Those that are being filled: these leave when that fails.
+    filling: Mutex<HashSet<ActorId>>,
 }
 
 impl Flaky {
@@ -39,6 +45,8 @@ impl Flaky {
             slowed: AtomicU64::new(0),
             short: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            filling: Mutex::default(),
         }
     }
 
@@ -55,6 +63,11 @@ impl Flaky {
     /// How many timelines left for want of memory.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// How many timelines hibernated as nobody read them.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// From now on nothing is hit.
@@ -87,9 +100,25 @@ impl Hook for Flaky {
     }
 
     async fn after(&self, operation: &Operation<'_>) -> Result<()> {
-        if matches!(operation, Operation::Leave(_)) && self.short.load(Ordering::Relaxed) {
-            self.evicted.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.hit();
+        let mut filling = self.filling.lock().unwrap();
+        match operation {
+            Operation::Enrol(viewer) => {
+                filling.insert(*viewer);
+            }
+            Operation::Publish(viewer) if outcome.is_ok() => {
+                filling.remove(viewer);
+            }
+            Operation::Leave(viewer) => {
+                let failed = filling.remove(viewer);
+                if self.short.load(Ordering::Relaxed) {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                } else if !failed {
+                    self.left.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            _ => {}
         }
-        self.hit()
+        outcome
     }
 }

@@ -1,12 +1,16 @@
 //! A store filled from a seed, and all that a store says, to compare one with another.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod freezer;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use skyweir_indexer::{Applier, Horizons};
 use skyweir_store::{RecordBody, RecordRow, SavedCursor, Store};
 use skyweir_testkit::{Op, Script, Told};
-use skyweir_types::{ActorId, Event, ItemId};
+use skyweir_types::{ActorId, Body, Event, ItemId, Tid};
+
+pub(crate) use freezer::Freezer;
 
 /// More than a test has of anything.
 const ALL: usize = 100_000;
@@ -23,13 +27,18 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64, operations: usize) -> u64
     };
     let view = store.view().await.unwrap();
     let mut applier = Applier::load(view.as_ref(), settings.across, horizons).await.unwrap();
-    let mut position = 0;
+    let (mut position, mut last) = (0, None);
     for op in script {
         let Op::Commit(messages) = op else { continue };
         position += messages.len() as u64;
         apply(store, &mut applier, &messages, position).await;
+        last = messages.into_iter().flatten().last().or(last);
     }
-    position
+    // a resync that has begun
+    let body = Body::Sync { rev: Tid(u64::MAX >> 1), records_follow: true };
+    let event = last.map(|event| Event { time_us: applier.stream_us(), body, ..event });
+    apply(store, &mut applier, &[Vec::from_iter(event)], position + 1).await;
+    position + 1
 }
 
 async fn apply(store: &dyn Store, applier: &mut Applier, messages: &[Vec<Event>], position: u64) {
@@ -76,7 +85,13 @@ impl Contents {
             }
             let followers = view.followers(*actor, None, ALL).await.unwrap();
             found.say("followers", &format!("of {actor} {followers:?}"));
+            let mut followed = BTreeSet::new();
             for (key, row) in txn.records_of(*actor, None, ALL).await.unwrap() {
+                if let RecordBody::Follow { subject } = row.body
+                    && !followed.insert(subject)
+                {
+                    found.say("edge of several records", &format!("{actor} to {subject}"));
+                }
                 let item = row_item(&row).map(|item| numbers[&item]);
                 if let RecordBody::Repost { subject: Some(post), .. } = &row.body {
                     let reposts = txn.reposts_of(post, None, ALL).await.unwrap();
@@ -88,14 +103,17 @@ impl Contents {
         // those of one time come in any order
         let old: BTreeSet<_> = txn.tombstones_before(i64::MAX, ALL).await.unwrap().into_iter().collect();
         found.say("tombstones", &format!("{old:?}"));
-        let mut marks = view.sync_marks(ALL).await.unwrap();
-        marks.sort_by_key(|(actor, _)| *actor);
-        found.say("marks", &format!("{marks:?}"));
+        for (actor, mark) in view.sync_marks(ALL).await.unwrap() {
+            found.say("mark", &format!("of {actor} {mark:?}"));
+        }
         let high: BTreeSet<_> =
             view.high_follows(1, ALL).await.unwrap().into_iter().map(|(actor, n)| (actor.0, n)).collect();
         found.say("high follows", &format!("{high:?}"));
         let (horizon, whole) = (view.horizon().await.unwrap(), view.is_whole().await.unwrap());
-        found.say("store", &format!("{horizon} {whole} {:?}", view.cursor().await.unwrap()));
+        if horizon > i64::MIN {
+            found.say("horizon", &horizon.to_string());
+        }
+        found.say("store", &format!("{whole} {:?}", view.cursor().await.unwrap()));
         found
     }
 
