@@ -132,7 +132,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
 fn three_nodes(sum: &mut cargo_test::Sum, named: Option<String>) -> Result<()> {
     if let Some(named) = named {
         return skip(&format!(
-            "three nodes: {}={named} names a server, and only nodes that are brought up here can be taken away: unset it",
+            "three nodes: {}={named} names a server, and only nodes brought up here can be taken away: unset it",
             cql::VARIABLE
         ));
     }
