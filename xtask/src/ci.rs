@@ -122,7 +122,7 @@ fn load_run() -> Result<()> {
 fn three_nodes(sum: &mut cargo_test::Sum, named: Option<String>) -> Result<()> {
     if let Some(named) = named {
         return skip(&format!(
-            "three nodes: {}={named} names a server, and only nodes that are brought up here can be taken away: unset it",
+            "three nodes: {}={named} names a server, and only nodes brought up here can be taken away: unset it",
             cql::VARIABLE
         ));
     }

@@ -1,8 +1,8 @@
 //! `cargo xtask mutants`: known bugs, applied one at a time, each of which a test has to notice.
 //!
-//! A mutant is `xtask/mutants/NAME.patch`: comment lines, one of them `# kills-with: cargo test …`, another one `# needs:
-//! redis` where that test talks to one, then a patch against the workspace. The tree is copied first, so that the working copy is never touched; all mutants share the
-//! builds in `target/mutants`.
+//! A mutant is `xtask/mutants/NAME.patch`: comment lines, one of them `# kills-with: cargo test …`, another one
+//! `# needs: redis` where that test talks to one, then a patch against the workspace. The tree is copied first, so that
+//! the working copy is never touched; all mutants share the builds in `target/mutants`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

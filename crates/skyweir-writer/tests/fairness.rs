@@ -254,7 +254,9 @@ async fn a_task_that_waited_for_a_place_is_as_old_as_it_is() {
     (world.config.jobs, world.config.aside) = (1, 0);
     let tickets = [1, 2].map(|_| Arc::new(Semaphore::new(0)));
     let [first, last] = [1, 2].map(|viewer| {
-        let is_it = move |operation: &Operation<'_>| matches!(operation, Operation::Apply { shard, .. } if *shard == viewer);
+        let is_it = move |operation: &Operation<'_>| {
+            matches!(operation, Operation::Apply { shard, .. } if *shard == viewer)
+        };
         Arc::new(Fault::hold(Arc::clone(&tickets[viewer as usize - 1]), is_it))
     });
     let timelines = HookedTimelines::new(Arc::new(world.timelines.clone()), Arc::clone(&first) as _);

@@ -128,6 +128,7 @@ async fn who_stops_gives_back_what_it_has() {
 #[tokio::test(start_paused = true)]
 async fn pages_without_anybody_enrolled_are_not_all_read_again() {
     let (pages, mut world) = (100, World::new(5));
+    world.page = 10;
     let followers = pages * world.page as u32;
     world.actors(followers + 1).await;
     for viewer in 1..=followers {

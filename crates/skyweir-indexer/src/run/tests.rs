@@ -84,7 +84,9 @@ async fn a_stop_is_not_held_up_by_a_full_task_log() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     // more than the queue holds: the source waits as well
-    let line = r#"{"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","time_us":1,"kind":"account","account":{"active":true,"did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","seq":1,"time":"2026-01-01T00:00:00.000Z"}}"#;
+    let did = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+    let account = format!(r#"{{"active":true,"did":"{did}","seq":1,"time":"2026-01-01T00:00:00.000Z"}}"#);
+    let line = format!(r#"{{"did":"{did}","time_us":1,"kind":"account","account":{account}}}"#);
     std::fs::write(&path, format!("{line}\n").repeat(50)).unwrap();
     let config = Config { group_events: 5, ..Config::default() };
     let config = Config { source: source::SourceConfig { queue: 2, ..config.source }, ..config };

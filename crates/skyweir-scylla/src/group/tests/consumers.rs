@@ -26,8 +26,10 @@ fn a_consumer_is_forgotten_once_it_is_idle_and_has_nothing() {
         world.config.claim_ms = 1;
         let (has_some, looks, gone) = (world.join().await, world.join().await, world.join().await);
         world.append(3).await;
-        for group in [&has_some, &looks, &gone] {
-            assert_eq!(group.take_now(1).await.len(), 1);
+        for (group, n) in [(&has_some, 1), (&looks, 2), (&gone, 3)] {
+            // what the one before has is idle soon
+            *group.next_claim() = Instant::now() + Duration::from_secs(600);
+            assert_eq!(ids(&group.take_now(1).await), [n]);
         }
         for (group, n) in [(&looks, 2), (&gone, 3)] {
             group.finish(TaskId(n));
