@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Run the tests of the store on CQL on three nodes as well, which takes some minutes more.
     #[arg(long)]
     three_nodes: bool,
+    /// Run nothing but those.
+    #[arg(long, conflicts_with_all = ["fast", "three_nodes"])]
+    only_three_nodes: bool,
 }
 
 #[derive(Default)]
@@ -80,6 +83,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {
+    if options.only_three_nodes {
+        return steps.step("three nodes", || three_nodes(sum, std::env::var(cql::VARIABLE).ok()));
+    }
     steps.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]))?;
     steps.step("arrows between crates", || arrows::check(&metadata(&["--no-deps"])?))?;
     steps.step("files", files::check)?;

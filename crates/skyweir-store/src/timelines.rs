@@ -198,8 +198,9 @@ pub trait Timelines: TimelineReads {
     fn retain_enrolled(&self, page: &mut Vec<ActorId>);
     /// How many timelines are enrolled.
     fn enrolled(&self) -> u64;
-    /// Those of a page that are enrolled, by shard: [`Timelines::retain_enrolled`] and [`Timelines::shard_of`] in one
-    /// step. Keeps the page's order within a shard; no shard comes twice or with nothing.
+    /// Those of a page, which [`Timelines::retain_enrolled`] has kept, by [`Timelines::shard_of`]. Leaves out who has
+    /// left since, where a store finds that out for nothing: `apply` does in any case. Keeps the page's order within a
+    /// shard; no shard comes twice or with nothing.
     fn split(&self, mut page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
         self.retain_enrolled(&mut page);
         let mut shards = BTreeMap::<u32, Vec<ActorId>>::new();

@@ -37,7 +37,9 @@ pub(crate) async fn run(
     let reference = item.reference();
     let mut fan_out =
         FanOut { context, reference, tally, place, met: Vec::new(), pages: 0, stretch: 0, end: ActorId(0) };
-    let own = fan_out.try_send(Range::Own, vec![item.author]);
+    let mut own = vec![item.author];
+    context.timelines.retain_enrolled(&mut own);
+    let own = fan_out.try_send(Range::Own, own);
     fan_out.send(Range::Own, own.full).await;
     let mut pages = context.graph.followers(view, item.author, before.map(|before| before.after));
     let mut pause = context.retry.pause("followers");

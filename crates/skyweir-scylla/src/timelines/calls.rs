@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use skyweir_store::{
-    Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, TimelineReads, Timelines,
+    Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryUse, Result, TimelineReads, Timelines, Viewers,
 };
 use skyweir_types::{ActorId, Generation, ItemId, Reference, TaskId};
 
@@ -12,6 +12,7 @@ use super::layout::token;
 use super::line::{Line, Took};
 use super::lines::Admitted;
 use super::news::News;
+use super::sender::Outgoing;
 use super::{Inner, Rows};
 use crate::table::enrolled::State;
 use crate::table::timeline::new_row;
@@ -28,22 +29,23 @@ fn count(counts: &mut Counts, took: Took) {
 impl Inner {
     async fn apply(&self, deliveries: &[Delivery]) -> Result<Vec<Counts>> {
         let mut all = vec![Counts::default(); deliveries.len()];
-        let mut rows = Vec::new();
+        self.topology.refresh(&self.db).await;
+        let references = deliveries.iter().map(|delivery| delivery.viewers.len()).sum();
+        let mut outgoing = Outgoing::new(self.topology.map(), references);
         let mut full = BTreeMap::<ActorId, Vec<(usize, Reference)>>::new();
         for (at, Delivery { reference, viewers }) in deliveries.iter().enumerate() {
             for viewer in &**viewers {
                 match self.lines.admit(*viewer, reference, &self.draw, self.lengths) {
                     Admitted::Not(took) => count(&mut all[at], took),
                     Admitted::To(generation) => {
-                        rows.push(new_row(*viewer, reference, generation));
+                        outgoing.push(new_row(*viewer, reference, generation));
                         count(&mut all[at], Took::Written);
                     }
                     Admitted::Full => full.entry(*viewer).or_default().push((at, *reference)),
                 }
             }
         }
-        self.topology.refresh(&self.db).await;
-        self.sender.write(&self.topology.map(), rows).await?;
+        self.sender.write(outgoing).await?;
         // after the others: what they have written counts
         for (at, took) in self.change_each(full.into_iter().collect()).await? {
             count(&mut all[at], took);
@@ -105,6 +107,17 @@ impl Timelines for Rows {
 
     fn enrolled(&self) -> u64 {
         self.inner.lines.count()
+    }
+
+    /// With one look at the layout, and none at the lines.
+    fn split(&self, page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
+        let map = self.inner.topology.map();
+        let mut shards = vec![Vec::new(); map.layout.shards() as usize];
+        for viewer in page {
+            shards[map.layout.place(token(viewer)).shard as usize].push(viewer);
+        }
+        let shards = (0..).zip(shards).filter(|(_, viewers)| !viewers.is_empty());
+        shards.map(|(shard, viewers)| (shard, viewers.into())).collect()
     }
 
     async fn apply(&self, _shard: u32, deliveries: &[Delivery]) -> Result<Vec<Counts>> {

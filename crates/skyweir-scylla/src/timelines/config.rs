@@ -20,8 +20,8 @@ pub struct RowsConfig {
     /// In how many shards a node's share is cut where it has no cores of its own to tell (Cassandra), 1 to 1,024.
     /// Default 16.
     pub shards_per_node: u32,
-    /// How many references one batch writes, 1 to 200: above 64 little is gained, above 200 the server warns.
-    /// Default 64.
+    /// How many references one batch writes, 1 to 200: above 128 little is gained, above 200 the server warns.
+    /// Default 128.
     pub batch_rows: usize,
     /// How many batches a (node, core) gets at a time, 1 to 256; fewer while it is slow. Default 8.
     pub batches_in_flight: u32,
@@ -52,7 +52,7 @@ impl Default for RowsConfig {
             trim_over: 200,
             trims_at_once: 16,
             shards_per_node: 16,
-            batch_rows: 64,
+            batch_rows: 128,
             batches_in_flight: 8,
             resend_ms: 500,
             single_inserts: false,

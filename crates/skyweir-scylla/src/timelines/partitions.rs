@@ -11,7 +11,7 @@ use skyweir_types::{ActorId, Generation, ItemId, Reference};
 
 use crate::error;
 use crate::session::{Db, Use};
-use crate::table::timeline::{self, Head, floor_cell, key, rate_cell, time};
+use crate::table::timeline::{self, Head, NewRow, floor_cell, key, rate_cell, time};
 
 /// Stands behind every item of its millisecond.
 const LAST_ITEM: i64 = i64::MAX;
@@ -190,7 +190,7 @@ impl Partitions {
             if step.values.len() >= self.batch_rows {
                 std::mem::replace(&mut step, OneStep::new()).run(&self.db).await?;
             }
-            let (viewer, sort_at, item, uri_hash, author, at) =
+            let NewRow(viewer, sort_at, item, uri_hash, author, at) =
                 timeline::new_row(viewer, reference, generation);
             let values = [
                 CqlValue::Int(viewer),

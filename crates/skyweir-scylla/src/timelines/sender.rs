@@ -2,20 +2,19 @@
 //! as the place bears.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::policies::load_balancing::LoadBalancingPolicy;
-use scylla::statement::batch::{Batch, BatchStatement, BatchType};
+use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use skyweir_store::Result;
-use tokio::time::timeout;
 
 use super::config::RowsConfig;
 use super::layout::{Place, token};
-
 use super::topology::Map;
 use super::window::{Place as WindowPlace, Window};
 use crate::session::Db;
@@ -28,11 +27,51 @@ const AT_ONCE: usize = 256;
 /// What a window is for: a node, and a core if it has such.
 type Key = (Option<u128>, Option<u32>);
 
+/// References by the (node, core) that takes them.
+pub(super) struct Outgoing {
+    map: Arc<Map>,
+    places: Vec<(Place, Vec<NewRow>)>,
+    /// Where the last one went: the next one mostly goes there, too.
+    last: usize,
+    /// How many there are in all, about: mostly for one place.
+    all: usize,
+}
+
+impl Outgoing {
+    pub(super) fn new(map: Arc<Map>, all: usize) -> Self {
+        Self { map, places: Vec::new(), last: 0, all }
+    }
+
+    pub(super) fn push(&mut self, row: NewRow) {
+        let place = self.map.layout.place(token(viewer(row.0)));
+        let is_it = |(known, _): &(Place, _)| (known.node, known.core) == (place.node, place.core);
+        if !self.places.get(self.last).is_some_and(is_it) {
+            self.last = self.places.iter().position(is_it).unwrap_or_else(|| {
+                let room = if self.places.is_empty() { self.all } else { 0 };
+                self.places.push((place, Vec::with_capacity(room)));
+                self.places.len() - 1
+            });
+        }
+        self.places[self.last].1.push(row);
+    }
+}
+
+/// Rows of one batch.
+struct Part {
+    /// Their node and core, if they can be reached.
+    target: Option<Arc<dyn LoadBalancingPolicy>>,
+    window: Arc<Window>,
+    rows: Arc<Vec<NewRow>>,
+    range: Range<usize>,
+}
+
 /// Writes references, with a window for each (node, core).
 pub(super) struct Sender {
     db: Arc<Db>,
     insert: PreparedStatement,
     windows: Mutex<HashMap<Key, Arc<Window>>>,
+    /// Batches that nobody sends now: to make one takes longer than to fill it, as each row has a statement of its own.
+    spare: Mutex<Vec<Batch>>,
     batch_rows: usize,
     most: u32,
     resend: Duration,
@@ -45,6 +84,7 @@ impl Sender {
             db: Arc::clone(db),
             insert: insert.clone(),
             windows: Mutex::default(),
+            spare: Mutex::default(),
             batch_rows: config.batch_rows.max(1),
             most: config.batches_in_flight.max(1),
             resend: Duration::from_millis(config.resend_ms.max(1)),
@@ -57,34 +97,48 @@ impl Sender {
         Arc::clone(windows.entry(key).or_insert_with(|| Arc::new(Window::new(self.most))))
     }
 
-    /// Writes rows; when it returns, all are written.
-    pub(super) async fn write(&self, map: &Map, rows: Vec<NewRow>) -> Result<()> {
-        let mut places = HashMap::<(u32, Option<u32>), (Place, Vec<NewRow>)>::new();
-        for row in rows {
-            let place = map.layout.place(token(viewer(row.0)));
-            places.entry((place.node, place.core)).or_insert_with(|| (place, Vec::new())).1.push(row);
-        }
-        let mut batches = Vec::new();
-        for (place, rows) in places.into_values() {
+    /// Writes them; when it returns, all are written.
+    pub(super) async fn write(&self, outgoing: Outgoing) -> Result<()> {
+        let Outgoing { map, places, .. } = outgoing;
+        let mut parts = Vec::new();
+        for (place, rows) in places {
             let (target, window) = (map.target(place), self.window((map.host(place), place.core)));
-            let cut = |rows: &[NewRow]| self.send(target.clone(), Arc::clone(&window), rows.to_vec());
-            batches.extend(rows.chunks(self.batch_rows).map(cut));
+            let (all, rows) = (rows.len(), Arc::new(rows));
+            for from in (0..all).step_by(self.batch_rows) {
+                let range = from..all.min(from + self.batch_rows);
+                let (target, window, rows) = (target.clone(), Arc::clone(&window), Arc::clone(&rows));
+                parts.push(Part { target, window, rows, range });
+            }
         }
-        stream::iter(batches).buffer_unordered(AT_ONCE).try_collect().await
+        // made when it is their turn: what sends a batch takes some kilobytes
+        stream::iter(parts).map(|part| self.send(part)).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn send(
-        &self,
-        target: Option<Arc<dyn LoadBalancingPolicy>>,
-        window: Arc<Window>,
-        rows: Vec<NewRow>,
-    ) -> Result<()> {
-        let place = window.place().await;
+    async fn send(&self, part: Part) -> Result<()> {
+        let Part { target, window, rows, range } = part;
+        let (place, rows) = (window.place().await, &rows[range]);
         if self.single_inserts {
-            self.singles(place, &rows).await
-        } else {
-            self.batch(place, target, &rows).await
+            // apart, so that a batch needn't have room for it
+            return Box::pin(self.singles(place, rows)).await;
         }
+        let mut batch = self.spare_batch(rows.len());
+        let sent = self.batch(&mut batch, place, target, rows).await;
+        // a node that goes isn't kept
+        batch.set_load_balancing_policy(None);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+        sent
+    }
+
+    /// A batch for so many rows. There are no more than were under way at one time.
+    fn spare_batch(&self, rows: usize) -> Batch {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut batch = spare.unwrap_or_else(|| {
+            let mut batch = Batch::new(BatchType::Unlogged);
+            batch.set_is_idempotent(true);
+            batch
+        });
+        batch.statements.resize_with(rows, || self.insert.clone().into());
+        batch
     }
 
     /// One batch: first straight to its place, and if that doesn't answer in time, to whom the driver chooses, and soon
@@ -92,33 +146,35 @@ impl Sender {
     /// writing once.
     async fn batch(
         &self,
+        batch: &mut Batch,
         mut place: WindowPlace,
         target: Option<Arc<dyn LoadBalancingPolicy>>,
         rows: &[NewRow],
     ) -> Result<()> {
-        let statements = vec![BatchStatement::from(self.insert.clone()); rows.len()];
-        let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
-        batch.set_is_idempotent(true);
         let session = self.db.session();
         if target.is_some() {
             batch.set_load_balancing_policy(target);
-            match timeout(self.resend, session.batch(&batch, rows)).await {
-                Ok(Ok(_)) => {
+            batch.set_request_timeout(Some(self.resend));
+            batch.set_execution_profile_handle(None);
+            match session.batch(batch, rows).await {
+                Ok(_) => {
                     place.succeeded();
                     return Ok(());
                 }
-                Ok(Err(failed)) if !is_load(&failed) => {
+                Err(failed) if !is_load(&failed) => {
                     tracing::debug!(error = %failed, "a batch failed where it belongs, it is sent elsewhere");
                 }
-                _ => place.suffered(),
+                Err(_) => place.suffered(),
             }
             metrics::resent();
-            batch.set_load_balancing_policy(None);
         }
         // others may try the place again meanwhile
         drop(place);
+        batch.set_load_balancing_policy(None);
+        batch.set_request_timeout(None);
         batch.set_execution_profile_handle(Some(self.db.speculating().clone()));
-        let done = session.batch(&batch, rows).await;
+        // apart, so that a batch that is taken at once needn't have room for it
+        let done = Box::pin(session.batch(batch, rows)).await;
         done.map(|_| ()).map_err(|failed| error::execution("timeline", &failed))
     }
 
@@ -159,6 +215,25 @@ fn is_load(error: &ExecutionError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timelines::layout::{Cores, Layout, Owner};
+    use skyweir_types::ActorId;
+
+    #[test]
+    fn rows_come_together_by_node_whatever_part_of_it_they_are_of() {
+        let owner = |node| Owner { node, core: None };
+        let layout = Layout::new(vec![(0, owner(0)), (i64::MAX, owner(1))], vec![Cores::Parts(16); 2], None);
+        let mut outgoing = Outgoing::new(Arc::new(Map::of(layout)), 1_000);
+        (0..1_000).for_each(|n| outgoing.push(NewRow(n, 0, 0, 0, 0, 0)));
+        let Outgoing { mut places, .. } = outgoing;
+        places.sort_by_key(|(place, _)| place.node);
+        let keys: Vec<Vec<i32>> =
+            places.iter().map(|(_, rows)| rows.iter().map(|row| row.0).collect()).collect();
+        let wanted = [0, 1].map(|node| {
+            let is_there = |n: &i32| (token(ActorId(*n as u32)) > 0) == (node == 1);
+            (0..1_000).filter(is_there).collect::<Vec<i32>>()
+        });
+        assert_eq!(keys, wanted);
+    }
 
     #[test]
     fn timeouts_and_overload_are_load_and_a_wrong_statement_is_not() {

@@ -36,6 +36,12 @@ pub(super) struct Topology {
 }
 
 impl Map {
+    /// One whose nodes can't be reached.
+    #[cfg(test)]
+    pub(super) fn of(layout: Layout) -> Self {
+        Self { layout, nodes: Vec::new() }
+    }
+
     /// What tells the node of a place from all others.
     pub(super) fn host(&self, place: Place) -> Option<u128> {
         self.nodes.get(place.node as usize).map(|node| node.host_id.as_u128())

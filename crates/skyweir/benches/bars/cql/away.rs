@@ -146,7 +146,7 @@ impl Load<'_> {
         *self.observer.seen() = Seen::default();
         let mut written = self.observer.of_others.subscribe();
         for _ in 0..self.posts_a_phase {
-            self.posts.post().await?;
+            self.posts.posts(1).await?;
             let least = self.posts.items.len().saturating_sub(ON_THEIR_WAY) * self.of_others;
             let room = tokio::time::timeout(PATIENCE, written.wait_for(|written| *written >= least)).await;
             room.with_context(|| format!("{name}: the node that stays is given nothing"))??;

@@ -28,6 +28,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// How many rows one batch copies.
 const COPIED: usize = 100;
+/// How often a cluster is asked before its refusal counts.
+const TRIES: usize = 5;
 /// How many follows one transaction adds.
 const FOLLOWS: usize = 2_000;
 /// Whom all follow.
@@ -37,6 +39,16 @@ pub(crate) const AUTHOR: ActorId = ActorId(0);
 pub(crate) fn servers() -> Option<(Vec<String>, String)> {
     let (cql, redis) = (std::env::var("SKYWEIR_TEST_CQL").ok()?, std::env::var("SKYWEIR_TEST_REDIS").ok()?);
     Some((cql.split(',').map(str::to_owned).collect(), redis))
+}
+
+/// Asks again where nodes that have just begun are too slow to answer.
+async fn patiently<T, E>(ask: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
+    for _ in 1..TRIES {
+        if let Ok(answer) = ask().await {
+            return Ok(answer);
+        }
+    }
+    ask().await
 }
 
 /// The followers' timelines, at servers.
@@ -107,7 +119,7 @@ impl Bed {
             let values: Vec<Vec<Option<CqlValue>>> = viewers.iter().map(of).collect();
             viewers.iter().for_each(|_| batch.append_statement(insert.clone()));
             batch.set_is_idempotent(true);
-            async move { self.session.batch(&batch, values).await.map(drop) }
+            async move { patiently(async || self.session.batch(&batch, &values).await.map(drop)).await }
         };
         let batches: Vec<_> = others.chunks(COPIED).map(copy).collect();
         Ok(stream::iter(batches).buffer_unordered(8).try_collect().await?)
@@ -127,8 +139,11 @@ impl Bed {
         all.set_request_timeout(Some(Duration::from_secs(60)));
         let (lacking, beside) = (AtomicU64::new(0), AtomicU64::new(0));
         let of = async |viewer: ActorId| -> Result<()> {
-            let rows = self.session.execute_iter(all.clone(), (viewer.0.cast_signed(),)).await?;
-            let found: Vec<(Option<i64>,)> = rows.rows_stream::<(Option<i64>,)>()?.try_collect().await?;
+            let read = async || -> Result<Vec<(Option<i64>,)>> {
+                let rows = self.session.execute_iter(all.clone(), (viewer.0.cast_signed(),)).await?;
+                Ok(rows.rows_stream::<(Option<i64>,)>()?.try_collect().await?)
+            };
+            let found = patiently(read).await?;
             let mut times: HashMap<i64, u64> = HashMap::new();
             found.iter().filter_map(|(item,)| *item).for_each(|item| *times.entry(item).or_default() += 1);
             for item in items {
@@ -198,30 +213,24 @@ impl Posts {
         Ok(Self { store, author, handle, items: Vec::new(), tasks, stop })
     }
 
-    /// This many posts.
+    /// So many posts more, by one transaction, on their way when it returns.
     pub(crate) async fn posts(&mut self, n: usize) -> Result<()> {
-        for _ in 0..n {
-            self.post().await?;
-        }
-        Ok(())
-    }
-
-    /// One more post, on its way when it returns.
-    pub(crate) async fn post(&mut self) -> Result<()> {
-        let n = self.items.len() as u64 + 1;
         let mut txn = self.store.begin().await?;
-        let item = NewItem {
-            author: self.author,
-            rkey: RecordKey::parse(&format!("p{n}"))?,
-            cid: Cid::from_digest([n as u8; 32]),
-            sort_at: n.cast_signed(),
-            uri_hash: UriHash(n),
-            kind: ItemKind::Post { is_reply: false, is_quote: false },
-        };
-        let item = txn.add_item(item).await?;
-        txn.append(Task::FanOut { item }).await?;
+        let first = self.items.len() as u64 + 1;
+        for n in first..first + n as u64 {
+            let item = NewItem {
+                author: self.author,
+                rkey: RecordKey::parse(&format!("p{n}"))?,
+                cid: Cid::from_digest([n as u8; 32]),
+                sort_at: n.cast_signed(),
+                uri_hash: UriHash(n),
+                kind: ItemKind::Post { is_reply: false, is_quote: false },
+            };
+            let item = txn.add_item(item).await?;
+            txn.append(Task::FanOut { item }).await?;
+            self.items.push(item);
+        }
         txn.commit().await?;
-        self.items.push(item);
         Ok(())
     }
 

@@ -94,18 +94,19 @@ pub(super) async fn run(report: &mut Report, bed: &Bed) -> Result<()> {
     }
     in_batches.stop().await?;
     by_singles.stop().await?;
+    let batch = bed.config.timelines.batch_rows;
     let rows = [
-        a.row("the writer, batches of 64"),
+        a.row(&format!("the writer, batches of {batch}")),
         b.row("the writer, single inserts"),
-        c.row("the driver's bare loop, batches of 64"),
+        c.row(&format!("the driver's bare loop, batches of {batch}")),
     ];
     report.bar(
         "CQL: references per writer CPU-second",
         &format!(
-            "one node of Cassandra on the same cores; {} timelines, {POSTS} posts a round in batches and bare, {SINGLES} as \
-             single inserts, {ROUNDS} rounds in turn after one that doesn't count; the writer is the service's own, with \
-             pages, splitting, queues and accounting; bare, one loop fills batches of 64 and sends {AT_ONCE} at a time; \
-             CPU seconds are those of all threads of this process",
+            "one node of Cassandra on the same cores; {} timelines, {POSTS} posts a round in batches and bare, {SINGLES} \
+             as single inserts, {ROUNDS} rounds in turn after one that doesn't count; the writer is the service's own, \
+             with pages, splitting, queues and accounting; bare, one loop fills batches of {batch} and sends {AT_ONCE} \
+             at a time; CPU seconds are those of all threads of this process",
             viewers.len()
         ),
     );
