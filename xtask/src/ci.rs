@@ -123,8 +123,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("load run", || cargo(&LOAD_RUN, &[]))?;
     steps.step("dashboard", || dashboard::run(&dashboard::Options::short()))?;
     steps.step("torture", || torture::run(&torture::Options::short()))?;
-    let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
-    steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))
+    steps.step("oracle", || oracle::run(&oracle::Options::usual()))
 }
 
 /// What stands on CQL once more, where each write goes to three nodes. A cluster that the environment names has as many
