@@ -110,8 +110,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     steps.step("load run", load_run)?;
     steps.step("dashboard", || dashboard::run(&dashboard::Options::short()))?;
     steps.step("torture", || torture::run(&torture::Options::short()))?;
-    let dir = std::env::var_os("SKYWEIR_ORACLE").map(Into::into);
-    steps.step("oracle", || oracle::run(&oracle::Options { dir, network_only: false }))
+    steps.step("oracle", || oracle::run(&oracle::Options::usual()))
 }
 
 /// Runs the program that was just built: for this package alone cargo would build other features of its dependencies.

@@ -85,6 +85,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Runs one statement at a node.
+pub(crate) fn query(node: &str, statement: &str) -> Result<()> {
+    wire::query(node, statement).with_context(|| format!("{statement}, at {node}"))
+}
+
 /// What has to be installed before Cassandra can run, if anything.
 pub(crate) fn missing(home: &Path) -> Option<String> {
     jars::missing(home)

@@ -177,6 +177,22 @@ impl Redis {
         self.daemon.kill()
     }
 
+    /// How many bytes of writes it has appended to its file.
+    pub(crate) fn appended(&self) -> Result<u64> {
+        Ok(fs::metadata(appended_file(self.daemon.dir())?)?.len())
+    }
+
+    /// Takes from its file all but so many bytes, as if that hadn't come to the disk; it has to be down. How many bytes
+    /// went.
+    pub(crate) fn lose_tail(&self, kept: u64) -> Result<u64> {
+        let file = File::options().write(true).open(appended_file(self.daemon.dir())?)?;
+        let lost = file.metadata()?.len().saturating_sub(kept);
+        if lost > 0 {
+            file.set_len(kept)?;
+        }
+        Ok(lost)
+    }
+
     fn status(&self) -> String {
         format!("{} {} {}", self.addr(), self.daemon.state(), self.daemon.about()).trim_end().to_owned()
     }
@@ -222,6 +238,24 @@ fn arguments(port: u16, dir: &Path) -> Vec<String> {
     .collect()
 }
 
+/// The file of a data folder to which writes are appended. It is the same over all starts, as long as it isn't written
+/// anew, for which it is too short.
+fn appended_file(dir: &Path) -> Result<PathBuf> {
+    let dir = dir.join("appendonlydir");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(".incr.aof") {
+            files.push(path);
+        }
+    }
+    match files.as_slice() {
+        [file] => Ok(file.clone()),
+        _ => bail!("{} has {} files of appended writes, not one", dir.display(), files.len()),
+    }
+}
+
 /// Whether PING is answered by PONG; a server that still reads its file says so instead.
 fn answers(addr: SocketAddr) -> bool {
     ask(addr, b"PING\r\n").is_ok_and(|said| said == *b"+PONG")
@@ -247,6 +281,22 @@ mod tests {
         assert_eq!(of(b"+PONG\r\n"), (b"PING\r\n".to_vec(), true));
         assert!(!of(b"-LOADING Redis is loading\r\n").1);
         assert!(!of(b"+P").1);
+    }
+
+    #[test]
+    fn a_tail_is_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("run/appendonlydir");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(file(home.path()), "7379").unwrap();
+        let redis = Redis::find(home.path()).unwrap().unwrap();
+        assert!(redis.appended().is_err(), "it never ran");
+        fs::write(folder.join("appendonly.aof.1.base.rdb"), "REDIS").unwrap();
+        fs::write(folder.join("appendonly.aof.1.incr.aof"), "*1 and more").unwrap();
+        assert_eq!(redis.appended().unwrap(), 11);
+        assert_eq!((redis.lose_tail(11).unwrap(), redis.lose_tail(2).unwrap()), (0, 9));
+        assert_eq!(fs::read(folder.join("appendonly.aof.1.incr.aof")).unwrap(), b"*1");
+        assert_eq!((redis.lose_tail(5).unwrap(), redis.appended().unwrap()), (0, 2), "it isn't made longer");
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Bench {
             source: format!("file:{}", path.display()),
             cursor: "auto".into(),
             enrol: "all".into(),
+            grpc_port: 0,
             more: more.into_iter().map(str::to_owned).collect(),
             env: Vec::new(),
             log: self.dir.join("serve.log"),

@@ -26,9 +26,7 @@ pub(super) struct Official {
 /// Starts the official network, reads every account's timeline again and again, one after the other. `None` without
 /// the oracle.
 pub(super) fn measure() -> Result<Option<Official>> {
-    let options =
-        oracle::Options { dir: std::env::var_os("SKYWEIR_ORACLE").map(Into::into), network_only: true };
-    let Some(dir) = oracle::folder(&options)? else { return Ok(None) };
+    let Some(dir) = oracle::folder(&oracle::Options::usual())? else { return Ok(None) };
     println!("\n== the official Postgres data plane, over loopback");
     let temp = tempfile::Builder::new().prefix("skyweir-official-").tempdir()?;
     let network = oracle::Network::start(&dir, temp.path())?;

@@ -30,6 +30,18 @@ impl Servers {
         Ok(Self { cql: None, redis })
     }
 
+    /// Only a CQL server of one node.
+    pub(crate) fn cql() -> Result<Self> {
+        let cql = if wanted(cql::VARIABLE) { cassandra(1, false)? } else { None };
+        Ok(Self { cql, redis: None })
+    }
+
+    /// Where the nodes of the CQL server are, brought up here or named.
+    pub(crate) fn nodes(&self) -> Option<Vec<String>> {
+        let addrs = self.cql.as_ref().map(Cluster::addrs).or_else(|| std::env::var(cql::VARIABLE).ok())?;
+        Some(addrs.split(',').map(str::to_owned).collect())
+    }
+
     /// Whether both are there, brought up here or named.
     pub(crate) fn are_there(&self) -> bool {
         let is_named = |variable| std::env::var_os(variable).is_some();

@@ -109,6 +109,7 @@ fn serve(dir: &Path, upstream: u16) -> Result<Serve> {
         source: format!("ws://127.0.0.1:{upstream}/xrpc/network.bsky.jetstream.subscribeEvents"),
         cursor: "0".to_owned(),
         enrol: "reads".to_owned(),
+        grpc_port: 0,
         more: vec!["--config".to_owned(), config.display().to_string()],
         env: Vec::new(),
         log: dir.join("serve.log"),
