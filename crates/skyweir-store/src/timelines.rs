@@ -186,8 +186,8 @@ pub trait Timelines: TimelineReads {
     fn shards(&self) -> u32;
     /// The shard of a timeline, below [`Timelines::shards`].
     fn shard_of(&self, viewer: ActorId) -> u32;
-    /// Learns what others have changed: from then on [`Timelines::retain_enrolled`] and [`Timelines::read`] know every
-    /// generation that had begun before this was called. A writer asks for it after it got a task and before it decides
+    /// Learns what others have changed: from then on [`Timelines::retain_enrolled`] and [`TimelineReads::read`] know
+    /// every generation that had begun before this was called. A writer asks for it after it got a task and before it decides
     /// who is enrolled: whatever begins later finds what the task tells by its merge. Does nothing where one process
     /// knows all of them.
     async fn refresh(&self) -> Result<()> {
