@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 pub(crate) use servers::Servers;
 
-use crate::run::{Table, now, root, skip};
+use crate::run::{Table, binary, now, root, skip};
 use crate::{cql, dashboard, mutants, oracle, torture};
 
 /// A small load run: nothing is timed in it, what is read has to be right.
@@ -115,7 +115,7 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
 
 /// Runs the program that was just built: for this package alone cargo would build other features of its dependencies.
 fn load_run() -> Result<()> {
-    let program = root().join("target/release/loadtest");
+    let program = binary()?.with_file_name("loadtest");
     let status = Command::new(&program).args(LOAD_RUN.split(' ')).status();
     let status = status.with_context(|| format!("cannot start {}", program.display()))?;
     ensure!(status.success(), "the load run failed ({status})");

@@ -124,9 +124,9 @@ fn judge(
     Ok(())
 }
 
-/// What the judge of all timelines is told.
+/// What the judge of all timelines is told: for so many seconds from its start it asks again.
 fn compare(target: &str) -> [&str; 5] {
-    ["compare.mjs", "--target", target, "--settle", "30"]
+    ["compare.mjs", "--target", target, "--settle", "120"]
 }
 
 /// What lets the API pass on what isn't its own.

@@ -47,13 +47,19 @@ async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()>
     let mut filling = Vec::with_capacity(wishes.len());
     for (viewer, wish) in wishes {
         match wish {
-            Wish::Lower(rate) => {
-                // a wish of another process may be old: not below what is right by now
-                let right = || rate_of(context, &*before, viewer);
-                let rate = rate.max(context.retry.run("accounts", right).await?);
-                context.retry.run("lower_rate", || context.timelines.lower_rate(viewer, rate)).await?;
-                metrics::rate_lowered();
-            }
+            Wish::Lower(rate) => match rate_of(context, &*before, viewer).await {
+                Ok(right) => {
+                    // a wish of another process may be old: not below what is right by now
+                    let rate = rate.max(right);
+                    context.retry.run("lower_rate", || context.timelines.lower_rate(viewer, rate)).await?;
+                    metrics::rate_lowered();
+                }
+                Err(error @ skyweir_store::Error::Corrupt(_)) => return Err(error),
+                // nor is this tried again here: a view isn't answered for ever
+                Err(error) => {
+                    tracing::warn!(%error, "a timeline's rate could not be lowered, its next read wishes again");
+                }
+            },
             Wish::Enrol(why) => match begin(context, &*before, viewer, why).await {
                 Ok(begun) => filling.extend(begun),
                 Err(error @ skyweir_store::Error::Corrupt(_)) => return Err(error),
@@ -193,12 +199,9 @@ pub(crate) async fn all(context: Arc<Context>, stop: CancellationToken) -> Resul
         let count = context.retry.run("actor_count", || view.actor_count()).await?;
         while known < count {
             let end = count.min(known + STRIDE);
-            let enrolled: std::collections::HashSet<_> = context
-                .timelines
-                .split((known..end).map(ActorId).collect())
-                .into_iter()
-                .flat_map(|(_, viewers)| viewers.to_vec())
-                .collect();
+            let mut enrolled: Vec<_> = (known..end).map(ActorId).collect();
+            context.timelines.retain_enrolled(&mut enrolled);
+            let enrolled: std::collections::HashSet<_> = enrolled.into_iter().collect();
             for viewer in (known..end).map(ActorId).filter(|viewer| !enrolled.contains(viewer)) {
                 context.wishes.push_wait(viewer, Wish::Enrol(EnrolReason::Read)).await;
             }

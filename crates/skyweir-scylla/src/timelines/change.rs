@@ -130,6 +130,8 @@ impl Inner {
         let head = Head { floor: held.floor(), rate: line.rate, generation, published_at: now_ms };
         self.partitions.publish(viewer, head).await?;
         if !self.enrolments.mark(viewer, generation, State::In).await? {
+            // it would answer, and nobody writes to it
+            self.partitions.wipe(viewer, generation).await?;
             self.tell(News::Left { viewer, generation }).await?;
             return Ok(false);
         }

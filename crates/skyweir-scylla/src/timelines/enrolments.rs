@@ -123,10 +123,12 @@ impl Enrolments {
         Ok(known == Some((to as i8, time(generation))))
     }
 
-    /// Whether this generation is published.
-    pub(super) async fn published(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+    /// Where a timeline stands.
+    pub(super) async fn row(&self, viewer: ActorId) -> Result<Option<(State, Generation)>> {
         let known = self.db.first::<(i8, i64)>(&self.get, (key(viewer),)).await?;
-        Ok(known == Some((State::In as i8, time(generation))))
+        known
+            .map(|(state, generation)| Ok((State::read(state)?, enrolled::generation(generation)?)))
+            .transpose()
     }
 
     /// Whether the condition held.

@@ -1,8 +1,8 @@
 //! Learning what other processes have changed: the news up to their end, or all lines anew when some are missing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skyweir_store::{Error, Result};
@@ -20,6 +20,8 @@ use crate::table::timeline::Head;
 
 /// How often reads are told.
 pub(crate) const TELL: Duration = Duration::from_secs(1);
+/// How many timelines that reads found gone are looked at together; the next read finds the others again.
+const GONE_MOST: usize = 10_000;
 
 /// Up to where this process knows the news.
 #[derive(Default)]
@@ -27,6 +29,22 @@ pub(super) struct Learnt {
     /// How many looks have begun.
     begun: AtomicU64,
     look: Mutex<Look>,
+    /// What reads found nothing of, though this process knows it.
+    gone: std::sync::Mutex<HashMap<ActorId, Generation>>,
+}
+
+impl Learnt {
+    fn gone(&self) -> MutexGuard<'_, HashMap<ActorId, Generation>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that nothing stands of a generation any more. No read waits for what is done about it.
+    pub(super) fn note_gone(&self, viewer: ActorId, generation: Generation) {
+        let mut gone = self.gone();
+        if gone.len() < GONE_MOST {
+            gone.insert(viewer, generation);
+        }
+    }
 }
 
 /// Held by who looks.
@@ -176,13 +194,20 @@ impl Inner {
         outcome
     }
 
-    /// Looks whether a timeline has ended of which nothing stands any more, and tells so: who ended it may have died
-    /// before it did.
-    pub(super) async fn look_at_ended(&self, viewer: ActorId, generation: Generation) -> Result<()> {
-        match self.enrolments.published(viewer, generation).await? {
-            true => Ok(()),
-            false => self.tell(News::Left { viewer, generation }).await,
+    /// Tells of timelines that reads found gone: who ended one may have died before it did.
+    async fn look_at_gone(&self) -> Result<()> {
+        let gone = std::mem::take(&mut *self.learnt.gone());
+        let mut left = Vec::new();
+        for (viewer, generation) in gone {
+            let has_left = match self.enrolments.row(viewer).await? {
+                // about to be told, if its beginner lives
+                Some((State::Filling, now)) => self.is_given_up(now),
+                Some((State::In, now)) => now != generation,
+                Some((State::Leaving | State::Out, _)) | None => true,
+            };
+            left.extend(has_left.then_some(News::Left { viewer, generation }));
         }
+        self.stream.add(&left).await
     }
 
     /// Ends a generation, whoever began it. False when another has begun or it has ended already.
@@ -204,7 +229,7 @@ impl Inner {
         for (viewer, generation) in
             filling.into_iter().filter(|(_, generation)| self.is_given_up(*generation))
         {
-            let head = match self.enrolments.published(viewer, generation).await? {
+            let head = match self.enrolments.row(viewer).await? == Some((State::In, generation)) {
                 true => self.partitions.head(viewer).await?.filter(|head| head.generation == generation),
                 false => None,
             };
@@ -238,6 +263,7 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
     loop {
         pace.tick().await;
         let done = async {
+            inner.look_at_gone().await?;
             inner.refresh().await?;
             if told.elapsed() >= TELL {
                 told = tokio::time::Instant::now();

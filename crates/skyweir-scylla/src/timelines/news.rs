@@ -31,9 +31,9 @@ macro_rules! with_last {
 local function last()
   if redis.call('EXISTS', KEYS[1]) == 0 then
     local now = redis.call('TIME')
-    redis.call('XGROUP', 'CREATE', KEYS[1], 'made', '0-0', 'MKSTREAM')
-    redis.call('XGROUP', 'DESTROY', KEYS[1], 'made')
-    redis.call('XSETID', KEYS[1], string.format('%s%03d-0', now[1], math.floor(tonumber(now[2]) / 1000)))
+    local era = string.format('%s%03d', now[1], math.floor(tonumber(now[2]) / 1000))
+    redis.call('XADD', KEYS[1], era .. '-0', 'news', 'made')
+    redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
   end
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
   for i = 1, #info, 2 do

@@ -42,7 +42,12 @@ impl Rows {
         let topology = Topology::open(&db, config.shards_per_node, &cluster.config.datacenter).await?;
         let kept = enrolments.kept(&draw).await?.filter(|kept| *kept >= lost_below);
         let inner = Inner {
-            sender: Sender::new(&db, partitions.insert(), config),
+            sender: Sender::new(
+                &db,
+                partitions.insert(),
+                config,
+                Duration::from_millis(cluster.config.request_timeout_ms),
+            ),
             db,
             lines: Lines::default(),
             partitions,

@@ -46,7 +46,7 @@ impl Inner {
         let known = Some((line.generation, line.floor));
         let Some(walk) = self.partitions.walk(viewer, known, from_ms, n).await? else {
             // it leaves, or begins anew, at this moment, or nobody told that it did
-            self.look_at_ended(viewer, line.generation).await?;
+            self.learnt.note_gone(viewer, line.generation);
             return Ok(unanswered(CachedState::Out));
         };
         let mut len = line.len as usize;

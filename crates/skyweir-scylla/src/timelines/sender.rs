@@ -79,7 +79,12 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(db: &Arc<Db>, insert: &PreparedStatement, config: &RowsConfig) -> Self {
+    pub(super) fn new(
+        db: &Arc<Db>,
+        insert: &PreparedStatement,
+        config: &RowsConfig,
+        timeout: Duration,
+    ) -> Self {
         Self {
             db: Arc::clone(db),
             insert: insert.clone(),
@@ -87,7 +92,7 @@ impl Sender {
             spare: Mutex::default(),
             batch_rows: config.batch_rows.max(1),
             most: config.batches_in_flight.max(1),
-            resend: Duration::from_millis(config.resend_ms.max(1)),
+            resend: Duration::from_millis(config.resend_ms.max(1)).min(timeout),
             single_inserts: config.single_inserts,
         }
     }
@@ -125,11 +130,14 @@ impl Sender {
         let sent = self.batch(&mut batch, place, target, rows).await;
         // a node that goes isn't kept
         batch.set_load_balancing_policy(None);
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < AT_ONCE {
+            spare.push(batch);
+        }
         sent
     }
 
-    /// A batch for so many rows. There are no more than were under way at one time.
+    /// A batch for so many rows; of former ones as many are kept as one call has under way.
     fn spare_batch(&self, rows: usize) -> Batch {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut batch = spare.unwrap_or_else(|| {

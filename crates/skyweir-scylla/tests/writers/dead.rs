@@ -5,8 +5,9 @@ use skyweir_store::{CachedState, Enrolment, TimelineReads as _, Timelines as _};
 use skyweir_types::{Clock, DrawKey, Generation};
 
 use crate::common::Servers;
+use crate::until;
 use crate::world::{
-    DID, V, apply, at_servers, begin, held, open, open_with, quiet, reference, retained, state,
+    DID, V, apply, at_servers, begin, held, keeping_up, open, open_with, quiet, reference, retained, state,
 };
 
 const NOW_US: i64 = 1_800_000_000_000_000;
@@ -63,8 +64,8 @@ fn a_leaving_removes_rows_although_another_generation_has_begun() {
 #[test]
 fn who_reads_what_has_left_without_a_word_tells_it() {
     at_servers(async |servers| {
-        let (one, other) = (open(servers, &quiet()).await, open(servers, &quiet()).await);
-        let generation = begin(&one, V, NOW_US).await;
+        let (one, other) = (open(servers, &quiet()).await, open(servers, &keeping_up()).await);
+        let generation = begin(&one, V, Clock::system().now_micros()).await;
         assert!(one.publish(V, generation, &[reference(9)], 7, 1).await.unwrap());
         other.refresh().await.unwrap();
         change(servers, format!("UPDATE {{ks}}.enrolled SET state = 3 WHERE viewer = {V} IF EXISTS")).await;
@@ -72,9 +73,21 @@ fn who_reads_what_has_left_without_a_word_tells_it() {
         change(servers, rows).await;
         assert_eq!((retained(&one), retained(&other)), (vec![V], vec![V]));
         assert_eq!(state(&other, V).await, CachedState::Out);
+        until(async || retained(&other).is_empty()).await;
         one.refresh().await.unwrap();
-        assert_eq!((retained(&one), retained(&other)), (vec![], vec![]));
+        assert_eq!(retained(&one), []);
         assert_eq!(apply(&one, V, reference(10)).await.hibernating, 1);
+    });
+}
+
+#[test]
+fn a_publication_that_loses_leaves_nothing_that_answers() {
+    at_servers(async |servers| {
+        let one = open(servers, &quiet()).await;
+        let generation = begin(&one, V, NOW_US).await;
+        begun(servers, Generation(generation.0 + 1)).await;
+        assert!(!one.publish(V, generation, &[reference(9)], 7, 1).await.unwrap());
+        assert_eq!((retained(&one), seen(servers).await), (vec![], CachedState::Out));
     });
 }
 

@@ -94,14 +94,14 @@ fn what_redis_has_lost_is_found_in_the_cluster() {
         other.refresh().await.unwrap();
         redis.save();
         assert!(one.leave(V, generation).await.unwrap());
-        begin(&one, ActorId(2), START_US).await;
+        begin(&one, ActorId(2), Clock::system().now_micros()).await;
         redis.kill();
         redis.start_again();
         for rows in [&one, &other] {
             // the connection has to come back first
             while rows.refresh().await.is_err() {}
         }
-        begin(&one, ActorId(3), START_US).await;
+        begin(&one, ActorId(3), Clock::system().now_micros()).await;
         for rows in [&one, &other] {
             rows.refresh().await.unwrap();
             assert_eq!(retained(rows), [ActorId(2), ActorId(3), W]);

@@ -9,7 +9,7 @@ use skyweir_scylla::{Rows, RowsConfig};
 use skyweir_store::conformance::{Home, Opened, Subject};
 use skyweir_store::{
     Cached, Counts, Delivery, Enrolment, Idle, IdleRule, MemoryStore, MemoryUse, Result, Shape,
-    TimelineReads, Timelines,
+    TimelineReads, Timelines, Viewers,
 };
 use skyweir_types::{ActorId, Clock, Generation, ItemId, Reference, TaskId};
 
@@ -95,6 +95,10 @@ impl Timelines for Spread {
 
     fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
         self.any().retain_enrolled(page);
+    }
+
+    fn split(&self, page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
+        self.any().split(page)
     }
 
     fn enrolled(&self) -> u64 {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use skyweir_store::{
     AccountInfo, AccountRow, Ahead, Cached, Counts, Delivery, Enrolment, FeedAsk, FeedEntry, Idle, IdleRule,
     MemoryUse, NewItem, RecordRow, Result, SavedCursor, Store, SyncMark, Task, TimelineReads, Timelines, Txn,
-    View,
+    View, Viewers,
 };
 use skyweir_types::{
     ActorId, Collection, Did, Generation, Item, ItemId, RecordKey, RecordRef, Reference, TaskId, Tid,
@@ -216,6 +216,9 @@ there! { Timelines for TimelinesThere by self: &Self,
         }
         fn retain_enrolled(&self, page: &mut Vec<ActorId>) {
             self.inner.retain_enrolled(page);
+        }
+        fn split(&self, page: Vec<ActorId>) -> Vec<(u32, Viewers)> {
+            self.inner.split(page)
         }
         fn enrolled(&self) -> u64 {
             self.inner.enrolled()
