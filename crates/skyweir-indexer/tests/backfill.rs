@@ -152,32 +152,37 @@ async fn survives(seed: u64) -> Seen {
 async fn an_archive_that_misbehaves_and_kills_lose_nothing() {
     let seeds =
         std::env::var("SKYWEIR_ARCHIVE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
-    let mut all = Vec::new();
-    for seed in 0..seeds {
+    // each of them has to have happened, else this shows nothing; the rarest does with two seeds of a hundred, so where
+    // luck leaves one out, more seeds are tried
+    let happens: [(&str, fn(&Seen) -> u64); 13] = [
+        ("resumed", |seen| seen.counts.resumed),
+        ("blocks", |seen| seen.counts.blocks),
+        ("refused", |seen| seen.counts.refused),
+        ("cut", |seen| seen.counts.cut),
+        ("flipped", |seen| seen.counts.flipped),
+        ("gone", |seen| seen.counts.gone),
+        ("compacted", |seen| seen.counts.compacted),
+        ("sealed", |seen| seen.counts.sealed),
+        ("judged", |seen| seen.judged[0].into()),
+        ("judged in the middle", |seen| seen.judged[1].into()),
+        ("free and there", |seen| seen.free[0]),
+        ("free and not there", |seen| seen.free[1]),
+        ("told again", |seen| seen.again.into()),
+    ];
+    let mut often = [0; 13];
+    for seed in 0..10 * seeds {
+        if seed >= seeds && often.iter().all(|often| *often > 0) {
+            break;
+        }
         let seen = survives(seed).await;
         assert!(seen.kills > 0, "seed {seed}: nothing was killed");
-        all.push(seen);
+        for (sum, (_, count)) in often.iter_mut().zip(&happens) {
+            *sum += count(&seen);
+        }
     }
-    // each of them has to have happened, else this shows nothing
-    let happened = |count: fn(&Seen) -> u64| all.iter().map(count).sum::<u64>() > 0;
-    let faults: [fn(&Seen) -> u64; 8] = [
-        |seen| seen.counts.resumed,
-        |seen| seen.counts.blocks,
-        |seen| seen.counts.refused,
-        |seen| seen.counts.cut,
-        |seen| seen.counts.flipped,
-        |seen| seen.counts.gone,
-        |seen| seen.counts.compacted,
-        |seen| seen.counts.sealed,
-    ];
-    let judged: [fn(&Seen) -> u64; 5] = [
-        |seen| seen.judged[0].into(),
-        |seen| seen.judged[1].into(),
-        |seen| seen.free[0],
-        |seen| seen.free[1],
-        |seen| seen.again.into(),
-    ];
-    assert!(faults.into_iter().chain(judged).all(happened), "{all:#?}");
+    let never: Vec<_> =
+        happens.iter().zip(often).filter(|(_, often)| *often == 0).map(|((what, _), _)| what).collect();
+    assert!(never.is_empty(), "with none of {} seeds: {never:?}", 10 * seeds);
 }
 
 #[tokio::test(flavor = "multi_thread")]
