@@ -13,20 +13,20 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 pub(crate) use servers::Servers;
 
-use crate::run::{Table, binary, now, root, skip};
+use crate::run::{Binary, Table, now, root, skip};
 use crate::{cql, dashboard, mutants, oracle, torture};
 
 /// A small load run: nothing is timed in it, what is read has to be right.
 const LOAD_RUN: &str = "run --actors 3000 --mean-follows 20 --readers 200 --reasonable-limit 500 \
                         --celebrity-posts-every 1 --events-per-second 300 --duration 5 --deeper 0.3";
 
-/// What link-time optimization makes faster is measured by nobody here, and takes minutes to build.
-const WITHOUT_LTO: [(&str, &str); 2] =
-    [("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")];
-
 /// The tests that run on three nodes as well.
 const ON_THREE_NODES: [&str; 7] =
     ["--workspace", "--test", "store", "--test", "timelines", "--test", "commits"];
+
+/// The seeded model over the whole path, as many seeds of it as there is time for.
+const MODEL: [&str; 5] = ["--workspace", "--test", "model", "--", "few_on_cql"];
+const MODEL_SEEDS: (&str, &str) = ("SKYWEIR_MODEL_SEEDS", "1");
 
 /// The one that takes nodes away. It comes last.
 const NODES_AWAY: [&str; 5] = ["--workspace", "--test", "nodes", "--", "--ignored"];
@@ -34,7 +34,7 @@ const NODES_AWAY: [&str; 5] = ["--workspace", "--test", "nodes", "--", "--ignore
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the release build, the load run, dashboard, torture and oracle.
+    /// Leave out the load run, dashboard, torture and oracle.
     #[arg(long)]
     fast: bool,
     /// Run the tests of the store on CQL on three nodes as well, which takes some minutes more.
@@ -105,17 +105,17 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     if options.fast {
         return Ok(());
     }
-    let build = ["build", "--release", "--locked", "-p", "skyweir", "-p", "skyweir-loadtest"];
-    steps.step("release build", || cargo(&build, &WITHOUT_LTO))?;
-    steps.step("load run", load_run)?;
-    steps.step("dashboard", || dashboard::run(&dashboard::Options::short()))?;
-    steps.step("torture", || torture::run(&torture::Options::short()))?;
-    steps.step("oracle", || oracle::run(&oracle::Options::usual()))
+    // nothing is timed: the programs that the tests have driven will do, and no other build is needed
+    let binary = Binary::of_tests()?;
+    steps.step("load run", || load_run(&binary))?;
+    steps.step("dashboard", || dashboard::run(&dashboard::Options::short(binary.clone())))?;
+    steps.step("torture", || torture::run(&torture::Options::short(binary.clone())))?;
+    steps.step("oracle", || oracle::run(&oracle::Options::usual(binary)))
 }
 
-/// Runs the program that was just built: for this package alone cargo would build other features of its dependencies.
-fn load_run() -> Result<()> {
-    let program = binary()?.with_file_name("loadtest");
+/// What is read in it has to be right.
+fn load_run(binary: &Binary) -> Result<()> {
+    let program = binary.loadtest()?;
     let status = Command::new(&program).args(LOAD_RUN.split(' ')).status();
     let status = status.with_context(|| format!("cannot start {}", program.display()))?;
     ensure!(status.success(), "the load run failed ({status})");
@@ -135,6 +135,8 @@ fn three_nodes(sum: &mut cargo_test::Sum, named: Option<String>) -> Result<()> {
     if servers.has_nodes() {
         let variables = servers.variables();
         cargo_test::run(sum, &ON_THREE_NODES, &variables)?;
+        let seeds = (MODEL_SEEDS.0, MODEL_SEEDS.1.to_owned());
+        cargo_test::run(sum, &MODEL, &[variables.clone(), vec![seeds]].concat())?;
         cargo_test::run(sum, &NODES_AWAY, &[variables, servers.lend()?].concat())?;
     }
     servers.down()

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::run::root;
+use crate::run::{Binary, root};
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,12 +32,14 @@ pub(crate) struct Options {
     /// How many seconds of load.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=3600))]
     seconds: u32,
+    #[command(flatten)]
+    binary: Binary,
 }
 
 impl Options {
     /// What continuous integration does.
-    pub(crate) fn short() -> Self {
-        Self { write: false, png: None, seconds: 20 }
+    pub(crate) fn short(binary: Binary) -> Self {
+        Self { write: false, png: None, seconds: 20, binary }
     }
 }
 

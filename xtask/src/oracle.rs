@@ -1,4 +1,4 @@
-//! `cargo xtask oracle`: Bluesky's own software, unmodified, judges the release binary.
+//! `cargo xtask oracle`: Bluesky's own software, unmodified, judges the service.
 //!
 //! Looks for the oracle's folder in `--dir`, then `SKYWEIR_ORACLE`, then copies `oracle` of the shared folder
 //! (`SKYWEIR_SHARED`, else `../shared` beside the workspace) to `target/oracle` and runs its `setup.sh`.
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::run::{Serve, Table, binary, fresh_seed, metric, skip};
+use crate::run::{Binary, Serve, Table, fresh_seed, metric, skip};
 pub(crate) use folder::folder;
 pub(crate) use network::Network;
 
@@ -44,6 +44,8 @@ pub(crate) struct Options {
     /// Where all random choices come from; a new one each time when left out.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) binary: Binary,
 }
 
 /// What is judged.
@@ -57,8 +59,8 @@ pub(crate) enum Part {
 
 impl Options {
     /// All of it, as continuous integration has it.
-    pub(crate) fn usual() -> Self {
-        Self { dir: std::env::var_os("SKYWEIR_ORACLE").map(Into::into), ..Self::default() }
+    pub(crate) fn usual(binary: Binary) -> Self {
+        Self { dir: std::env::var_os("SKYWEIR_ORACLE").map(Into::into), binary, ..Self::default() }
     }
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("network is up: {}", network.firehose);
         return Ok(());
     }
-    let binary = binary()?;
+    let binary = options.binary.path()?;
     let mut rows = Vec::new();
     let done = judge(options, &dir, &binary, temp.path(), &mut rows);
     println!("oracle:");

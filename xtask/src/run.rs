@@ -1,6 +1,7 @@
 //! What all commands share: the workspace, time, child processes, a small HTTP client, tables.
 
 mod ask;
+mod binary;
 mod daemon;
 mod group;
 mod home;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 #[cfg(test)]
 pub(crate) use ask::against;
 pub(crate) use ask::ask;
+pub(crate) use binary::Binary;
 pub(crate) use daemon::{Daemon, State};
 pub(crate) use group::{Group, output};
 pub(crate) use home::{hold, read};
@@ -31,18 +33,6 @@ pub(crate) use table::Table;
 pub(crate) fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("xtask lies in the workspace's root").to_path_buf()
-}
-
-/// The release binary that `torture` and `oracle` drive; `SKYWEIR_BINARY` names another one.
-pub(crate) fn binary() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("SKYWEIR_BINARY")
-        .map_or_else(|| root().join("target/release/skyweir"), PathBuf::from);
-    anyhow::ensure!(
-        path.is_file(),
-        "{} is missing; build it with: cargo build --release -p skyweir",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// A missing tool or folder: said and passed over, but an error where everything is required.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::run::{Rng, Serve, ServeSpec, Table, binary, fresh_seed, get, metric, now, skip};
+use crate::run::{Binary, Rng, Serve, ServeSpec, Table, fresh_seed, get, metric, now, skip};
 use compare::Differences;
 use disk::Noticed;
 use model::Model;
@@ -63,13 +63,15 @@ pub(crate) struct Options {
     /// References that a timeline keeps: few, so that they are trimmed and continued by merges.
     #[arg(long, default_value_t = 200)]
     cap: u32,
+    #[command(flatten)]
+    binary: Binary,
 }
 
 impl Options {
     /// The share that fits into continuous integration.
-    pub(crate) fn short() -> Self {
+    pub(crate) fn short(binary: Binary) -> Self {
         let (group, actors, events, rate, cap) = (10, 60, 20_000, 5_000, 200);
-        Self { kills: 20, power: 5, seed: None, group, actors, events, rate, cap }
+        Self { kills: 20, power: 5, seed: None, group, actors, events, rate, cap, binary }
     }
 }
 
@@ -131,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut bench = Bench {
         options: Options { power, ..options.clone() },
-        binary: binary()?,
+        binary: options.binary.path()?,
         dir: temp.path().to_path_buf(),
         library,
         rng: Rng::new(seed),

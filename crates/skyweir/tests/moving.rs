@@ -296,7 +296,7 @@ async fn a_directory_moves_into_a_cluster_whatever_is_killed() {
         }
         child.kill().await.unwrap();
         kills += 1;
-        bytes += bytes / 2;
+        bytes *= 2;
     }
     assert!(kills >= 3 && begun >= 2, "killed {kills} times, {begun} of them under way");
     let (code, _, err) = run(&args).await;

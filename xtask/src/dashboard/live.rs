@@ -12,7 +12,7 @@ use super::panel::{Panel, Query};
 use super::picture::{self, Drawn};
 use super::prometheus::{Prometheus, Series};
 use super::tools::is_there;
-use crate::run::{Group, Serve, ServeSpec, Table, binary, free_port, skip};
+use crate::run::{Group, Serve, ServeSpec, Table, free_port, skip};
 
 /// How long a start, or the load beyond its time, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -63,7 +63,7 @@ pub(super) fn run(options: &Options, panels: &[Panel]) -> Result<()> {
 
 fn ask(options: &Options, panels: &[Panel], dir: &Path) -> Result<()> {
     let upstream = free_port(&[0])?;
-    let mut serve = serve(dir, upstream)?;
+    let mut serve = serve(options, dir, upstream)?;
     let (grpc, admin) = serve.addrs(PATIENCE)?;
     let prometheus = Prometheus::start(dir, &admin)?;
     let from = prometheus.time()?;
@@ -100,11 +100,11 @@ fn ask(options: &Options, panels: &[Panel], dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serve(dir: &Path, upstream: u16) -> Result<Serve> {
+fn serve(options: &Options, dir: &Path, upstream: u16) -> Result<Serve> {
     let config = dir.join("skyweir.toml");
     fs::write(&config, SETTINGS)?;
     Serve::start(&ServeSpec {
-        binary: binary()?,
+        binary: options.binary.path()?,
         data_dir: dir.join("data"),
         source: format!("ws://127.0.0.1:{upstream}/xrpc/network.bsky.jetstream.subscribeEvents"),
         cursor: "0".to_owned(),
@@ -118,13 +118,7 @@ fn serve(dir: &Path, upstream: u16) -> Result<Serve> {
 
 /// Traffic and reads, by the program beside the service's.
 fn load(options: &Options, dir: &Path, upstream: u16, (grpc, admin): (&str, &str)) -> Result<()> {
-    let program = binary()?.with_file_name("loadtest");
-    ensure!(
-        program.is_file(),
-        "{} is missing; build it with: cargo build --release -p skyweir-loadtest",
-        program.display()
-    );
-    let mut command = Command::new(program);
+    let mut command = Command::new(options.binary.loadtest()?);
     command.args(LOAD).arg(options.seconds.to_string());
     command.args(["--api", grpc, "--admin", admin, "--upstream-port", &upstream.to_string()]);
     let log = dir.join("loadtest.log");

@@ -7,6 +7,8 @@ use super::{Home, Subject};
 use crate::{IdleRule, MemoryUse, Timelines};
 
 const V: ActorId = ActorId(4);
+/// Timelines that take more memory than one allocation does.
+const MANY: u32 = 300;
 
 fn bytes(timelines: &dyn Timelines) -> u64 {
     timelines.memory().bytes
@@ -16,24 +18,24 @@ pub(super) async fn memory_is_counted(subject: &dyn Subject) {
     let timelines = open(subject, 50).await.timelines;
     let MemoryUse { bytes: bare, budget } = timelines.memory();
     assert!(budget > bare);
-    for viewer in (0..2_000).map(ActorId) {
+    for viewer in (0..MANY).map(ActorId) {
         enrol(&*timelines, viewer, &[], i64::MIN).await;
     }
     let empty = bytes(&*timelines);
     // at least a number, a generation and a floor each
-    assert!(empty >= bare + 2_000 * 20, "{bare}, then {empty}");
+    assert!(empty >= bare + u64::from(MANY) * 20, "{bare}, then {empty}");
     for n in 1..=50 {
         apply(&*timelines, V, reference(n)).await;
     }
     let full = bytes(&*timelines);
     let references = if subject.home() == Home::Memory { 50 * 8 } else { 0 };
     assert!(full >= empty + references, "{empty}, then {full}");
-    for viewer in (0..2_000).map(ActorId) {
+    for viewer in (0..MANY).map(ActorId) {
         let generation = timelines.begin(viewer, enrolment(6_000_000)).await.unwrap();
         assert!(timelines.leave(viewer, generation).await.unwrap());
     }
     let left = bytes(&*timelines);
-    assert!(left + 2_000 * 20 + references <= full, "{bare}, then {full}, then {left}");
+    assert!(left + u64::from(MANY) * 20 + references <= full, "{bare}, then {full}, then {left}");
 }
 
 pub(super) async fn the_least_useful_come_first(subject: &dyn Subject) {

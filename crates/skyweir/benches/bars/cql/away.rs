@@ -12,7 +12,7 @@ use skyweir_scylla::Rows;
 use skyweir_store::{Hook, MemoryStore, Operation, Timelines as _};
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::bed::{self, AUTHOR, Bed, PATIENCE, Posts};
 
@@ -23,6 +23,10 @@ const KILLED: u8 = 2;
 const PAUSED: u8 = 3;
 /// So many posts are on their way to the nodes that are there; what comes for the other one waits in the writer.
 const ON_THEIR_WAY: usize = 4;
+
+/// References a second. At more than half of what three nodes of Cassandra take that share two cores, calls wait for
+/// seconds with all nodes there, and nothing would be seen of the one that is away.
+pub(crate) const PACE: u32 = 5_000;
 
 /// The phase in which a node stands still.
 pub(crate) const STANDS_STILL: &str = "one stands still";
@@ -145,7 +149,10 @@ impl Load<'_> {
         let (began, resent) = (Instant::now(), (self.resent)());
         *self.observer.seen() = Seen::default();
         let mut written = self.observer.of_others.subscribe();
+        let mut pace = tokio::time::interval(Duration::from_secs(1) * VIEWERS / PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for _ in 0..self.posts_a_phase {
+            pace.tick().await;
             self.posts.posts(1).await?;
             let least = self.posts.items.len().saturating_sub(ON_THEIR_WAY) * self.of_others;
             let room = tokio::time::timeout(PATIENCE, written.wait_for(|written| *written >= least)).await;

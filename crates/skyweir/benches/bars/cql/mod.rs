@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use self::away::VIEWERS;
+use self::away::{PACE, VIEWERS};
 use self::bed::Bed;
 use self::fan_out::{CLAIM, Shape};
 use crate::machine::{cpu_of, median, quantile};
@@ -51,9 +51,10 @@ pub(crate) fn nodes(report: &mut Report, scale: f64) -> Result<()> {
         "CQL: one of three nodes paused or killed under load",
         &format!(
             "three nodes, three copies, quorum both ways; about {} references to {VIEWERS} timelines by the service's \
-             writer, four posts at a time on their way to the nodes that stay; a call is what the writer waits for, \
-             from its first attempt until it succeeds",
-            number(REFERENCES * scale)
+             writer, at {} a second, and at most four posts at a time on their way to the nodes that stay; a call is what \
+             the writer waits for, from its first attempt until it succeeds",
+            number(REFERENCES * scale),
+            number(PACE.into())
         ),
     );
     let found = runtime.block_on(async {
