@@ -33,28 +33,41 @@ enum Fate {
     Broken,
     /// The test came to no end, so nobody would have been told.
     Hung,
+    /// What its test needs isn't there, so that the test would have judged nothing.
+    Skipped,
 }
 
-/// Runs them; an error when one survives.
+impl Fate {
+    /// Whether no test has failed to notice it.
+    fn is_good(self) -> bool {
+        matches!(self, Self::Killed | Self::Skipped)
+    }
+}
+
+/// Runs them; an error when one survives. Those that need a Redis where there is none are skipped, which is an error
+/// where everything is required.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let patches = patches(options.name.as_deref())?;
-    let mut texts = patches.iter().map(fs::read_to_string).collect::<std::io::Result<Vec<_>>>()?.into_iter();
-    let needs_redis = texts.any(|text| says(&text, "needs").is_some_and(|needs| needs == "redis"));
-    let mut servers = if needs_redis { Servers::redis()? } else { Servers::default() };
+    let texts = patches.iter().map(fs::read_to_string).collect::<std::io::Result<Vec<_>>>()?;
+    let needs = texts.iter().map(|text| needs_redis(text)).collect::<Result<Vec<_>>>()?;
+    let mut servers = if needs.contains(&true) { Servers::redis()? } else { Servers::default() };
     let temp = tempfile::Builder::new().prefix("skyweir-mutants-").tempdir()?;
     let tree = temp.path().join("tree");
     copy_tree(&tree)?;
     let mut table = Table::new(&["mutant", "fate", "seconds", "killed by"]);
     let mut bad = 0;
-    for patch in &patches {
+    for ((patch, text), needs_redis) in patches.iter().zip(&texts).zip(needs) {
         let name = patch.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         println!("mutant {name}");
         let began = now();
-        let text = fs::read_to_string(patch)?;
-        let test = says(&text, "kills-with");
+        let test = says(text, "kills-with");
         let test = test.with_context(|| format!("{name}: no line \"# kills-with: COMMAND\""))?;
-        let fate = judge(&tree, patch, &test, &servers.variables()).with_context(|| name.clone())?;
-        bad += usize::from(fate != Fate::Killed);
+        let fate = if needs_redis && !servers.has_redis() {
+            Fate::Skipped
+        } else {
+            judge(&tree, patch, &test, &servers.variables()).with_context(|| name.clone())?
+        };
+        bad += usize::from(!fate.is_good());
         table.row([
             name,
             format!("{fate:?}").to_lowercase(),
@@ -97,6 +110,15 @@ fn says(patch: &str, name: &str) -> Option<String> {
     let said =
         |line: &str| Some(line.strip_prefix("# ")?.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
     patch.lines().find_map(said)
+}
+
+/// Whether the test of a mutant talks to a Redis.
+fn needs_redis(patch: &str) -> Result<bool> {
+    match says(patch, "needs").as_deref() {
+        None => Ok(false),
+        Some("redis") => Ok(true),
+        Some(other) => bail!("a mutant needs {other:?}, which nobody here can bring up"),
+    }
 }
 
 fn judge(tree: &Path, patch: &Path, test: &str, env: &[(&str, String)]) -> Result<Fate> {
@@ -193,10 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_skipped_has_not_survived() {
+        let bad = [Fate::Survived, Fate::Broken, Fate::Hung];
+        assert!(Fate::Killed.is_good() && Fate::Skipped.is_good() && !bad.iter().any(|fate| fate.is_good()));
+    }
+
+    #[test]
     fn the_killer_and_what_it_needs_are_named_in_comments() {
         let patch = "# an off-by-one\n# kills-with: cargo test -p skyweir-types -- cursors\n# needs: redis\n--- a/x\n";
         assert_eq!(says(patch, "kills-with").as_deref(), Some("cargo test -p skyweir-types -- cursors"));
-        assert_eq!(says(patch, "needs").as_deref(), Some("redis"));
-        assert_eq!(says("--- a/x\n", "needs"), None);
+        assert!(needs_redis(patch).unwrap() && !needs_redis("--- a/x\n").unwrap());
+        assert!(needs_redis("# needs: cql\n").is_err());
     }
 }

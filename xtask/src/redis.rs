@@ -193,6 +193,11 @@ impl Redis {
         Ok(lost)
     }
 
+    /// Whether a consumer of a stream's group was given something there that it hasn't acknowledged.
+    pub(crate) fn is_pending(&self, stream: &str, group: &str, consumer: &str) -> Result<bool> {
+        is_pending(self.addr(), &format!("XPENDING {stream} {group} - + 1 {consumer}\r\n"))
+    }
+
     fn status(&self) -> String {
         format!("{} {} {}", self.addr(), self.daemon.state(), self.daemon.about()).trim_end().to_owned()
     }
@@ -261,6 +266,15 @@ fn answers(addr: SocketAddr) -> bool {
     ask(addr, b"PING\r\n").is_ok_and(|said| said == *b"+PONG")
 }
 
+/// Whether the array that a question about one entry is answered by has one.
+fn is_pending(addr: SocketAddr, question: &str) -> Result<bool> {
+    match &ask(addr, question.as_bytes())? {
+        b"*0" => Ok(false),
+        b"*1" => Ok(true),
+        other => bail!("to {question:?} Redis says {}…", other.escape_ascii()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +295,14 @@ mod tests {
         assert_eq!(of(b"+PONG\r\n"), (b"PING\r\n".to_vec(), true));
         assert!(!of(b"-LOADING Redis is loading\r\n").1);
         assert!(!of(b"+P").1);
+    }
+
+    #[test]
+    fn what_is_pending_is_an_array_of_one() {
+        let of = |sent: &[u8]| against(2, sent, |addr| is_pending(addr, "X\n")).1;
+        assert!(of(b"*1\r\n*4\r\n$3\r\n0-7\r\n").unwrap());
+        assert!(!of(b"*0\r\n").unwrap());
+        assert!(of(b"-NOGROUP No such key\r\n").unwrap_err().to_string().contains("-N"));
     }
 
     #[test]

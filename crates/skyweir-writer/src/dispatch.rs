@@ -26,18 +26,18 @@ pub(crate) async fn run(
     stop: &CancellationToken,
 ) -> Result<()> {
     loop {
-        // cut off anywhere, also while a store that can't be read is tried again: what hasn't begun is done later
-        let begin = async {
-            let begin = async {
-                let taken = take(context, jobs).await?;
-                start(context, jobs, stop, taken).await
-            };
+        let some = async {
+            let taken = take(context, jobs).await?;
+            start(context, jobs, stop, taken).await
+        };
+        let begun = async {
             tokio::select! {
-                begun = begin => begun,
+                begun = some => begun,
                 never = see(context) => match never {},
             }
         };
-        match stop.run_until_cancelled(begin).await {
+        // cut off anywhere, also while a store that can't be read is tried again: what hasn't begun is done later
+        match stop.run_until_cancelled(begun).await {
             Some(begun) => begun?,
             None => return Ok(()),
         }

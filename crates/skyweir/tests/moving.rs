@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use common::cql::Cql;
-use common::{Serve, network, run, upstream};
+use common::{Serve, network, run, soon, upstream};
 use moved::{Contents, Freezer, fill};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -271,15 +271,18 @@ async fn a_directory_moves_into_a_cluster_whatever_is_killed() {
     let (through, mut kills, mut begun, mut bytes) = (here.path().join("through.toml"), 0, 0, 40_000);
     let again = ["move", "--config", through.to_str().unwrap(), "--data-dir", data_dir];
     loop {
-        let freezer = Freezer::before(cql.node(), bytes).await;
+        let mut freezer = Freezer::before(cql.node(), bytes).await;
         cql.through(&freezer.address).write_settings(&through, LEASE);
         let mut child = common::binary().args(again).stderr(Stdio::null()).spawn().unwrap();
-        tokio::select! {
-            ended = child.wait() => {
-                assert!(ended.unwrap().success());
-                break;
+        let ended = async {
+            tokio::select! {
+                ended = child.wait() => Some(ended.unwrap()),
+                () = freezer.frozen() => None,
             }
-            () = freezer.frozen() => {}
+        };
+        if let Some(ended) = soon("the move's end, or the proxy's", ended).await {
+            assert!(ended.success());
+            break;
         }
         begun += u32::from(cql.committed().await > 0);
         if begun == 1 {

@@ -44,8 +44,12 @@ impl Servers {
 
     /// Whether both are there, brought up here or named.
     pub(crate) fn are_there(&self) -> bool {
-        let is_named = |variable| std::env::var_os(variable).is_some();
-        (self.cql.is_some() || is_named(cql::VARIABLE)) && (self.redis.is_some() || is_named(redis::VARIABLE))
+        (self.cql.is_some() || is_named(cql::VARIABLE)) && self.has_redis()
+    }
+
+    /// Whether there is a Redis, brought up here or named.
+    pub(crate) fn has_redis(&self) -> bool {
+        self.redis.is_some() || is_named(redis::VARIABLE)
     }
 
     /// Whether the CQL server is one that was brought up here.
@@ -132,6 +136,11 @@ fn redis() -> Result<Option<Redis>> {
 /// Where this workspace's servers are; the jars stay there for the next time.
 fn home(name: &str) -> PathBuf {
     root().join("target/servers").join(name)
+}
+
+/// Whether the environment names a server.
+fn is_named(variable: &str) -> bool {
+    std::env::var_os(variable).is_some()
 }
 
 /// Whether a server has to be brought up, as the environment names none.

@@ -2,9 +2,10 @@
 //! Redis, is killed with SIGKILL and started again.
 //!
 //! Who is killed when comes from a seed. Each is killed twice in the middle of work: while all timelines are
-//! compared, which enrols those that are read, and while accounts post, follow and delete, as soon as the indexer has
-//! got the next of these changes. Redis loses what it has written since the first timeline was enrolled, then what it
-//! has written since the first of those changes.
+//! compared, which enrols those that are read, and while accounts post, follow and delete: a writer as soon as it has a
+//! task in hand, which another one has to claim then; the others as soon as the indexer has got the next of these
+//! changes. Redis loses what it has written since the first timeline was enrolled, then what it has written since the
+//! first of those changes.
 
 use std::fs;
 use std::path::Path;
@@ -46,14 +47,14 @@ pub(super) fn judge(
     let work = temp.join("cluster");
     fs::create_dir_all(&work)?;
     println!("cluster: seed {seed}");
-    let drop = || cql::query(&nodes[0], &format!("DROP KEYSPACE IF EXISTS {KEYSPACE}"));
-    drop()?;
+    let drop_keyspace = || cql::query(&nodes[0], &format!("DROP KEYSPACE IF EXISTS {KEYSPACE}"));
+    drop_keyspace()?;
     let mut processes = Processes::start(network, binary, &work, &nodes, KEYSPACE)?;
     let mut judges = Judges { network, work: &work, rng: Rng::new(seed), rows };
     judges.compare(&mut processes)?;
     judges.appview(&mut processes)?;
-    std::mem::drop(processes);
-    drop()?;
+    drop(processes);
+    drop_keyspace()?;
     servers.down()
 }
 
@@ -88,21 +89,21 @@ impl Judges<'_> {
     fn appview(&mut self, processes: &mut Processes) -> Result<()> {
         processes.pass_on(upstream(self.network))?;
         processes.mark()?;
-        let order = Victim::shuffled(&mut self.rng).into_iter().enumerate();
-        let plan: Vec<_> = order.map(|(nth, victim)| (CHANGES.0 + nth * CHANGES.1, victim)).collect();
+        let mut order = Victim::shuffled(&mut self.rng);
+        // the first changes are those that bring writers the most work
+        order.sort_by_key(|victim| !victim.is_writer());
+        let due = |(nth, victim)| (CHANGES.0 + nth * CHANGES.1, victim);
+        let plan: Vec<_> = order.into_iter().enumerate().map(due).collect();
         let target = processes.target();
         self.judge(
             &["appview.mjs", "--alone", "--target", &target, "--timeout", FOLLOWED],
             "appview, us alone, each killed meanwhile",
             |said| said.lines().filter(|line| line.starts_with("live: ")).count(),
             &plan,
-            |victim| {
-                processes.at_work()?;
-                processes.kill(victim)?;
-                if victim == Victim::Redis { processes.mended() } else { Ok(()) }
-            },
+            |victim| processes.kill_at_work(victim),
         )?;
         processes.ready()?;
+        had_work(processes.claimed())?;
         let metrics = processes.api_metrics()?;
         passed(&metrics)?;
         kept(&metrics)?;
@@ -141,6 +142,13 @@ impl Judges<'_> {
     }
 }
 
+/// Writers have to be killed with tasks in hand, else nobody has judged what becomes of these.
+fn had_work(claimed: f64) -> Result<()> {
+    println!("{claimed} tasks were claimed of writers that were killed with them in hand");
+    ensure!(claimed > 0.0, "no writer had a task in hand when it was killed");
+    Ok(())
+}
+
 /// Timelines have to be kept by now, else no writer was judged: merges don't need any.
 fn kept(metrics: &str) -> Result<()> {
     let items =
@@ -154,6 +162,11 @@ fn kept(metrics: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_writer_has_to_be_killed_at_work() {
+        assert!(had_work(1.0).is_ok() && had_work(0.0).is_err());
+    }
 
     #[test]
     fn most_items_have_to_come_from_timelines_that_are_kept() {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::network::Network;
 use super::{PATIENCE, still_serving};
 use crate::redis::Redis;
-use crate::run::{Rng, Serve, ServeSpec, free_port, get, metric, wait_for};
+use crate::run::{Rng, Serve, ServeSpec, free_port, get, metric, now, wait_for};
 
 /// What is killed: processes by their name and role, and the Redis. The indexer comes first, as it makes the tables.
 const PROCESSES: [(&str, &str); 5] = [
@@ -21,12 +21,23 @@ const PROCESSES: [(&str, &str); 5] = [
     ("api", "api"),
 ];
 const INDEXER: usize = 0;
+const WRITERS: [usize; 2] = [2, 3];
 const API: usize = 4;
 
-/// How long it may take until the network changes, and until the indexer has appended again what Redis has lost.
+/// How long it may take until the network changes, until the indexer has appended again what Redis has lost, and until
+/// what a writer had is claimed.
 const SOON: Duration = Duration::from_secs(60);
+/// How long a writer may take to get a task in hand before it is killed without one: it gets every second.
+const IN_HAND: Duration = Duration::from_secs(15);
+/// How often it is looked whether it has one: it is done within milliseconds.
+const LOOK: Duration = Duration::from_millis(1);
+/// How often a writer is killed at the most because it had done its task just before.
+const TRIES: u32 = 3;
+/// The group that writers take tasks as.
+const GROUP: &str = "writers";
 const MESSAGES: &str = "skyweir_indexer_messages_total";
 const GAPS_MENDED: &str = "skyweir_scylla_task_gaps_total{outcome=\"mended\"}";
+const CLAIMED: &str = "skyweir_scylla_tasks_claimed_total";
 
 /// One that can be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,10 @@ impl Victim {
         }
         order
     }
+
+    pub(super) fn is_writer(self) -> bool {
+        matches!(self, Self::Process(place) if WRITERS.contains(&place))
+    }
 }
 
 impl fmt::Display for Victim {
@@ -62,6 +77,10 @@ impl fmt::Display for Victim {
 pub(super) struct Processes {
     processes: Vec<Process>,
     redis: Redis,
+    /// The stream of tasks.
+    tasks: String,
+    /// How many tasks writers have claimed of those that were killed at work.
+    claimed: f64,
     /// What Redis had written when it was last looked: what comes later is lost with it.
     mark: u64,
 }
@@ -96,7 +115,8 @@ impl Processes {
             env: Vec::new(),
             log: work.join("log"),
         };
-        let mut all = Self { processes: Vec::new(), redis, mark: 0 };
+        let tasks = format!("{keyspace}:tasks");
+        let mut all = Self { processes: Vec::new(), redis, tasks, claimed: 0.0, mark: 0 };
         for (place, (name, role)) in PROCESSES.iter().enumerate() {
             spec.more =
                 ["--config", &settings.display().to_string(), "--roles", role].map(String::from).into();
@@ -151,8 +171,24 @@ impl Processes {
         }
     }
 
-    /// Waits until the indexer has got more of the firehose: so it commits that, and writers soon have it in hand.
-    pub(super) fn at_work(&mut self) -> Result<()> {
+    /// The same in the middle of work; waits until the others have done what follows from it.
+    pub(super) fn kill_at_work(&mut self, victim: Victim) -> Result<()> {
+        if let Victim::Process(place) = victim
+            && victim.is_writer()
+        {
+            return self.kill_writer(place);
+        }
+        self.at_work()?;
+        let mended = self.mended()?;
+        self.kill(victim)?;
+        if victim == Victim::Redis {
+            wait_for("the indexer to append again what Redis lost", SOON, || Ok(self.mended()? > mended))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the indexer has got more of the firehose: so it commits that.
+    fn at_work(&mut self) -> Result<()> {
         let before = self.messages()?;
         wait_for("the network's next change", SOON, || Ok(self.messages()? > before))
     }
@@ -161,11 +197,67 @@ impl Processes {
         metric(&self.metrics(INDEXER)?, MESSAGES).context("the indexer counts no messages")
     }
 
-    /// Waits until the indexer has appended again what Redis lost of the task log.
-    pub(super) fn mended(&mut self) -> Result<()> {
-        wait_for("the indexer to append again what Redis lost", SOON, || {
-            Ok(metric(&self.metrics(INDEXER)?, GAPS_MENDED).is_some_and(|times| times > 0.0))
-        })
+    /// How often the indexer has appended again what Redis had lost of the task log.
+    fn mended(&mut self) -> Result<f64> {
+        Ok(metric(&self.metrics(INDEXER)?, GAPS_MENDED).unwrap_or(0.0))
+    }
+
+    /// SIGKILL to a writer with a task in hand, if it gets one in time; waits until what it had is claimed.
+    fn kill_writer(&mut self, place: usize) -> Result<()> {
+        let name = PROCESSES[place].0;
+        for _ in 0..TRIES {
+            self.processes[place].serve.ready(PATIENCE)?;
+            let consumer = self.processes[place].serve.consumer()?;
+            let came = self.comes_to_work(&consumer)?;
+            self.processes[place].again(place)?;
+            // what it has now it keeps until somebody claims it
+            if self.has_in_hand(&consumer)? {
+                return self.handed_on(place);
+            }
+            println!("the {name} had nothing in hand as it died");
+            if !came {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits a while for a task in this consumer's hand; whether one came.
+    fn comes_to_work(&self, consumer: &str) -> Result<bool> {
+        let began = now();
+        while began.elapsed() < IN_HAND {
+            if self.has_in_hand(consumer)? {
+                return Ok(true);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(false)
+    }
+
+    fn has_in_hand(&self, consumer: &str) -> Result<bool> {
+        self.redis.is_pending(&self.tasks, GROUP, consumer)
+    }
+
+    /// Waits until somebody has claimed what the writer had that was killed just now.
+    fn handed_on(&mut self, place: usize) -> Result<()> {
+        // it counts from nought again itself
+        let before = self.claims(WRITERS.into_iter().filter(|writer| *writer != place))?;
+        wait_for("a writer to claim what the dead one had", SOON, || Ok(self.claims(WRITERS)? > before))?;
+        let claimed = self.claims(WRITERS)? - before;
+        println!("the {} had tasks in hand: {claimed} were claimed", PROCESSES[place].0);
+        self.claimed += claimed;
+        Ok(())
+    }
+
+    /// How many tasks these have claimed since they began.
+    fn claims(&mut self, writers: impl IntoIterator<Item = usize>) -> Result<f64> {
+        let mut writers = writers.into_iter();
+        writers.try_fold(0.0, |sum, place| Ok(sum + metric(&self.metrics(place)?, CLAIMED).unwrap_or(0.0)))
+    }
+
+    /// How many tasks were claimed of writers that were killed at work.
+    pub(super) fn claimed(&self) -> f64 {
+        self.claimed
     }
 
     /// What the API tells of itself.
@@ -231,5 +323,8 @@ mod tests {
     #[test]
     fn the_places_are_those_of_the_roles() {
         assert_eq!((PROCESSES[INDEXER].1, PROCESSES[API].1), ("indexer", "api"));
+        for (place, (_, role)) in PROCESSES.iter().enumerate() {
+            assert_eq!(Victim::Process(place).is_writer(), *role == "writer");
+        }
     }
 }

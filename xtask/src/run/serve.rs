@@ -6,8 +6,12 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use super::{Group, get, now, tail};
+
+/// What a writer says of the name that it takes tasks under.
+const JOINS: &str = "joins the group of writers";
 
 /// How to start the service.
 #[derive(Clone, Debug)]
@@ -82,6 +86,15 @@ impl Serve {
         self.addrs.clone()
     }
 
+    /// The name under which it takes tasks of the log; only a writer on a cluster has one, and only once it is ready.
+    pub(crate) fn consumer(&self) -> Result<String> {
+        let text = fs::read_to_string(&self.log)?;
+        let name = text
+            .lines()
+            .find_map(|line| said(line, JOINS)?.get("consumer.name")?.as_str().map(str::to_owned));
+        name.with_context(|| format!("no line in {} says {JOINS:?}", self.log.display()))
+    }
+
     /// Waits for `/readyz` to answer 200.
     pub(crate) fn ready(&mut self, patience: Duration) -> Result<()> {
         let (_, admin) = self.addrs(patience)?;
@@ -117,19 +130,24 @@ impl Serve {
     }
 }
 
+/// The fields of a log line that says this.
+fn said(line: &str, message: &str) -> Option<Value> {
+    let mut line: Value = serde_json::from_str(line).ok()?;
+    let fields = line.get_mut("fields")?.take();
+    (fields.get("message")?.as_str()? == message).then_some(fields)
+}
+
 /// Reads (gRPC, admin) from the log line that tells them; without the role api nothing answers over gRPC.
 fn serving(line: &str) -> Option<(String, String)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let fields = line.get("fields")?;
-    if fields.get("message")?.as_str()? != "serving" {
-        return None;
-    }
+    let fields = said(line, "serving")?;
     let text = |name: &str| Some(fields.get(name)?.as_str()?.to_owned());
     Some((text("grpc.addr").unwrap_or_default(), text("admin.addr")?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -140,5 +158,16 @@ mod tests {
         assert_eq!(serving(line), Some((String::new(), "127.0.0.1:2".into())));
         assert_eq!(serving(r#"{"fields":{"message":"stopping"}}"#), None);
         assert_eq!(serving("plain text"), None);
+    }
+
+    #[test]
+    fn a_writers_name_is_read_from_the_log() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let group = Group::spawn(&Command::new("true"), Stdio::null(), Stdio::null()).unwrap();
+        let serve = Serve { group, log: log.path().to_path_buf(), addrs: None };
+        assert!(serve.consumer().unwrap_err().to_string().contains(JOINS));
+        let lines = "plain text\n{\"fields\":{\"message\":\"joins the group of writers\",\"consumer.name\":\"a-1\"}}\n";
+        fs::write(log.path(), lines).unwrap();
+        assert_eq!(serve.consumer().unwrap(), "a-1");
     }
 }

@@ -91,6 +91,7 @@ impl Group {
         let connection = redis_link::connect(config, Duration::ZERO).await?;
         let waiting = redis_link::connect(config, WAIT).await?;
         let consumer = Consumer { connection, keys: Keys::of(&config.keyspace), name };
+        tracing::info!(consumer.name = consumer.name, "joins the group of writers");
         let group = Self {
             consumer,
             waiting,

@@ -171,7 +171,7 @@ fn an_indexer_that_has_lost_the_lease_changes_nothing() {
 fn a_commit_whose_answer_is_lost_counts_once() {
     on_servers(async |servers| {
         let proxy = Proxy::before(&servers.config.nodes[0]).await;
-        let store = open(&Config { nodes: vec![proxy.address.clone()], ..servers.config.clone() }).await;
+        let store = open(&Config { nodes: vec![proxy.wire.address.clone()], ..servers.config.clone() }).await;
         for n in 0..6 {
             let lost = proxy.lost();
             match n {

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+
+use crate::common::wire::{Wire, frame, stream};
 
 const PREPARE: u8 = 0x09;
 const EXECUTE: u8 = 0x0a;
@@ -15,9 +16,8 @@ const EXECUTE: u8 = 0x0a;
 const COMMIT: &[u8] = b"SET seq = ?, entry = ?";
 
 pub(crate) struct Proxy {
-    pub(crate) address: String,
+    pub(crate) wire: Wire,
     shared: Arc<Shared>,
-    _running: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -32,20 +32,8 @@ struct Shared {
 
 impl Proxy {
     pub(crate) async fn before(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let shared = Arc::new(Shared::default());
-        let (server, known) = (server.to_owned(), Arc::clone(&shared));
-        let mut running = JoinSet::new();
-        running.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect(&server).await.unwrap();
-                connections.spawn(pass(client, server, Arc::clone(&known)));
-            }
-        });
-        Self { address, shared, _running: running }
+        let shared = Arc::default();
+        Self { wire: Wire::before(server, &shared, pass).await, shared }
     }
 
     pub(crate) fn lose_answers(&self, n: u32) {
@@ -86,21 +74,6 @@ async fn pass(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
         () = requests(from_client, to_server, &streams, &shared) => {}
         () = answers(from_server, to_client, &streams, &shared) => {}
     }
-}
-
-/// A frame: its body, and before it its header of nine bytes, with the stream in the third and fourth and what it is in
-/// the fifth.
-async fn frame(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
-    let mut frame = vec![0; 9];
-    from.read_exact(&mut frame).await.ok()?;
-    let length = u32::from_be_bytes(frame[5..].try_into().unwrap());
-    frame.resize(9 + length as usize, 0);
-    from.read_exact(&mut frame[9..]).await.ok()?;
-    Some(frame)
-}
-
-fn stream(frame: &[u8]) -> [u8; 2] {
-    [frame[2], frame[3]]
 }
 
 /// Bytes behind their length of two bytes.

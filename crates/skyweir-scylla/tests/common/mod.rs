@@ -5,6 +5,8 @@
     reason = "each test binary uses its part, and says what it leaves out"
 )]
 
+pub(crate) mod wire;
+
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::future::join_all;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Freezer {
     pub(crate) address: String,
     frozen: CancellationToken,
-    _running: JoinSet<()>,
+    running: JoinSet<()>,
 }
 
 impl Freezer {
@@ -31,12 +31,15 @@ impl Freezer {
                 connections.spawn(pass(client, server, Arc::clone(&left), told.clone()));
             }
         });
-        Self { address, frozen, _running: running }
+        Self { address, frozen, running }
     }
 
-    /// Waits until it lets nothing more through.
-    pub(crate) async fn frozen(&self) {
-        self.frozen.cancelled().await;
+    /// Waits until it lets nothing more through. Fails when the proxy does: nobody would be told by it any more.
+    pub(crate) async fn frozen(&mut self) {
+        tokio::select! {
+            () = self.frozen.cancelled() => {}
+            Some(ended) = self.running.join_next() => panic!("the proxy has ended: {ended:?}"),
+        }
     }
 }
 

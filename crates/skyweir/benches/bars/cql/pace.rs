@@ -74,7 +74,7 @@ pub(super) async fn run(report: &mut Report, bed: &Bed) -> Result<()> {
     let store = Arc::new(MemoryStore::new());
     bed::follow(&*store, AUTHOR, viewers).await?;
     let mut by_singles = Posts::new(store, AUTHOR, &singly, Arc::new(Nobody)).await?;
-    let mut bare = Bare::new(bed).await?;
+    let mut bare = Bare::new(bed, viewers.len()).await?;
     let (mut a, mut b, mut c) = (Way::default(), Way::default(), Way::default());
     // the first round warms the server up and doesn't count
     for round in 0..=ROUNDS {
@@ -139,11 +139,14 @@ struct Bare<'a> {
     bed: &'a Bed,
     batch: Batch,
     rows: usize,
+    /// For the references of a post that fill no batch.
+    rest: Batch,
     posted: i64,
 }
 
 impl<'a> Bare<'a> {
-    async fn new(bed: &'a Bed) -> Result<Self> {
+    /// For so many references a post.
+    async fn new(bed: &'a Bed, references: usize) -> Result<Self> {
         let text = format!(
             "INSERT INTO {}.timeline (viewer, sort_at, item, uri_hash, author) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
             bed.config.keyspace
@@ -151,11 +154,14 @@ impl<'a> Bare<'a> {
         let mut insert = bed.session.prepare(text).await?;
         insert.set_is_idempotent(true);
         let rows = bed.config.timelines.batch_rows;
-        let mut batch = Batch::new(BatchType::Unlogged);
-        (0..rows).for_each(|_| batch.append_statement(insert.clone()));
-        batch.set_is_idempotent(true);
+        let of = |rows| {
+            let mut batch = Batch::new(BatchType::Unlogged);
+            (0..rows).for_each(|_| batch.append_statement(insert.clone()));
+            batch.set_is_idempotent(true);
+            batch
+        };
         // behind all that the writers post
-        Ok(Self { bed, batch, rows, posted: 1 << 40 })
+        Ok(Self { bed, batch: of(rows), rows, rest: of(references % rows), posted: 1 << 40 })
     }
 
     async fn write(&mut self, viewers: impl Iterator<Item = i32> + Clone, posts: usize) -> Result<()> {
@@ -163,13 +169,14 @@ impl<'a> Bare<'a> {
             self.posted += 1;
             let at = self.posted;
             let rows: Vec<_> = viewers.clone().map(|viewer| (viewer, at, at, at, 0_i32, 1_000_i64)).collect();
-            let (session, batch) = (&self.bed.session, &self.batch);
+            let session = &self.bed.session;
             let send = |rows: &[(i32, i64, i64, i64, i32, i64)]| {
+                let batch = if rows.len() == self.rows { &self.batch } else { &self.rest };
                 let rows = rows.to_vec();
                 async move { session.batch(batch, rows).await.map(drop) }
             };
-            let whole = rows.chunks_exact(self.rows).map(send).collect::<Vec<_>>();
-            stream::iter(whole).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            let batches = rows.chunks(self.rows).map(send).collect::<Vec<_>>();
+            stream::iter(batches).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
         Ok(())
     }

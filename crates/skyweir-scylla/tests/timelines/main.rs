@@ -1,7 +1,10 @@
 //! Timelines as rows pass the suite of all stores, at a real server: `SKYWEIR_TEST_CQL=HOST:PORT`.
 #![expect(clippy::unwrap_used, reason = "these are parts of tests")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod proxy;
+mod stalled;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
