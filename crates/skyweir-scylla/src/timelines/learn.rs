@@ -178,20 +178,13 @@ impl Inner {
         age_us >= i64::try_from(self.filling_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
     }
 
-    /// Ends generations, whoever began them, and tells others so.
+    /// Ends generations, whoever began them, and tells others so. After an error whoever loads the lines does it again.
     pub(super) async fn end_all(&self, over: &[(ActorId, Generation)]) -> Result<()> {
-        let end = |at: usize| async move { Ok(self.end(over[at].0, over[at].1).await) };
-        let ended = self.db.each(over.len(), end).await?;
-        // also of those beside one that couldn't be ended: nobody looks at them again
-        let (mut left, mut outcome) = (Vec::new(), Ok(()));
-        for (ended, &(viewer, generation)) in ended.into_iter().zip(over) {
-            match ended {
-                Ok(_) => left.push(News::Left { viewer, generation }),
-                Err(error) => outcome = Err(error),
-            }
-        }
-        self.stream.add(&left).await?;
-        outcome
+        self.db.each(over.len(), |at| self.remove(over[at].0, over[at].1)).await?;
+        let left = |&(viewer, generation)| News::Left { viewer, generation };
+        self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await?;
+        self.db.each(over.len(), |at| self.enrolments.mark(over[at].0, over[at].1, State::Out)).await?;
+        Ok(())
     }
 
     /// Tells of timelines that reads found gone: who ended one may have died before it did.
@@ -210,15 +203,24 @@ impl Inner {
         self.stream.add(&left).await
     }
 
-    /// Ends a generation, whoever began it. False when another has begun or it has ended already.
+    /// Ends a generation, whoever began it, and tells others so. False when another has begun or it has ended already.
     pub(super) async fn end(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+        let left = self.remove(viewer, generation).await?;
+        // also when another process ended it: this one may not have been told
+        self.tell(News::Left { viewer, generation }).await?;
+        if left {
+            self.enrolments.mark(viewer, generation, State::Out).await?;
+        }
+        Ok(left)
+    }
+
+    /// The first steps of ending a generation. Its row stays `leaving` until that is told: so whoever loads the lines
+    /// finds what was removed without a word.
+    async fn remove(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
         let left = self.enrolments.mark(viewer, generation, State::Leaving).await?;
         // without rows and what stands beside them nothing answers; whoever has begun another generation may have died
         // before it removed this one
         self.partitions.wipe(viewer, generation).await?;
-        if left {
-            self.enrolments.mark(viewer, generation, State::Out).await?;
-        }
         Ok(left)
     }
 
@@ -233,15 +235,13 @@ impl Inner {
                 true => self.partitions.head(viewer).await?.filter(|head| head.generation == generation),
                 false => None,
             };
-            let news = match head {
+            match head {
                 // nobody has counted it
-                Some(head) => News::Published { viewer, head, len: self.full() },
+                Some(head) => self.tell(News::Published { viewer, head, len: self.full() }).await?,
                 None => {
                     self.end(viewer, generation).await?;
-                    News::Left { viewer, generation }
                 }
-            };
-            self.tell(news).await?;
+            }
         }
         Ok(())
     }
