@@ -55,7 +55,8 @@ pub fn describe() {
     describe_counter!(
         RELOADS,
         Unit::Count,
-        "Times that news of enrolments were missing in Redis, so that all were read from the cluster again."
+        "Times that news of enrolments could not be followed in Redis, so that all were read from the cluster again, \
+         by why: missing, restarted (Redis was), unreadable (of another version)."
     );
     describe_counter!(
         WISHES_DROPPED,
@@ -100,8 +101,8 @@ pub(crate) fn trimmed() {
     metrics::counter!(TRIMS).increment(1);
 }
 
-pub(crate) fn reloaded() {
-    metrics::counter!(RELOADS).increment(1);
+pub(crate) fn reloaded(why: &'static str) {
+    metrics::counter!(RELOADS, "why" => why).increment(1);
 }
 
 pub(crate) fn touches_dropped(n: u64) {

@@ -37,6 +37,10 @@ pub struct RowsConfig {
     pub news_most: u64,
     /// How often news of enrolments are read while no task asks for them, milliseconds, 10 to 60,000. Default 100.
     pub news_ms: u64,
+    /// How long a writer waits after it has read from the cluster what is enrolled before it does so once more,
+    /// milliseconds, 1 to 60,000; its fan-outs wait, too. While writers are updated one after another, each piece of
+    /// news that an older one can't read makes it do so. Default 1,000.
+    pub reload_ms: u64,
     /// How long a timeline may fill, milliseconds, 10,000 to 3,600,000: longer than 32 merges take one after another
     /// where the cluster is slow, as a writer begins up to so many together. One that isn't published by then leaves, as
     /// whoever began it may be gone; its reads merge until then. The clocks of all writers have to agree much better
@@ -59,6 +63,7 @@ impl Default for RowsConfig {
             page_rows: 1_000,
             news_most: 100_000,
             news_ms: 100,
+            reload_ms: 1_000,
             filling_ms: 120_000,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use skyweir_store::{Error, Result};
 use skyweir_types::{ActorId, Generation};
 use tokio::sync::Mutex;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::Inner;
 use super::enrolments::Enrolled;
@@ -34,6 +34,11 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
+    /// Counts a look that begins now.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     fn gone(&self) -> MutexGuard<'_, HashMap<ActorId, Generation>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,6 +57,8 @@ impl Learnt {
 struct Look {
     /// `None`: all lines have to be loaded first.
     place: Option<Place>,
+    /// When they were loaded last, or that failed.
+    loaded: Option<Instant>,
     /// The number of the last look that ended, and how.
     last: Option<(u64, Result<()>)>,
 }
@@ -77,32 +84,51 @@ impl Inner {
         {
             return again(outcome);
         }
-        let number = self.learnt.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let outcome = self.learn(&mut look.place).await;
+        let mut number = self.learnt.begin();
+        let mut outcome = self.learn(&mut look.place).await;
+        if outcome.is_ok() && look.place.is_none() {
+            if let Some(loaded) = look.loaded {
+                sleep_until(loaded + self.reload).await;
+            }
+            // who asked while this waited shares it
+            number = self.learnt.begin();
+            outcome = self.load_into(&mut look).await;
+        }
         look.last = Some((number, again(&outcome)));
         outcome
     }
 
+    /// Reads the news to their end. If that can't be, the place is gone after it.
     async fn learn(&self, place: &mut Option<Place>) -> Result<()> {
-        loop {
-            let Some(known) = place else {
-                *place = Some(self.load().await?);
-                continue;
-            };
-            let Some(told) = self.stream.read(known).await? else {
-                tracing::warn!(
-                    "news of enrolments are missing in Redis, all timelines' lines are loaded again"
-                );
-                metrics::reloaded();
-                *place = None;
-                continue;
-            };
-            told.news.iter().for_each(|news| self.lines.learn(news));
-            *known = told.place;
-            if told.at_end {
-                return Ok(());
+        while let Some(known) = place {
+            match self.stream.read(known).await? {
+                Ok(told) => {
+                    told.news.iter().for_each(|news| self.lines.learn(news));
+                    *known = told.place;
+                    if told.at_end {
+                        break;
+                    }
+                }
+                Err(why) => {
+                    tracing::warn!(
+                        news.broken = why,
+                        "news of enrolments can't be followed, all timelines' lines are loaded again"
+                    );
+                    metrics::reloaded(why);
+                    *place = None;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Loads all lines. No news have to be read after that: of what was told before this began the rows were there. So
+    /// however fast news come that can't be read, whoever asks waits for one load.
+    async fn load_into(&self, look: &mut Look) -> Result<()> {
+        let loaded = self.load().await;
+        look.loaded = Some(Instant::now());
+        look.place = Some(loaded?);
+        Ok(())
     }
 
     /// Tells others of a change that is written already, and returns when this process knows it too.
@@ -255,10 +281,10 @@ impl Inner {
 /// Keeps up with the news also when nobody asks, for ever, and does what is due now and then.
 pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
     // who opened it has just looked
-    let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    let mut pace = interval_at(Instant::now() + every, every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let look = Duration::from_millis((inner.filling_ms / 4).max(1));
-    let (mut told, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    let (mut told, mut looked) = (Instant::now(), Instant::now());
     let mut fails = false;
     loop {
         pace.tick().await;
@@ -266,11 +292,11 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
             inner.look_at_gone().await?;
             inner.refresh().await?;
             if told.elapsed() >= TELL {
-                told = tokio::time::Instant::now();
+                told = Instant::now();
                 inner.tell_reads().await?;
             }
             if looked.elapsed() >= look {
-                looked = tokio::time::Instant::now();
+                looked = Instant::now();
                 inner.look_at_filling().await?;
             }
             Ok::<_, Error>(())

@@ -25,6 +25,7 @@ mod touches;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skyweir_types::{Clock, DrawKey, TaskId};
 use tokio::task::JoinSet;
@@ -63,6 +64,8 @@ struct Inner {
     learnt: Learnt,
     touches: Touches,
     clock: Clock,
+    /// The pause between two loads of all lines.
+    reload: Duration,
     filling_ms: u64,
     draw: DrawKey,
     lengths: Lengths,

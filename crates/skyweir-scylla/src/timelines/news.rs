@@ -176,20 +176,35 @@ struct Answer {
     entries: Vec<Option<(Id, News)>>,
 }
 
+/// Redis was started again: what it had may be lost, and numbers given twice.
+const RESTARTED: &str = "restarted";
+/// Some were cut away, or lost.
+const MISSING: &str = "missing";
+/// One is of another version.
+const UNREADABLE: &str = "unreadable";
+
 impl Place {
-    /// What an answer tells whoever stands here; `None` if something is missing or unreadable.
-    fn told(&self, answer: Answer) -> Option<Told> {
+    /// What an answer tells whoever stands here, or why nobody can go on from here.
+    fn told(&self, answer: Answer) -> std::result::Result<Told, &'static str> {
         let Answer { run, last, entries } = answer;
+        if run != self.run {
+            return Err(RESTARTED);
+        }
         let (mut at, mut news) = (self.last, Vec::with_capacity(entries.len()));
         for entry in entries {
-            let (id, one) = entry.filter(|(id, _)| at.is_before(*id))?;
+            let (id, one) = entry.ok_or(UNREADABLE)?;
+            if !at.is_before(id) {
+                return Err(MISSING);
+            }
             at = id;
             news.push(one);
         }
         let at_end = at == last;
         // none came, and yet this isn't the last one: it was cut away, or lost
-        let is_whole = run == self.run && (at_end || !news.is_empty());
-        is_whole.then_some(Told { news, place: Self { run, last: at }, at_end })
+        if !at_end && news.is_empty() {
+            return Err(MISSING);
+        }
+        Ok(Told { news, place: Self { run, last: at }, at_end })
     }
 }
 
@@ -228,8 +243,8 @@ impl Stream {
         Ok(Place { run, last })
     }
 
-    /// What comes behind a place; `None` if something is missing there, or can't be read.
-    pub(super) async fn read(&self, place: &Place) -> Result<Option<Told>> {
+    /// What comes behind a place, or why nobody can go on from there: a word for a metric's label.
+    pub(super) async fn read(&self, place: &Place) -> Result<std::result::Result<Told, &'static str>> {
         let Id { era, number } = place.last;
         let answer = self.ask(&format!("{era}-{number}"), AT_A_TIME).await?;
         Ok(place.told(answer))
@@ -317,33 +332,33 @@ mod tests {
     fn what_follows_is_told() {
         let told =
             |place: Place, answer| place.told(answer).map(|told| (told.news.len(), told.place, told.at_end));
-        assert_eq!(told(place(7, 3), answer("a", (7, 3), &[])), Some((0, place(7, 3), true)));
-        assert_eq!(told(place(7, 3), answer("a", (7, 5), &[(7, 4), (7, 5)])), Some((2, place(7, 5), true)));
-        assert_eq!(told(place(7, 3), answer("a", (7, 9), &[(7, 4)])), Some((1, place(7, 4), false)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 3), &[])), Ok((0, place(7, 3), true)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 5), &[(7, 4), (7, 5)])), Ok((2, place(7, 5), true)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 9), &[(7, 4)])), Ok((1, place(7, 4), false)));
         // the first ones of all
-        assert_eq!(told(place(7, 0), answer("a", (7, 0), &[])), Some((0, place(7, 0), true)));
-        assert_eq!(told(place(7, 0), answer("a", (7, 1), &[(7, 1)])), Some((1, place(7, 1), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 0), &[])), Ok((0, place(7, 0), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 1), &[(7, 1)])), Ok((1, place(7, 1), true)));
     }
 
     #[test]
     fn what_is_missing_shows() {
         let mut unreadable = answer("a", (7, 4), &[(7, 4)]);
         unreadable.entries[0] = None;
-        for (why, place, answer) in [
-            ("another run, nothing new", place(7, 3), answer("b", (7, 3), &[])),
-            ("another run", place(7, 3), answer("b", (7, 4), &[(7, 4)])),
-            ("the tail is lost", place(7, 3), answer("a", (7, 2), &[])),
-            ("all is lost", place(7, 3), answer("a", (8, 0), &[])),
-            ("made anew", place(7, 3), answer("a", (8, 1), &[(8, 1)])),
-            ("made anew where there were none", place(7, 0), answer("a", (8, 1), &[(8, 1)])),
-            ("made anew, as far", place(7, 3), answer("a", (8, 4), &[(8, 4)])),
-            ("cut away behind us", place(7, 3), answer("a", (7, 9), &[(7, 8), (7, 9)])),
-            ("cut away before the first", place(7, 0), answer("a", (7, 2), &[(7, 2)])),
-            ("one was taken out", place(7, 3), answer("a", (7, 6), &[(7, 4), (7, 6)])),
-            ("the last was taken out", place(7, 3), answer("a", (7, 4), &[])),
-            ("can't be read", place(7, 3), unreadable),
+        for (said, why, place, answer) in [
+            (RESTARTED, "nothing new", place(7, 3), answer("b", (7, 3), &[])),
+            (RESTARTED, "something new", place(7, 3), answer("b", (7, 4), &[(7, 4)])),
+            (MISSING, "the tail is lost", place(7, 3), answer("a", (7, 2), &[])),
+            (MISSING, "all is lost", place(7, 3), answer("a", (8, 0), &[])),
+            (MISSING, "made anew", place(7, 3), answer("a", (8, 1), &[(8, 1)])),
+            (MISSING, "made anew where there were none", place(7, 0), answer("a", (8, 1), &[(8, 1)])),
+            (MISSING, "made anew, as far", place(7, 3), answer("a", (8, 4), &[(8, 4)])),
+            (MISSING, "cut away behind us", place(7, 3), answer("a", (7, 9), &[(7, 8), (7, 9)])),
+            (MISSING, "cut away before the first", place(7, 0), answer("a", (7, 2), &[(7, 2)])),
+            (MISSING, "one was taken out", place(7, 3), answer("a", (7, 6), &[(7, 4), (7, 6)])),
+            (MISSING, "the last was taken out", place(7, 3), answer("a", (7, 4), &[])),
+            (UNREADABLE, "of another version", place(7, 3), unreadable),
         ] {
-            assert_eq!(place.told(answer), None, "{why}");
+            assert_eq!(place.told(answer), Err(said), "{why}");
         }
     }
 }

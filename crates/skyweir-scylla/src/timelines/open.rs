@@ -57,6 +57,7 @@ impl Rows {
             learnt: Learnt::default(),
             touches: Touches::default(),
             clock,
+            reload: Duration::from_millis(config.reload_ms),
             filling_ms: config.filling_ms,
             draw,
             lengths: Lengths { cap: config.cap, over: config.trim_over },
