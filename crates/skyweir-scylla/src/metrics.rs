@@ -13,6 +13,7 @@ const TRIMS: &str = "skyweir_scylla_trims_total";
 const RELOADS: &str = "skyweir_scylla_enrolments_reloaded_total";
 const WISHES_DROPPED: &str = "skyweir_scylla_wishes_dropped_total";
 const TOUCHES_DROPPED: &str = "skyweir_scylla_reads_untold_total";
+const READS_MISSED: &str = "skyweir_scylla_reads_missed_total";
 
 /// Describes this crate's metrics to the recorder.
 pub fn describe() {
@@ -69,6 +70,12 @@ pub fn describe() {
         "Reads of timelines that other processes are not told of, as too many were read within a minute, or Redis did not \
          take them."
     );
+    describe_counter!(
+        READS_MISSED,
+        Unit::Count,
+        "Times that a writer could not hear which timelines were read elsewhere, by why: missing (there were more than \
+         `scylla.timelines.reads_most`, or Redis lost them), unreadable (of another version)."
+    );
 }
 
 pub(crate) fn committed(seconds: f64, rows: usize) {
@@ -107,6 +114,12 @@ pub(crate) fn reloaded(why: &'static str) {
 
 pub(crate) fn touches_dropped(n: u64) {
     metrics::counter!(TOUCHES_DROPPED).increment(n);
+}
+
+pub(crate) fn reads_missed(why: &'static str, n: u64) {
+    if n > 0 {
+        metrics::counter!(READS_MISSED, "why" => why).increment(n);
+    }
 }
 
 pub(crate) fn wishes_dropped(why: &'static str, n: u64) {

@@ -32,9 +32,13 @@ pub struct RowsConfig {
     pub single_inserts: bool,
     /// How many references one request reads, 2 to 5,000. Default 1,000.
     pub page_rows: usize,
-    /// About how many news of enrolments and reads Redis keeps, 1,000 to 10,000,000, of 150 to 750 bytes: 75 MB at most
-    /// by default. A writer that is behind by more finds out from the cluster what is enrolled. Default 100,000.
+    /// About how many news of enrolments Redis keeps, 1,000 to 10,000,000, of 150 bytes: 15 MB by default. A writer
+    /// that is behind by more finds out from the cluster what is enrolled. Default 100,000.
     pub news_most: u64,
+    /// How many reads of timelines a process tells the others within a minute, one of each timeline, and about how many
+    /// of all processes Redis keeps, 1,000 to 100,000,000, of some 30 bytes here and 25 there. Of those beyond that
+    /// others don't know, and take these timelines for less read than they are. Default 1,000,000.
+    pub reads_most: usize,
     /// How often news of enrolments are read while no task asks for them, milliseconds, 10 to 60,000. Default 100.
     pub news_ms: u64,
     /// How long a writer waits after it has read from the cluster what is enrolled before it does so once more,
@@ -62,6 +66,7 @@ impl Default for RowsConfig {
             single_inserts: false,
             page_rows: 1_000,
             news_most: 100_000,
+            reads_most: 1_000_000,
             news_ms: 100,
             reload_ms: 1_000,
             filling_ms: 120_000,

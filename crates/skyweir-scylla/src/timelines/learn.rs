@@ -10,17 +10,17 @@ use skyweir_types::{ActorId, Generation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::Inner;
 use super::enrolments::Enrolled;
 use super::line::{Line, Visits};
 use super::news::{News, Place};
+use super::touches::TELL;
+use super::{Inner, reads};
 use crate::metrics;
 use crate::table::enrolled::State;
 use crate::table::timeline::Head;
 
-/// How often reads are told.
-pub(crate) const TELL: Duration = Duration::from_secs(1);
-/// How many timelines that reads found gone are looked at together; the next read finds the others again.
+/// How many timelines that reads found gone are looked at together. Not a setting, as nothing depends on it: the next
+/// read finds the others again.
 const GONE_MOST: usize = 10_000;
 
 /// Up to where this process knows the news.
@@ -272,14 +272,22 @@ impl Inner {
         Ok(())
     }
 
-    /// Tells others of reads.
-    async fn tell_reads(&self) -> Result<()> {
-        self.touches.tell(&self.stream).await
+    /// Hears which timelines were read elsewhere.
+    async fn hear_reads(&self, place: &mut reads::Place) -> Result<()> {
+        loop {
+            let heard = self.reads.behind(place).await?;
+            heard.reads.iter().for_each(|(viewer, at_ms)| self.lines.touch(*viewer, *at_ms));
+            *place = heard.place;
+            if heard.at_end {
+                return Ok(());
+            }
+        }
     }
 }
 
-/// Keeps up with the news also when nobody asks, for ever, and does what is due now and then.
-pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
+/// Keeps up with the news also when nobody asks, for ever, and does what is due now and then. Reads are heard up to
+/// this place.
+pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration, mut heard: reads::Place) {
     // who opened it has just looked
     let mut pace = interval_at(Instant::now() + every, every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -293,7 +301,8 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
             inner.refresh().await?;
             if told.elapsed() >= TELL {
                 told = Instant::now();
-                inner.tell_reads().await?;
+                inner.touches.tell(&inner.reads).await?;
+                inner.hear_reads(&mut heard).await?;
             }
             if looked.elapsed() >= look {
                 looked = Instant::now();
@@ -305,7 +314,7 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
         if let Err(error) = &done
             && !fails
         {
-            tracing::warn!(%error, "news of enrolments can't be read or told, trying again");
+            tracing::warn!(%error, "news of enrolments and reads can't be read or told, trying again");
         }
         fails = done.is_err();
     }

@@ -19,6 +19,7 @@ mod open;
 mod partitions;
 mod read;
 mod reader;
+mod reads;
 mod sender;
 mod topology;
 mod touches;
@@ -31,15 +32,15 @@ use skyweir_types::{Clock, DrawKey, TaskId};
 use tokio::task::JoinSet;
 
 pub use config::RowsConfig;
-pub(crate) use learn::TELL;
-pub(crate) use news::Stream;
 pub use reader::RowsReader;
-pub(crate) use touches::Touches;
+pub(crate) use reads::Reads;
+pub(crate) use touches::{TELL, Touches};
 
 use self::enrolments::Enrolments;
 use self::learn::Learnt;
 use self::line::Lengths;
 use self::lines::Lines;
+use self::news::Stream;
 use self::partitions::Partitions;
 use self::sender::Sender;
 use self::topology::Topology;
@@ -62,6 +63,7 @@ struct Inner {
     topology: Topology,
     stream: Stream,
     learnt: Learnt,
+    reads: Reads,
     touches: Touches,
     clock: Clock,
     /// The pause between two loads of all lines.

@@ -5,7 +5,6 @@
 //! was made, numbers follow on each other from 1. So whoever has read up to one sees whether anything is missing behind
 //! it; what Redis has lost in a restart shows by the name that it gives itself at each start (`run_id`).
 
-use std::fmt::Write as _;
 use std::str::{FromStr, SplitAsciiWhitespace};
 use std::time::Duration;
 
@@ -68,7 +67,7 @@ return {run, last(), redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT',
 
 /// What has changed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
+pub(super) enum News {
     /// `filling VIEWER GENERATION RATE DID_HASH AT`: a generation takes inserts; begun at these milliseconds.
     Filling { viewer: ActorId, generation: Generation, rate: f32, did_hash: DidHash, at_ms: i64 },
     /// `published VIEWER GENERATION FLOOR RATE SINCE LEN`: it answers, and held so many references then.
@@ -77,12 +76,10 @@ pub(crate) enum News {
     Left { viewer: ActorId, generation: Generation },
     /// `rate VIEWER GENERATION RATE`: it keeps fewer references from now on.
     Rate { viewer: ActorId, generation: Generation, rate: f32 },
-    /// `read VIEWER AT VIEWER AT ...`: timelines were read, at these milliseconds.
-    Read(Vec<(ActorId, i64)>),
 }
 
 impl News {
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Filling { viewer, generation, rate, did_hash, at_ms } => {
                 format!("filling {viewer} {generation} {rate} {} {at_ms}", did_hash.0)
@@ -93,11 +90,6 @@ impl News {
             }
             Self::Left { viewer, generation } => format!("left {viewer} {generation}"),
             Self::Rate { viewer, generation, rate } => format!("rate {viewer} {generation} {rate}"),
-            Self::Read(reads) => reads.iter().fold("read".to_owned(), |mut text, (viewer, at_ms)| {
-                // writing to a text doesn't fail
-                let _ = write!(text, " {viewer} {at_ms}");
-                text
-            }),
         }
     }
 
@@ -108,13 +100,6 @@ impl News {
         }
         let words = &mut text.split_ascii_whitespace();
         let word = words.next()?;
-        if word == "read" {
-            let mut reads = Vec::new();
-            while let Some(viewer) = words.next() {
-                reads.push((ActorId(viewer.parse().ok()?), next(words)?));
-            }
-            return Some(Self::Read(reads));
-        }
         let (viewer, generation) = (ActorId(next(words)?), Generation(next(words)?));
         let news = match word {
             "filling" => {
@@ -210,21 +195,21 @@ impl Place {
 
 /// The stream of one store.
 #[derive(Clone)]
-pub(crate) struct Stream {
+pub(super) struct Stream {
     connection: ConnectionManager,
     key: String,
     most: u64,
 }
 
 impl Stream {
-    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+    pub(super) async fn connect(config: &Config) -> Result<Self> {
         let connection = redis_link::connect(config, Duration::ZERO).await?;
         let (key, most) = (format!("{}:news", config.keyspace), config.timelines.news_most);
         Ok(Self { connection, key, most })
     }
 
     /// Adds entries, in this order. After an error some of them may be there.
-    pub(crate) async fn add(&self, news: &[News]) -> Result<()> {
+    pub(super) async fn add(&self, news: &[News]) -> Result<()> {
         for some in news.chunks(AT_A_TIME) {
             let mut command = redis::cmd("EVAL");
             command.arg(ADD).arg(1).arg(&self.key).arg(self.most);
@@ -290,7 +275,6 @@ mod tests {
             ),
             of.clone().prop_map(|(viewer, generation)| News::Left { viewer, generation }),
             (of, rate).prop_map(|((viewer, generation), rate)| News::Rate { viewer, generation, rate }),
-            prop::collection::vec((any::<u32>().prop_map(ActorId), any::<i64>()), 0..4).prop_map(News::Read),
         ]
     }
 
@@ -303,24 +287,17 @@ mod tests {
 
     #[test]
     fn what_is_no_news_is_none() {
-        for bad in [
-            "",
-            "left",
-            "left 1",
-            "left 1 2 3",
-            "left -1 2",
-            "gone 1 2",
-            "rate 1 2 x",
-            "read 1",
-            "filling 1 2 1",
-        ] {
+        for bad in
+            ["", "left", "left 1", "left 1 2 3", "left -1 2", "gone 1 2", "rate 1 2 x", "filling 1 2 1"]
+        {
             assert_eq!(News::of_text(bad), None, "{bad}");
         }
     }
 
     fn answer(run: &str, last: (u64, u64), entries: &[(u64, u64)]) -> Answer {
         let id = |(era, number)| Id { era, number };
-        let entry = |at: &(u64, u64)| Some((id(*at), News::Read(Vec::new())));
+        let left = || News::Left { viewer: ActorId(1), generation: Generation(1) };
+        let entry = |at: &(u64, u64)| Some((id(*at), left()));
         Answer { run: run.into(), last: id(last), entries: entries.iter().map(entry).collect() }
     }
 
