@@ -13,6 +13,7 @@ const TRIMS: &str = "skyweir_scylla_trims_total";
 const RELOADS: &str = "skyweir_scylla_enrolments_reloaded_total";
 const WISHES_DROPPED: &str = "skyweir_scylla_wishes_dropped_total";
 const TOUCHES_DROPPED: &str = "skyweir_scylla_reads_untold_total";
+const READS_MISSED: &str = "skyweir_scylla_reads_missed_total";
 
 /// Describes this crate's metrics to the recorder.
 pub fn describe() {
@@ -55,7 +56,8 @@ pub fn describe() {
     describe_counter!(
         RELOADS,
         Unit::Count,
-        "Times that news of enrolments were missing in Redis, so that all were read from the cluster again."
+        "Times that news of enrolments could not be followed in Redis, so that all were read from the cluster again, \
+         by why: missing, restarted (Redis was), unreadable (of another version)."
     );
     describe_counter!(
         WISHES_DROPPED,
@@ -67,6 +69,12 @@ pub fn describe() {
         Unit::Count,
         "Reads of timelines that other processes are not told of, as too many were read within a minute, or Redis did not \
          take them."
+    );
+    describe_counter!(
+        READS_MISSED,
+        Unit::Count,
+        "Times that a writer could not hear which timelines were read elsewhere, by why: missing (there were more than \
+         `scylla.timelines.reads_most`, or Redis lost them), unreadable (of another version)."
     );
 }
 
@@ -100,12 +108,18 @@ pub(crate) fn trimmed() {
     metrics::counter!(TRIMS).increment(1);
 }
 
-pub(crate) fn reloaded() {
-    metrics::counter!(RELOADS).increment(1);
+pub(crate) fn reloaded(why: &'static str) {
+    metrics::counter!(RELOADS, "why" => why).increment(1);
 }
 
 pub(crate) fn touches_dropped(n: u64) {
     metrics::counter!(TOUCHES_DROPPED).increment(n);
+}
+
+pub(crate) fn reads_missed(why: &'static str, n: u64) {
+    if n > 0 {
+        metrics::counter!(READS_MISSED, "why" => why).increment(n);
+    }
 }
 
 pub(crate) fn wishes_dropped(why: &'static str, n: u64) {

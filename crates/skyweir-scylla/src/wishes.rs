@@ -1,5 +1,5 @@
 //! What reads wish for, from processes that don't write to one that does: a list in Redis, from which each wish is taken
-//! once. A wish that is lost is no harm: the next read has it again. Reads themselves are told in the news.
+//! once. A wish that is lost is no harm: the next read has it again. Reads themselves are told to all, in a stream.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::error::redis as refused;
-use crate::timelines::{Stream, TELL, Touches};
+use crate::timelines::{Reads, TELL, Touches};
 use crate::{metrics, redis_link};
 
 /// How often wishes go to Redis, and how often a writer looks for some: no read waits for one.
@@ -122,7 +122,7 @@ pub struct RemoteEnrol {
 
 struct Inner {
     list: List,
-    stream: Stream,
+    reads: Reads,
     /// One a timeline.
     waiting: Mutex<HashMap<ActorId, Wish>>,
     touches: Touches,
@@ -138,9 +138,9 @@ impl RemoteEnrol {
         let config = &cluster.config;
         let inner = Arc::new(Inner {
             list: List::connect(config).await?,
-            stream: Stream::connect(config).await?,
+            reads: Reads::connect(config).await?,
             waiting: Mutex::default(),
-            touches: Touches::default(),
+            touches: Touches::new(config),
             clock,
         });
         let mut running = JoinSet::new();
@@ -189,7 +189,7 @@ async fn bring(inner: Arc<Inner>) {
             inner.bring().await?;
             if told.elapsed() >= TELL {
                 told = Instant::now();
-                inner.touches.tell(&inner.stream).await?;
+                inner.touches.tell(&inner.reads).await?;
             }
             Ok(())
         };

@@ -11,7 +11,7 @@ use skyweir_graph::Graph;
 use skyweir_indexer::source::{SourceStatus, parse};
 use skyweir_indexer::{Begin, Intake};
 use skyweir_scylla::{Cluster, take_wishes};
-use skyweir_store::{Complete, Completeness, Deliveries, DeliveryReport, Enrol, Store};
+use skyweir_store::{Complete, Completeness, Deliveries, DeliveryReport, Enrol, Store, TimelineReads};
 use skyweir_types::{Clock, ItemId};
 use skyweir_writer::{Handle as WriterHandle, Writer};
 use tokio::runtime::Handle;
@@ -24,7 +24,7 @@ use crate::coverage::{self, Watched};
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
-use crate::stores::{Stores, Written};
+use crate::stores::{Kept, Stores, Written};
 
 const INDEXER: &str = "indexer";
 
@@ -51,6 +51,13 @@ struct Writing {
     graph: Arc<Graph>,
     /// Where reads of other processes tell what they wish.
     wishes: Option<Cluster>,
+}
+
+/// What answers reads, and what they tell.
+struct Reading {
+    timelines: Arc<dyn TimelineReads>,
+    enrol: Arc<dyn Enrol>,
+    deliveries: Arc<dyn Deliveries>,
 }
 
 /// Of a process without writer: only who has done an item's fan-out knows its accounting.
@@ -81,7 +88,7 @@ impl Service {
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, written, reads, enrol, has_timelines, lease } = stores;
+        let Stores { store, kept, has_timelines, lease } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -96,14 +103,22 @@ impl Service {
             }
             None => None,
         };
-        let writing = written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
-        let told: Option<(Arc<dyn Enrol>, Arc<dyn Deliveries>)> = match (&writing, enrol) {
-            (Some(Writing { handle, .. }), _) => Some((Arc::new(handle.clone()), Arc::new(handle.clone()))),
-            (None, Some(enrol)) => Some((Arc::new(enrol), Arc::new(Unaccounted))),
-            (None, None) => None,
+        let (writing, reading) = match kept {
+            Kept::Here(written) => {
+                let timelines = written.timelines.clone();
+                let writing = Writing::new(&config, store.clone(), written, fan_out, clock);
+                let handle = Arc::new(writing.handle.clone());
+                let reading = Reading { timelines, enrol: handle.clone(), deliveries: handle };
+                (Some(writing), Some(reading))
+            }
+            Kept::Elsewhere { reads: timelines, enrol } => {
+                let (enrol, deliveries) = (Arc::new(enrol), Arc::new(Unaccounted));
+                (None, Some(Reading { timelines, enrol, deliveries }))
+            }
+            Kept::Nowhere => (None, None),
         };
-        let api = match (grpc, reads, told) {
-            (Some(grpc), Some(timelines), Some((enrol, deliveries))) => {
+        let api = match (grpc, reading) {
+            (Some(grpc), Some(Reading { timelines, enrol, deliveries })) => {
                 let deps = skyweir_api::Deps {
                     store: store.clone(),
                     timelines,

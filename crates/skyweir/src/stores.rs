@@ -20,23 +20,32 @@ use crate::coverage;
 /// Records and timelines, open.
 pub(crate) struct Stores {
     pub(crate) store: Arc<dyn Store>,
-    /// What is written, where timelines are.
-    pub(crate) written: Option<Written>,
-    /// Timelines, where they are read.
-    pub(crate) reads: Option<Arc<dyn TimelineReads>>,
-    /// Where reads tell what they wish, if timelines are written elsewhere.
-    pub(crate) enrol: Option<RemoteEnrol>,
+    pub(crate) kept: Kept,
     /// Whether any timeline is kept, as far as an indexer has to know.
     pub(crate) has_timelines: bool,
     /// Where another machine may take over.
     pub(crate) lease: Option<Lease>,
 }
 
+/// Timelines, as far as this process has to do with them.
+pub(crate) enum Kept {
+    /// A writer is here: what it writes is read here, too, if anything is.
+    Here(Written),
+    /// They are read here, and written in other processes.
+    Elsewhere {
+        reads: Arc<dyn TimelineReads>,
+        /// Where reads tell what they wish.
+        enrol: RemoteEnrol,
+    },
+    /// They are neither read nor written here.
+    Nowhere,
+}
+
 /// What a writer works with.
 pub(crate) struct Written {
     pub(crate) timelines: Arc<dyn Timelines>,
     pub(crate) tasks: Arc<dyn Tasks>,
-    /// Where reads of other processes tell what they wish.
+    /// Where reads of other processes tell what they wish, if there may be such.
     pub(crate) wishes: Option<Cluster>,
 }
 
@@ -67,8 +76,8 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let has_timelines = rings.enrolled() > 0;
     let (store, rings) = (Arc::new(store), Arc::new(rings));
     let tasks = Arc::new(LogTasks::new(store.clone(), &*rings));
-    let written = Some(Written { timelines: rings.clone(), tasks, wishes: None });
-    Ok(Stores { store, written, reads: Some(rings), enrol: None, has_timelines, lease: None })
+    let kept = Kept::Here(Written { timelines: rings, tasks, wishes: None });
+    Ok(Stores { store, kept, has_timelines, lease: None })
 }
 
 async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
@@ -84,25 +93,26 @@ async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
         let lost_below = store.lost_below();
         (Arc::new(store), lost_below, None)
     };
-    let mut stores = Stores { store, written: None, reads: None, enrol: None, has_timelines: false, lease };
-    if roles.writer {
-        let next_task = *stores.store.next_task().borrow();
+    let mut has_timelines = false;
+    let kept = if roles.writer {
+        let next_task = *store.next_task().borrow();
         let draw = config.timeline.draw_key;
-        let rows = Arc::new(Rows::open(&cluster, draw, next_task, lost_below, clock).await?);
+        let rows = Rows::open(&cluster, draw, next_task, lost_below, clock).await?;
+        has_timelines = rows.enrolled() > 0;
         let tasks = Arc::new(Group::join(&cluster, lost_below).await?);
-        stores.has_timelines = rows.enrolled() > 0;
-        stores.written = Some(Written { timelines: rows.clone(), tasks, wishes: Some(cluster.clone()) });
-        stores.reads = Some(rows);
+        Kept::Here(Written { timelines: Arc::new(rows), tasks, wishes: Some(cluster.clone()) })
     } else if roles.api {
-        stores.reads = Some(Arc::new(RowsReader::open(&cluster).await?));
-        stores.enrol = Some(RemoteEnrol::connect(&cluster, clock).await?);
-    }
+        let reads = Arc::new(RowsReader::open(&cluster).await?);
+        Kept::Elsewhere { reads, enrol: RemoteEnrol::connect(&cluster, clock).await? }
+    } else {
+        Kept::Nowhere
+    };
     if roles.indexer && !roles.writer {
         // nobody begins to keep any before that, and then it doesn't matter
-        let cursor = stores.store.view().await?.cursor().await?;
-        stores.has_timelines = is_loaded(cursor.as_ref()) || RowsReader::any_enrolled(&cluster).await?;
+        let cursor = store.view().await?.cursor().await?;
+        has_timelines = is_loaded(cursor.as_ref()) || RowsReader::any_enrolled(&cluster).await?;
     }
-    Ok(stores)
+    Ok(Stores { store, kept, has_timelines, lease })
 }
 
 impl Lease {

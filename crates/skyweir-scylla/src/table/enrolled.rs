@@ -40,7 +40,7 @@ pub(crate) enum State {
     Filling = 0,
     /// Published.
     In = 1,
-    /// Its rows are being removed; whoever finds it so goes on with that.
+    /// Its rows are being removed, or that isn't told yet; whoever finds it so goes on with that.
     Leaving = 2,
     /// Not enrolled.
     Out = 3,

@@ -73,10 +73,7 @@ impl Inner {
         if self.lines.get(viewer).is_none_or(|line| line.generation != generation) {
             return Ok(false);
         }
-        let left = self.end(viewer, generation).await?;
-        // also when another process ended it: this one may not have been told
-        self.tell(News::Left { viewer, generation }).await?;
-        Ok(left)
+        self.end(viewer, generation).await
     }
 }
 

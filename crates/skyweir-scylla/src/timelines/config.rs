@@ -32,11 +32,19 @@ pub struct RowsConfig {
     pub single_inserts: bool,
     /// How many references one request reads, 2 to 5,000. Default 1,000.
     pub page_rows: usize,
-    /// About how many news of enrolments and reads Redis keeps, 1,000 to 10,000,000, of 150 to 750 bytes: 75 MB at most
-    /// by default. A writer that is behind by more finds out from the cluster what is enrolled. Default 100,000.
+    /// About how many news of enrolments Redis keeps, 1,000 to 10,000,000, of 150 bytes: 15 MB by default. A writer
+    /// that is behind by more finds out from the cluster what is enrolled. Default 100,000.
     pub news_most: u64,
+    /// How many reads of timelines a process tells the others within a minute, one of each timeline, and about how many
+    /// of all processes Redis keeps, 1,000 to 100,000,000, of some 30 bytes here and 25 there. Of those beyond that
+    /// others don't know, and take these timelines for less read than they are. Default 1,000,000.
+    pub reads_most: usize,
     /// How often news of enrolments are read while no task asks for them, milliseconds, 10 to 60,000. Default 100.
     pub news_ms: u64,
+    /// How long a writer waits after it has read from the cluster what is enrolled before it does so once more,
+    /// milliseconds, 1 to 60,000; its fan-outs wait, too. While writers are updated one after another, each piece of
+    /// news that an older one can't read makes it do so. Default 1,000.
+    pub reload_ms: u64,
     /// How long a timeline may fill, milliseconds, 10,000 to 3,600,000: longer than 32 merges take one after another
     /// where the cluster is slow, as a writer begins up to so many together. One that isn't published by then leaves, as
     /// whoever began it may be gone; its reads merge until then. The clocks of all writers have to agree much better
@@ -58,7 +66,9 @@ impl Default for RowsConfig {
             single_inserts: false,
             page_rows: 1_000,
             news_most: 100_000,
+            reads_most: 1_000_000,
             news_ms: 100,
+            reload_ms: 1_000,
             filling_ms: 120_000,
         }
     }

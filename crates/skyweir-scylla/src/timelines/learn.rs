@@ -8,19 +8,19 @@ use std::time::Duration;
 use skyweir_store::{Error, Result};
 use skyweir_types::{ActorId, Generation};
 use tokio::sync::Mutex;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
-use super::Inner;
 use super::enrolments::Enrolled;
 use super::line::{Line, Visits};
 use super::news::{News, Place};
+use super::touches::TELL;
+use super::{Inner, reads};
 use crate::metrics;
 use crate::table::enrolled::State;
 use crate::table::timeline::Head;
 
-/// How often reads are told.
-pub(crate) const TELL: Duration = Duration::from_secs(1);
-/// How many timelines that reads found gone are looked at together; the next read finds the others again.
+/// How many timelines that reads found gone are looked at together. Not a setting, as nothing depends on it: the next
+/// read finds the others again.
 const GONE_MOST: usize = 10_000;
 
 /// Up to where this process knows the news.
@@ -34,6 +34,11 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
+    /// Counts a look that begins now.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     fn gone(&self) -> MutexGuard<'_, HashMap<ActorId, Generation>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,6 +57,8 @@ impl Learnt {
 struct Look {
     /// `None`: all lines have to be loaded first.
     place: Option<Place>,
+    /// When they were loaded last, or that failed.
+    loaded: Option<Instant>,
     /// The number of the last look that ended, and how.
     last: Option<(u64, Result<()>)>,
 }
@@ -77,32 +84,51 @@ impl Inner {
         {
             return again(outcome);
         }
-        let number = self.learnt.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let outcome = self.learn(&mut look.place).await;
+        let mut number = self.learnt.begin();
+        let mut outcome = self.learn(&mut look.place).await;
+        if outcome.is_ok() && look.place.is_none() {
+            if let Some(loaded) = look.loaded {
+                sleep_until(loaded + self.reload).await;
+            }
+            // who asked while this waited shares it
+            number = self.learnt.begin();
+            outcome = self.load_into(&mut look).await;
+        }
         look.last = Some((number, again(&outcome)));
         outcome
     }
 
+    /// Reads the news to their end. If that can't be, the place is gone after it.
     async fn learn(&self, place: &mut Option<Place>) -> Result<()> {
-        loop {
-            let Some(known) = place else {
-                *place = Some(self.load().await?);
-                continue;
-            };
-            let Some(told) = self.stream.read(known).await? else {
-                tracing::warn!(
-                    "news of enrolments are missing in Redis, all timelines' lines are loaded again"
-                );
-                metrics::reloaded();
-                *place = None;
-                continue;
-            };
-            told.news.iter().for_each(|news| self.lines.learn(news));
-            *known = told.place;
-            if told.at_end {
-                return Ok(());
+        while let Some(known) = place {
+            match self.stream.read(known).await? {
+                Ok(told) => {
+                    told.news.iter().for_each(|news| self.lines.learn(news));
+                    *known = told.place;
+                    if told.at_end {
+                        break;
+                    }
+                }
+                Err(why) => {
+                    tracing::warn!(
+                        news.broken = why,
+                        "news of enrolments can't be followed, all timelines' lines are loaded again"
+                    );
+                    metrics::reloaded(why);
+                    *place = None;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Loads all lines. No news have to be read after that: of what was told before this began the rows were there. So
+    /// however fast news come that can't be read, whoever asks waits for one load.
+    async fn load_into(&self, look: &mut Look) -> Result<()> {
+        let loaded = self.load().await;
+        look.loaded = Some(Instant::now());
+        look.place = Some(loaded?);
+        Ok(())
     }
 
     /// Tells others of a change that is written already, and returns when this process knows it too.
@@ -178,20 +204,13 @@ impl Inner {
         age_us >= i64::try_from(self.filling_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
     }
 
-    /// Ends generations, whoever began them, and tells others so.
+    /// Ends generations, whoever began them, and tells others so. After an error whoever loads the lines does it again.
     pub(super) async fn end_all(&self, over: &[(ActorId, Generation)]) -> Result<()> {
-        let end = |at: usize| async move { Ok(self.end(over[at].0, over[at].1).await) };
-        let ended = self.db.each(over.len(), end).await?;
-        // also of those beside one that couldn't be ended: nobody looks at them again
-        let (mut left, mut outcome) = (Vec::new(), Ok(()));
-        for (ended, &(viewer, generation)) in ended.into_iter().zip(over) {
-            match ended {
-                Ok(_) => left.push(News::Left { viewer, generation }),
-                Err(error) => outcome = Err(error),
-            }
-        }
-        self.stream.add(&left).await?;
-        outcome
+        self.db.each(over.len(), |at| self.remove(over[at].0, over[at].1)).await?;
+        let left = |&(viewer, generation)| News::Left { viewer, generation };
+        self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await?;
+        self.db.each(over.len(), |at| self.enrolments.mark(over[at].0, over[at].1, State::Out)).await?;
+        Ok(())
     }
 
     /// Tells of timelines that reads found gone: who ended one may have died before it did.
@@ -210,15 +229,24 @@ impl Inner {
         self.stream.add(&left).await
     }
 
-    /// Ends a generation, whoever began it. False when another has begun or it has ended already.
+    /// Ends a generation, whoever began it, and tells others so. False when another has begun or it has ended already.
     pub(super) async fn end(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
+        let left = self.remove(viewer, generation).await?;
+        // also when another process ended it: this one may not have been told
+        self.tell(News::Left { viewer, generation }).await?;
+        if left {
+            self.enrolments.mark(viewer, generation, State::Out).await?;
+        }
+        Ok(left)
+    }
+
+    /// The first steps of ending a generation. Its row stays `leaving` until that is told: so whoever loads the lines
+    /// finds what was removed without a word.
+    async fn remove(&self, viewer: ActorId, generation: Generation) -> Result<bool> {
         let left = self.enrolments.mark(viewer, generation, State::Leaving).await?;
         // without rows and what stands beside them nothing answers; whoever has begun another generation may have died
         // before it removed this one
         self.partitions.wipe(viewer, generation).await?;
-        if left {
-            self.enrolments.mark(viewer, generation, State::Out).await?;
-        }
         Ok(left)
     }
 
@@ -233,32 +261,38 @@ impl Inner {
                 true => self.partitions.head(viewer).await?.filter(|head| head.generation == generation),
                 false => None,
             };
-            let news = match head {
+            match head {
                 // nobody has counted it
-                Some(head) => News::Published { viewer, head, len: self.full() },
+                Some(head) => self.tell(News::Published { viewer, head, len: self.full() }).await?,
                 None => {
                     self.end(viewer, generation).await?;
-                    News::Left { viewer, generation }
                 }
-            };
-            self.tell(news).await?;
+            }
         }
         Ok(())
     }
 
-    /// Tells others of reads.
-    async fn tell_reads(&self) -> Result<()> {
-        self.touches.tell(&self.stream).await
+    /// Hears which timelines were read elsewhere.
+    async fn hear_reads(&self, place: &mut reads::Place) -> Result<()> {
+        loop {
+            let heard = self.reads.behind(place).await?;
+            heard.reads.iter().for_each(|(viewer, at_ms)| self.lines.touch(*viewer, *at_ms));
+            *place = heard.place;
+            if heard.at_end {
+                return Ok(());
+            }
+        }
     }
 }
 
-/// Keeps up with the news also when nobody asks, for ever, and does what is due now and then.
-pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
+/// Keeps up with the news also when nobody asks, for ever, and does what is due now and then. Reads are heard up to
+/// this place.
+pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration, mut heard: reads::Place) {
     // who opened it has just looked
-    let mut pace = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    let mut pace = interval_at(Instant::now() + every, every);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let look = Duration::from_millis((inner.filling_ms / 4).max(1));
-    let (mut told, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    let (mut told, mut looked) = (Instant::now(), Instant::now());
     let mut fails = false;
     loop {
         pace.tick().await;
@@ -266,11 +300,12 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
             inner.look_at_gone().await?;
             inner.refresh().await?;
             if told.elapsed() >= TELL {
-                told = tokio::time::Instant::now();
-                inner.tell_reads().await?;
+                told = Instant::now();
+                inner.touches.tell(&inner.reads).await?;
+                inner.hear_reads(&mut heard).await?;
             }
             if looked.elapsed() >= look {
-                looked = tokio::time::Instant::now();
+                looked = Instant::now();
                 inner.look_at_filling().await?;
             }
             Ok::<_, Error>(())
@@ -279,7 +314,7 @@ pub(super) async fn upkeep(inner: Arc<Inner>, every: Duration) {
         if let Err(error) = &done
             && !fails
         {
-            tracing::warn!(%error, "news of enrolments can't be read or told, trying again");
+            tracing::warn!(%error, "news of enrolments and reads can't be read or told, trying again");
         }
         fails = done.is_err();
     }

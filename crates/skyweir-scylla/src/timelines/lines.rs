@@ -111,11 +111,6 @@ impl Lines {
             News::Rate { viewer, generation, rate } => {
                 self.update(viewer, generation, |line| line.rate = line.rate.min(rate));
             }
-            News::Read(ref reads) => {
-                for (viewer, at_ms) in reads {
-                    self.touch(*viewer, *at_ms);
-                }
-            }
         }
     }
 

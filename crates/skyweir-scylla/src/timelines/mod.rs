@@ -19,26 +19,28 @@ mod open;
 mod partitions;
 mod read;
 mod reader;
+mod reads;
 mod sender;
 mod topology;
 mod touches;
 mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skyweir_types::{Clock, DrawKey, TaskId};
 use tokio::task::JoinSet;
 
 pub use config::RowsConfig;
-pub(crate) use learn::TELL;
-pub(crate) use news::Stream;
 pub use reader::RowsReader;
-pub(crate) use touches::Touches;
+pub(crate) use reads::Reads;
+pub(crate) use touches::{TELL, Touches};
 
 use self::enrolments::Enrolments;
 use self::learn::Learnt;
 use self::line::Lengths;
 use self::lines::Lines;
+use self::news::Stream;
 use self::partitions::Partitions;
 use self::sender::Sender;
 use self::topology::Topology;
@@ -61,8 +63,11 @@ struct Inner {
     topology: Topology,
     stream: Stream,
     learnt: Learnt,
+    reads: Reads,
     touches: Touches,
     clock: Clock,
+    /// The pause between two loads of all lines.
+    reload: Duration,
     filling_ms: u64,
     draw: DrawKey,
     lengths: Lengths,

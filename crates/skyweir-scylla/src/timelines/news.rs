@@ -5,7 +5,6 @@
 //! was made, numbers follow on each other from 1. So whoever has read up to one sees whether anything is missing behind
 //! it; what Redis has lost in a restart shows by the name that it gives itself at each start (`run_id`).
 
-use std::fmt::Write as _;
 use std::str::{FromStr, SplitAsciiWhitespace};
 use std::time::Duration;
 
@@ -68,7 +67,7 @@ return {run, last(), redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT',
 
 /// What has changed.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
+pub(super) enum News {
     /// `filling VIEWER GENERATION RATE DID_HASH AT`: a generation takes inserts; begun at these milliseconds.
     Filling { viewer: ActorId, generation: Generation, rate: f32, did_hash: DidHash, at_ms: i64 },
     /// `published VIEWER GENERATION FLOOR RATE SINCE LEN`: it answers, and held so many references then.
@@ -77,12 +76,10 @@ pub(crate) enum News {
     Left { viewer: ActorId, generation: Generation },
     /// `rate VIEWER GENERATION RATE`: it keeps fewer references from now on.
     Rate { viewer: ActorId, generation: Generation, rate: f32 },
-    /// `read VIEWER AT VIEWER AT ...`: timelines were read, at these milliseconds.
-    Read(Vec<(ActorId, i64)>),
 }
 
 impl News {
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Filling { viewer, generation, rate, did_hash, at_ms } => {
                 format!("filling {viewer} {generation} {rate} {} {at_ms}", did_hash.0)
@@ -93,11 +90,6 @@ impl News {
             }
             Self::Left { viewer, generation } => format!("left {viewer} {generation}"),
             Self::Rate { viewer, generation, rate } => format!("rate {viewer} {generation} {rate}"),
-            Self::Read(reads) => reads.iter().fold("read".to_owned(), |mut text, (viewer, at_ms)| {
-                // writing to a text doesn't fail
-                let _ = write!(text, " {viewer} {at_ms}");
-                text
-            }),
         }
     }
 
@@ -108,13 +100,6 @@ impl News {
         }
         let words = &mut text.split_ascii_whitespace();
         let word = words.next()?;
-        if word == "read" {
-            let mut reads = Vec::new();
-            while let Some(viewer) = words.next() {
-                reads.push((ActorId(viewer.parse().ok()?), next(words)?));
-            }
-            return Some(Self::Read(reads));
-        }
         let (viewer, generation) = (ActorId(next(words)?), Generation(next(words)?));
         let news = match word {
             "filling" => {
@@ -176,40 +161,55 @@ struct Answer {
     entries: Vec<Option<(Id, News)>>,
 }
 
+/// Redis was started again: what it had may be lost, and numbers given twice.
+const RESTARTED: &str = "restarted";
+/// Some were cut away, or lost.
+const MISSING: &str = "missing";
+/// One is of another version.
+const UNREADABLE: &str = "unreadable";
+
 impl Place {
-    /// What an answer tells whoever stands here; `None` if something is missing or unreadable.
-    fn told(&self, answer: Answer) -> Option<Told> {
+    /// What an answer tells whoever stands here, or why nobody can go on from here.
+    fn told(&self, answer: Answer) -> std::result::Result<Told, &'static str> {
         let Answer { run, last, entries } = answer;
+        if run != self.run {
+            return Err(RESTARTED);
+        }
         let (mut at, mut news) = (self.last, Vec::with_capacity(entries.len()));
         for entry in entries {
-            let (id, one) = entry.filter(|(id, _)| at.is_before(*id))?;
+            let (id, one) = entry.ok_or(UNREADABLE)?;
+            if !at.is_before(id) {
+                return Err(MISSING);
+            }
             at = id;
             news.push(one);
         }
         let at_end = at == last;
         // none came, and yet this isn't the last one: it was cut away, or lost
-        let is_whole = run == self.run && (at_end || !news.is_empty());
-        is_whole.then_some(Told { news, place: Self { run, last: at }, at_end })
+        if !at_end && news.is_empty() {
+            return Err(MISSING);
+        }
+        Ok(Told { news, place: Self { run, last: at }, at_end })
     }
 }
 
 /// The stream of one store.
 #[derive(Clone)]
-pub(crate) struct Stream {
+pub(super) struct Stream {
     connection: ConnectionManager,
     key: String,
     most: u64,
 }
 
 impl Stream {
-    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+    pub(super) async fn connect(config: &Config) -> Result<Self> {
         let connection = redis_link::connect(config, Duration::ZERO).await?;
         let (key, most) = (format!("{}:news", config.keyspace), config.timelines.news_most);
         Ok(Self { connection, key, most })
     }
 
     /// Adds entries, in this order. After an error some of them may be there.
-    pub(crate) async fn add(&self, news: &[News]) -> Result<()> {
+    pub(super) async fn add(&self, news: &[News]) -> Result<()> {
         for some in news.chunks(AT_A_TIME) {
             let mut command = redis::cmd("EVAL");
             command.arg(ADD).arg(1).arg(&self.key).arg(self.most);
@@ -228,8 +228,8 @@ impl Stream {
         Ok(Place { run, last })
     }
 
-    /// What comes behind a place; `None` if something is missing there, or can't be read.
-    pub(super) async fn read(&self, place: &Place) -> Result<Option<Told>> {
+    /// What comes behind a place, or why nobody can go on from there: a word for a metric's label.
+    pub(super) async fn read(&self, place: &Place) -> Result<std::result::Result<Told, &'static str>> {
         let Id { era, number } = place.last;
         let answer = self.ask(&format!("{era}-{number}"), AT_A_TIME).await?;
         Ok(place.told(answer))
@@ -275,7 +275,6 @@ mod tests {
             ),
             of.clone().prop_map(|(viewer, generation)| News::Left { viewer, generation }),
             (of, rate).prop_map(|((viewer, generation), rate)| News::Rate { viewer, generation, rate }),
-            prop::collection::vec((any::<u32>().prop_map(ActorId), any::<i64>()), 0..4).prop_map(News::Read),
         ]
     }
 
@@ -288,24 +287,17 @@ mod tests {
 
     #[test]
     fn what_is_no_news_is_none() {
-        for bad in [
-            "",
-            "left",
-            "left 1",
-            "left 1 2 3",
-            "left -1 2",
-            "gone 1 2",
-            "rate 1 2 x",
-            "read 1",
-            "filling 1 2 1",
-        ] {
+        for bad in
+            ["", "left", "left 1", "left 1 2 3", "left -1 2", "gone 1 2", "rate 1 2 x", "filling 1 2 1"]
+        {
             assert_eq!(News::of_text(bad), None, "{bad}");
         }
     }
 
     fn answer(run: &str, last: (u64, u64), entries: &[(u64, u64)]) -> Answer {
         let id = |(era, number)| Id { era, number };
-        let entry = |at: &(u64, u64)| Some((id(*at), News::Read(Vec::new())));
+        let left = || News::Left { viewer: ActorId(1), generation: Generation(1) };
+        let entry = |at: &(u64, u64)| Some((id(*at), left()));
         Answer { run: run.into(), last: id(last), entries: entries.iter().map(entry).collect() }
     }
 
@@ -317,33 +309,33 @@ mod tests {
     fn what_follows_is_told() {
         let told =
             |place: Place, answer| place.told(answer).map(|told| (told.news.len(), told.place, told.at_end));
-        assert_eq!(told(place(7, 3), answer("a", (7, 3), &[])), Some((0, place(7, 3), true)));
-        assert_eq!(told(place(7, 3), answer("a", (7, 5), &[(7, 4), (7, 5)])), Some((2, place(7, 5), true)));
-        assert_eq!(told(place(7, 3), answer("a", (7, 9), &[(7, 4)])), Some((1, place(7, 4), false)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 3), &[])), Ok((0, place(7, 3), true)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 5), &[(7, 4), (7, 5)])), Ok((2, place(7, 5), true)));
+        assert_eq!(told(place(7, 3), answer("a", (7, 9), &[(7, 4)])), Ok((1, place(7, 4), false)));
         // the first ones of all
-        assert_eq!(told(place(7, 0), answer("a", (7, 0), &[])), Some((0, place(7, 0), true)));
-        assert_eq!(told(place(7, 0), answer("a", (7, 1), &[(7, 1)])), Some((1, place(7, 1), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 0), &[])), Ok((0, place(7, 0), true)));
+        assert_eq!(told(place(7, 0), answer("a", (7, 1), &[(7, 1)])), Ok((1, place(7, 1), true)));
     }
 
     #[test]
     fn what_is_missing_shows() {
         let mut unreadable = answer("a", (7, 4), &[(7, 4)]);
         unreadable.entries[0] = None;
-        for (why, place, answer) in [
-            ("another run, nothing new", place(7, 3), answer("b", (7, 3), &[])),
-            ("another run", place(7, 3), answer("b", (7, 4), &[(7, 4)])),
-            ("the tail is lost", place(7, 3), answer("a", (7, 2), &[])),
-            ("all is lost", place(7, 3), answer("a", (8, 0), &[])),
-            ("made anew", place(7, 3), answer("a", (8, 1), &[(8, 1)])),
-            ("made anew where there were none", place(7, 0), answer("a", (8, 1), &[(8, 1)])),
-            ("made anew, as far", place(7, 3), answer("a", (8, 4), &[(8, 4)])),
-            ("cut away behind us", place(7, 3), answer("a", (7, 9), &[(7, 8), (7, 9)])),
-            ("cut away before the first", place(7, 0), answer("a", (7, 2), &[(7, 2)])),
-            ("one was taken out", place(7, 3), answer("a", (7, 6), &[(7, 4), (7, 6)])),
-            ("the last was taken out", place(7, 3), answer("a", (7, 4), &[])),
-            ("can't be read", place(7, 3), unreadable),
+        for (said, why, place, answer) in [
+            (RESTARTED, "nothing new", place(7, 3), answer("b", (7, 3), &[])),
+            (RESTARTED, "something new", place(7, 3), answer("b", (7, 4), &[(7, 4)])),
+            (MISSING, "the tail is lost", place(7, 3), answer("a", (7, 2), &[])),
+            (MISSING, "all is lost", place(7, 3), answer("a", (8, 0), &[])),
+            (MISSING, "made anew", place(7, 3), answer("a", (8, 1), &[(8, 1)])),
+            (MISSING, "made anew where there were none", place(7, 0), answer("a", (8, 1), &[(8, 1)])),
+            (MISSING, "made anew, as far", place(7, 3), answer("a", (8, 4), &[(8, 4)])),
+            (MISSING, "cut away behind us", place(7, 3), answer("a", (7, 9), &[(7, 8), (7, 9)])),
+            (MISSING, "cut away before the first", place(7, 0), answer("a", (7, 2), &[(7, 2)])),
+            (MISSING, "one was taken out", place(7, 3), answer("a", (7, 6), &[(7, 4), (7, 6)])),
+            (MISSING, "the last was taken out", place(7, 3), answer("a", (7, 4), &[])),
+            (UNREADABLE, "of another version", place(7, 3), unreadable),
         ] {
-            assert_eq!(place.told(answer), None, "{why}");
+            assert_eq!(place.told(answer), Err(said), "{why}");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::line::Lengths;
 use super::lines::Lines;
 use super::news::Stream;
 use super::partitions::Partitions;
+use super::reads::Reads;
 use super::sender::Sender;
 use super::topology::Topology;
 use super::touches::Touches;
@@ -55,8 +56,10 @@ impl Rows {
             topology,
             stream: Stream::connect(&cluster.config).await?,
             learnt: Learnt::default(),
-            touches: Touches::default(),
+            reads: Reads::connect(&cluster.config).await?,
+            touches: Touches::new(&cluster.config),
             clock,
+            reload: Duration::from_millis(config.reload_ms),
             filling_ms: config.filling_ms,
             draw,
             lengths: Lengths { cap: config.cap, over: config.trim_over },
@@ -70,11 +73,13 @@ impl Rows {
             inner.enrolments.begin_anew(next_task, &inner.draw).await?;
         }
         inner.refresh().await?;
+        // what was read before that stands in a checkpoint, or nowhere
+        let heard = inner.reads.end().await?;
         let timelines = inner.lines.count();
         tracing::info!(timelines, task.kept = inner.restored.0, "timelines found");
         let (inner, every) = (Arc::new(inner), Duration::from_millis(config.news_ms.max(1)));
         let mut running = JoinSet::new();
-        running.spawn(upkeep(Arc::clone(&inner), every));
+        running.spawn(upkeep(Arc::clone(&inner), every, heard));
         Ok(Self { inner, _upkeep: Arc::new(running) })
     }
 }

@@ -1,37 +1,42 @@
-//! Reads of timelines, gathered: others learn of one a minute and timeline, many in one piece of news.
+//! Reads of timelines, gathered: others learn of one a minute and timeline, many together.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use skyweir_store::Result;
 use skyweir_types::ActorId;
 
-use super::news::{News, Stream};
+use super::reads::{Read, Reads};
+use crate::config::Config;
 use crate::metrics;
 
+/// How often reads are told, and heard.
+pub(crate) const TELL: Duration = Duration::from_secs(1);
 /// A timeline that was told to be read is told again only after this, milliseconds: a visit is as long.
 const MINUTE_MS: i64 = 60_000;
-/// How many timelines are told in a minute; reads of more are known where they were made only.
-const MOST: usize = 1_000_000;
-/// How many reads one piece of news tells.
-const TOGETHER: usize = 32;
 
 #[derive(Default)]
 struct Gathered {
     /// Read, and not told yet.
-    waiting: Vec<(ActorId, i64)>,
+    waiting: Vec<Read>,
     /// Read within the minute that began then.
     known: HashSet<ActorId>,
     since_ms: i64,
 }
 
 /// Reads that others haven't been told of.
-#[derive(Default)]
 pub(crate) struct Touches {
+    /// How many timelines are told in a minute.
+    most: usize,
     gathered: Mutex<Gathered>,
 }
 
 impl Touches {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { most: config.timelines.reads_most, gathered: Mutex::default() }
+    }
+
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -46,7 +51,7 @@ impl Touches {
         if gathered.known.contains(&viewer) {
             return;
         }
-        if gathered.known.len() < MOST && gathered.waiting.len() < MOST {
+        if gathered.known.len() < self.most && gathered.waiting.len() < self.most {
             gathered.known.insert(viewer);
             gathered.waiting.push((viewer, now_ms));
         } else {
@@ -55,41 +60,51 @@ impl Touches {
     }
 
     /// Tells what was read since. What Redis doesn't take is told again a minute later, if it is read again.
-    pub(crate) async fn tell(&self, stream: &Stream) -> Result<()> {
+    pub(crate) async fn tell(&self, reads: &Reads) -> Result<()> {
         let waiting = self.take();
-        let told = stream.add(&news(&waiting)).await;
+        let told = reads.add(&waiting).await;
         if told.is_err() {
             metrics::touches_dropped(waiting.len() as u64);
         }
         told
     }
 
-    fn take(&self) -> Vec<(ActorId, i64)> {
+    fn take(&self) -> Vec<Read> {
         std::mem::take(&mut self.gathered().waiting)
     }
-}
-
-fn news(reads: &[(ActorId, i64)]) -> Vec<News> {
-    reads.chunks(TOGETHER).map(|reads| News::Read(reads.to_vec())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn touches(most: usize) -> Touches {
+        Touches { most, gathered: Mutex::default() }
+    }
+
     #[test]
     fn a_timeline_is_told_once_a_minute() {
-        let touches = Touches::default();
+        let touches = touches(9);
         for (viewer, now_ms) in [(1, 100_000), (2, 130_000), (1, 159_999), (1, 160_000), (1, 170_000)] {
             touches.note(ActorId(viewer), now_ms);
         }
-        let told = [(ActorId(1), 100_000), (ActorId(2), 130_000), (ActorId(1), 160_000)];
-        assert_eq!(news(&touches.take()), [News::Read(told.into())]);
+        assert_eq!(touches.take(), [(ActorId(1), 100_000), (ActorId(2), 130_000), (ActorId(1), 160_000)]);
         assert_eq!(touches.take(), []);
-        for viewer in 0..1_500 {
-            touches.note(ActorId(viewer), 400_000);
-        }
-        let told: Vec<_> = news(&touches.take()).iter().map(|news| news.text().split(' ').count()).collect();
-        assert_eq!((told.len(), told[0], told[46]), (47, 65, 57));
+    }
+
+    #[test]
+    fn so_many_are_told_in_a_minute_and_no_more() {
+        let touches = touches(3);
+        let note = |viewers: std::ops::Range<u32>, now_ms| {
+            viewers.for_each(|viewer| touches.note(ActorId(viewer), now_ms));
+        };
+        note(0..9, 100_000);
+        assert_eq!(touches.take().len(), 3);
+        note(0..9, 110_000);
+        assert_eq!(touches.take(), []);
+        note(0..9, 160_000);
+        // nobody takes them for a minute
+        note(0..9, 220_000);
+        assert_eq!(touches.take(), [0, 1, 2].map(|viewer| (ActorId(viewer), 160_000)));
     }
 }

@@ -85,7 +85,7 @@ impl Servers {
         for truncated in join_all(tables.map(|(table,)| truncate(table))).await {
             truncated.unwrap();
         }
-        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{keyspace}:{key}"));
+        let keys = ["tasks", "pages", "news", "reads", "wishes"].map(|key| format!("{keyspace}:{key}"));
         self.redis("DEL", &keys.each_ref().map(String::as_str)).await;
     }
 

@@ -1,14 +1,15 @@
 //! What a writer leaves that dies between two steps of a change, and who clears it away. Its steps are made by hand.
 
-use skyweir_scylla::{Cluster, RowsReader};
+use skyweir_scylla::{Cluster, Config, Rows, RowsReader};
 use skyweir_store::{CachedState, Enrolment, TimelineReads as _, Timelines as _};
-use skyweir_types::{Clock, DrawKey, Generation};
+use skyweir_types::{Clock, DrawKey, Generation, TaskId};
 
 use crate::common::Servers;
-use crate::until;
+use crate::server::OwnRedis;
 use crate::world::{
     DID, V, apply, at_servers, begin, held, keeping_up, open, open_with, quiet, reference, retained, state,
 };
+use crate::{W, until};
 
 const NOW_US: i64 = 1_800_000_000_000_000;
 
@@ -58,6 +59,44 @@ fn a_leaving_removes_rows_although_another_generation_has_begun() {
         assert!(!one.leave(V, generation).await.unwrap());
         // nobody writes to it any more
         assert_eq!((retained(&one), seen(servers).await), (vec![], CachedState::Out));
+    });
+}
+
+/// Redis takes no news, so nobody hears of what is removed meanwhile: by whoever loads, nor by a leaving.
+#[test]
+fn what_left_without_a_word_is_told_by_whoever_loads_next() {
+    at_servers(async |servers| {
+        let Some(redis) = OwnRedis::start() else { return };
+        servers.config.redis = redis.url();
+        let (one, other) = (open(servers, &quiet()).await, open(servers, &quiet()).await);
+        let mut left = Vec::new();
+        for viewer in [V, W] {
+            let generation = begin(&one, viewer, Clock::system().now_micros()).await;
+            assert!(one.publish(viewer, generation, &[reference(9)], 7, 1).await.unwrap());
+            left.push(generation);
+        }
+        other.refresh().await.unwrap();
+        // somebody died while it ended this one
+        change(servers, format!("UPDATE {{ks}}.enrolled SET state = 2 WHERE viewer = {V} IF EXISTS")).await;
+        redis.be_full(true);
+        let cluster =
+            Cluster::connect(&Config { timelines: quiet(), ..servers.config.clone() }).await.unwrap();
+        let again =
+            async || Rows::open(&cluster, DrawKey::default(), TaskId(1), TaskId(0), Clock::system()).await;
+        assert!(again().await.is_err());
+        assert_eq!(seen(servers).await, CachedState::Out);
+        assert!(one.leave(W, left[1]).await.is_err());
+        redis.be_full(false);
+        other.refresh().await.unwrap();
+        assert_eq!(retained(&other), [V, W], "nobody has told it yet");
+        let late = again().await.unwrap();
+        other.refresh().await.unwrap();
+        assert_eq!((retained(&late), retained(&other)), (vec![], vec![]));
+        // it is told once: what is told has left
+        let stream = format!("{}:news", servers.config.keyspace);
+        let told = servers.redis("XLEN", &[&stream]).await;
+        again().await.unwrap();
+        assert_eq!(servers.redis("XLEN", &[&stream]).await, told);
     });
 }
 

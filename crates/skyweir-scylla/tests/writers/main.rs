@@ -7,6 +7,7 @@ mod dead;
 mod random;
 mod server;
 mod spread;
+mod versions;
 mod wishes;
 mod world;
 
@@ -19,6 +20,7 @@ use skyweir_types::{ActorId, Clock, DrawKey, TaskId};
 use crate::server::OwnRedis;
 use crate::world::{
     V, apply, at_servers, begin, held, keeping_up, open, open_with, quiet, reference, retained, state,
+    tell_unreadable,
 };
 
 const START_US: i64 = 1_800_000_000_000_000;
@@ -125,11 +127,7 @@ fn who_is_behind_what_redis_keeps_finds_it_in_the_cluster() {
         assert_eq!(retained(&other).len(), 5);
         // what can't be read is as good as missing
         let last = begin(&one, W, clock.now_micros()).await;
-        let info = servers.redis_text("XINFO", &["STREAM", &stream]).await;
-        let era = info.split("last-generated-id").nth(1).unwrap();
-        let era: String =
-            era.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-        servers.redis("XADD", &[&stream, &format!("{era}-7"), "news", "of another version"]).await;
+        tell_unreadable(servers).await;
         other.refresh().await.unwrap();
         assert_eq!((retained(&other).len(), state(&other, W).await), (6, CachedState::Filling(last)));
         // and it is bounded, by whole nodes of a hundred

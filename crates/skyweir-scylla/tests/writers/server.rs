@@ -43,6 +43,13 @@ impl OwnRedis {
         redis::cmd("SAVE").exec(&mut connection).unwrap();
     }
 
+    /// From now on it takes nothing more, or does so again; what it has is read all the time.
+    pub(crate) fn be_full(&self, is_full: bool) {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        let bytes = u8::from(is_full);
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec(&mut connection).unwrap();
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

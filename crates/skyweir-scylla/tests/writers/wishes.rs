@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use skyweir_scylla::{Cluster, Config, RemoteEnrol, take_wishes};
+use skyweir_scylla::{Cluster, Config, RemoteEnrol, RowsConfig, take_wishes};
 use skyweir_store::{Enrol, EnrolReason, IdleRule, Timelines as _};
 use skyweir_types::{ActorId, Clock};
 
 use crate::common::Servers;
 use crate::server::OwnRedis;
 use crate::until;
-use crate::world::{V, at_servers, begin, keeping_up, open};
+use crate::world::{V, at_servers, begin, keeping_up, open, quiet, retained};
 
 /// A writer that notes what is wished of it.
 #[derive(Default)]
@@ -94,6 +94,35 @@ fn wishes_come_to_one_writer_and_reads_to_all() {
             }
         }
         until(async || servers.redis("LLEN", &[&list]).await == redis::Value::Int(10)).await;
+    });
+}
+
+#[test]
+fn a_burst_of_reads_pushes_out_older_ones_and_no_news() {
+    at_servers(async |servers| {
+        let [news, reads] = ["news", "reads"].map(|key| format!("{}:{key}", servers.config.keyspace));
+        let config = RowsConfig { news_most: 10, reads_most: 1_600, ..quiet() };
+        let (one, other) = (open(servers, &config).await, open(servers, &config).await);
+        begin(&one, V, 5_000_000).await;
+        servers.config.timelines = config;
+        let clock = Clock::manual(200_000_000);
+        let remote = RemoteEnrol::connect(&cluster(servers, 10).await, clock.clone()).await.unwrap();
+        for _ in 0..3 {
+            clock.advance_ms(60_000);
+            // 1,600 of them are told, in 50 entries
+            (0..2_000).for_each(|viewer| remote.touch(ActorId(viewer)));
+            let now_ms = clock.now_ms().to_string();
+            let last = async || servers.redis_text("XREVRANGE", &[&reads, "+", "-", "COUNT", "1"]).await;
+            until(async || last().await.contains(&now_ms)).await;
+        }
+        let length = async |key: &String| match servers.redis("XLEN", &[key]).await {
+            redis::Value::Int(length) => length,
+            other => panic!("{other:?} is no length"),
+        };
+        assert!((50..150).contains(&length(&reads).await), "by whole nodes");
+        assert_eq!(length(&news).await, 1);
+        other.refresh().await.unwrap();
+        assert_eq!(retained(&other), [V]);
     });
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn at_servers(test: impl AsyncFnOnce(&mut Servers)) {
 
 /// News are read when they are asked for.
 pub(crate) fn quiet() -> RowsConfig {
-    RowsConfig { news_ms: 3_600_000, filling_ms: 3_600_000, trim_over: 0, ..RowsConfig::default() }
+    let (news_ms, filling_ms) = (3_600_000, 3_600_000);
+    RowsConfig { news_ms, reload_ms: 1, filling_ms, trim_over: 0, ..RowsConfig::default() }
 }
 
 /// News are read all the time.
@@ -37,6 +38,19 @@ pub(crate) async fn open_with(servers: &Servers, rows: &RowsConfig, draw: DrawKe
     let config = Config { timelines: rows.clone(), ..servers.config.clone() };
     let cluster = Cluster::connect(&config).await.unwrap();
     Rows::open(&cluster, draw, TaskId(1), TaskId(0), clock.clone()).await.unwrap()
+}
+
+/// Tells what only a writer of another version can read.
+pub(crate) async fn tell_unreadable(servers: &Servers) {
+    let add = "
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then
+    local era, number = string.match(info[i + 1], '^(%d+)-(%d+)$')
+    redis.call('XADD', KEYS[1], era .. '-' .. (number + 1), 'news', 'of another version')
+  end
+end";
+    servers.redis("EVAL", &[add, "1", &format!("{}:news", servers.config.keyspace)]).await;
 }
 
 pub(crate) fn reference(n: i64) -> Reference {

@@ -173,7 +173,9 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.timelines.resend_ms", rows.resend_ms, 50..=60_000);
     faults.range("scylla.timelines.page_rows", rows.page_rows as u64, 2..=5_000);
     faults.range("scylla.timelines.news_most", rows.news_most, 1_000..=10_000_000);
+    faults.range("scylla.timelines.reads_most", rows.reads_most as u64, 1_000..=100_000_000);
     faults.range("scylla.timelines.news_ms", rows.news_ms, 10..=60_000);
+    faults.range("scylla.timelines.reload_ms", rows.reload_ms, 1..=60_000);
     faults.range("scylla.timelines.filling_ms", rows.filling_ms, 10_000..=3_600_000);
 }
 

@@ -144,7 +144,9 @@ fn limits_of_a_cluster_have_a_range() {
         ("scylla.timelines.resend_ms", 50, 60_000),
         ("scylla.timelines.page_rows", 2, 5_000),
         ("scylla.timelines.news_most", 1_000, 10_000_000),
+        ("scylla.timelines.reads_most", 1_000, 100_000_000),
         ("scylla.timelines.news_ms", 10, 60_000),
+        ("scylla.timelines.reload_ms", 1, 60_000),
         ("scylla.timelines.filling_ms", 10_000, 3_600_000),
     ] {
         for fits in [least, most] {
