@@ -1,5 +1,6 @@
 //! The ranges of all settings.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use skyweir_indexer::source::{Error as SourceError, Source, parse};
@@ -139,7 +140,7 @@ fn cluster(config: &Config, faults: &mut Faults) {
         faults.push("scylla.nodes", "is empty: expected at least one HOST:PORT".into());
     }
     if !scylla.redis.starts_with("redis://") {
-        let what = format!("is {:?}: expected for example redis://127.0.0.1:6379", scylla.redis);
+        let what = format!("is {:?}: expected for example redis://127.0.0.1:6379", shown(&scylla.redis));
         faults.push("scylla.redis", what);
     }
     if scylla.holder.is_empty() {
@@ -175,6 +176,15 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.timelines.news_most", rows.news_most, 1_000..=10_000_000);
     faults.range("scylla.timelines.news_ms", rows.news_ms, 10..=60_000);
     faults.range("scylla.timelines.filling_ms", rows.filling_ms, 10_000..=3_600_000);
+}
+
+/// A URL without who logs in there.
+fn shown(url: &str) -> Cow<'_, str> {
+    let Some((before, host)) = url.rsplit_once('@') else { return url.into() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://..@{host}").into(),
+        None => format!("..@{host}").into(),
+    }
 }
 
 fn indexer(config: &Config, faults: &mut Faults) {

@@ -170,6 +170,10 @@ fn limits_of_a_cluster_have_a_range() {
     for (text, said) in [
         ("nodes = []", "scylla.nodes is empty: expected at least one HOST:PORT"),
         ("redis = \"h:1\"", "scylla.redis is \"h:1\": expected for example redis://127.0.0.1:6379"),
+        (
+            "redis = \"rediss://me:se@same@h:1\"",
+            "scylla.redis is \"rediss://..@h:1\": expected for example redis://127.0.0.1:6379",
+        ),
         ("holder = \"\"", "scylla.holder is empty: expected a name"),
     ] {
         assert_eq!(fault(&format!("scylla.{text}")), format!("cannot use skyweir.toml, line 1: {said}"));
