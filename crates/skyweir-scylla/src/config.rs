@@ -1,7 +1,10 @@
 //! What can be set, with its limits and defaults.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
+use crate::password::Password;
 use crate::timelines::RowsConfig;
 
 /// Settings of the store: `[scylla]` in `skyweir.toml`.
@@ -10,6 +13,24 @@ use crate::timelines::RowsConfig;
 pub struct Config {
     /// Nodes to ask first for the others, each `HOST:PORT`. Default `127.0.0.1:9042`.
     pub nodes: Vec<String>,
+    /// The role that logs in at the nodes, 1 to 1,024 bytes. Default none, for nodes that let everybody in.
+    pub user: Option<String>,
+    /// The role's password, 1 to 1,024 bytes. Default none.
+    pub password: Option<Password>,
+    /// A file with the password and nothing else but a line break behind it, instead of `password`, so that this one
+    /// may be shown. Read when the nodes are first spoken to. Default none.
+    pub password_file: Option<PathBuf>,
+    /// A file with the certificates of those who sign the nodes' ones, in PEM, at most 1 MiB. With it nodes are spoken
+    /// to over TLS, without it as they are. Default none.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether a node's certificate has to bear the IP address at which it is reached; nodes that others have named are
+    /// known by nothing else. Default true; false where who is in `tls_ca` signs for these nodes alone.
+    pub tls_verify_address: bool,
+    /// A file with the certificate to show to nodes that ask for one, and those up to who signed it, in PEM, at most
+    /// 1 MiB. Default none.
+    pub tls_certificate: Option<PathBuf>,
+    /// A file with the key of `tls_certificate`, in PEM and not encrypted, at most 1 MiB. Default none.
+    pub tls_key: Option<PathBuf>,
     /// The keyspace that holds one store, and the first part of the names of its keys in Redis: 1 to 48 lower-case
     /// letters, digits and underscores, a letter first. Default `skyweir`.
     pub keyspace: String,
@@ -67,6 +88,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             nodes: vec!["127.0.0.1:9042".into()],
+            user: None,
+            password: None,
+            password_file: None,
+            tls_ca: None,
+            tls_verify_address: true,
+            tls_certificate: None,
+            tls_key: None,
             keyspace: "skyweir".into(),
             replication: 3,
             datacenter: String::new(),

@@ -7,6 +7,9 @@ use scylla::errors::{
 };
 use skyweir_store::Error;
 
+use crate::config::Config;
+use crate::refusal;
+
 /// Something stored can't be what it is.
 pub(crate) fn corrupt(what: impl Display) -> Error {
     Error::Corrupt(what.to_string())
@@ -18,11 +21,14 @@ pub(crate) fn unreadable(table: &str, error: impl Display) -> Error {
 }
 
 /// No session came to be.
-pub(crate) fn session(nodes: &[String], error: &NewSessionError) -> Error {
-    Error::Unavailable(format!(
-        "no CQL node of {} answers ({error}); start them, or name others in scylla.nodes",
-        nodes.join(", ")
-    ))
+pub(crate) fn session(config: &Config, error: &NewSessionError) -> Error {
+    let nodes = config.nodes.join(", ");
+    Error::Unavailable(match refusal::told(config, error) {
+        Some(told) => format!("no CQL node of {nodes} lets us in: {told}"),
+        None => {
+            format!("no CQL node of {nodes} answers ({error}); start them, or name others in scylla.nodes")
+        }
+    })
 }
 
 /// A statement could not be prepared.

@@ -6,6 +6,7 @@
 //! again by whoever opens the store if nobody did. Rows carry the sequence number of the transaction that brought them
 //! and of the one that took them away, so that a view shows one moment.
 
+mod access;
 mod base;
 mod cluster;
 mod codec;
@@ -18,8 +19,10 @@ mod hold;
 mod log;
 mod metrics;
 mod moment;
+mod password;
 mod reader;
 mod redis_link;
+mod refusal;
 mod remembered;
 mod schema;
 mod session;
@@ -27,6 +30,7 @@ mod settle;
 mod store;
 mod table;
 mod timelines;
+mod tls;
 mod txn;
 mod view;
 mod wishes;
@@ -36,6 +40,7 @@ pub use config::Config;
 pub use dialect::Dialect;
 pub use group::Group;
 pub use metrics::describe as describe_metrics;
+pub use password::{Password, check_login};
 pub use reader::ScyllaReader;
 pub use schema::statements as schema_statements;
 pub use session::check_keyspace;

@@ -22,7 +22,7 @@ use skyweir_store::{Error, Result};
 
 use crate::config::Config;
 use crate::dialect::Dialect;
-use crate::error;
+use crate::{access, error};
 
 /// Tables are made slowly, and the driver waits until all nodes know them.
 const DEFINE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -85,7 +85,8 @@ impl Db {
         if !config.datacenter.is_empty() {
             builder = builder.prefer_datacenter(config.datacenter.clone());
         }
-        let session = builder.build().await.map_err(|e| error::session(&config.nodes, &e))?;
+        let builder = access::enter(builder, config).await?;
+        let session = builder.build().await.map_err(|e| error::session(config, &e))?;
         let nodes = session.get_cluster_state();
         let there = nodes.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref());
         check_datacenter(&config.datacenter, &there.collect())?;

@@ -96,6 +96,31 @@ async fn a_file_that_is_not_there_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_password_file_that_is_not_there_is_named_by_whoever_logs_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, password) = (dir.path().join("skyweir.toml"), dir.path().join("password"));
+    let text = format!(
+        "backend = \"scylla\"\n[scylla]\nuser = \"me\"\npassword_file = \"{}\"\n",
+        password.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, out, _) = run(&["schema", "--config", file]).await;
+    assert_eq!(code, 0);
+    assert!(out.starts_with("CREATE KEYSPACE"), "printing needs no password: {out}");
+    let said = format!(
+        "skyweir: storage is unavailable: scylla.password_file is {}: No such file or directory (os error 2); expected \
+         a file that this user may read\n",
+        password.display()
+    );
+    let ports = ["--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "off", "--config", file];
+    for args in [&["schema", "--apply", "--config", file][..], &[&["serve"][..], &ports].concat()] {
+        let (code, _, err) = run(args).await;
+        assert_eq!((code, err), (1, said.clone()), "{args:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_data_directory_has_one_process() {
     let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
     let serve = Serve::start(dir.path(), &upstream.url_v2(), &[]).await;

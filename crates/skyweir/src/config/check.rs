@@ -1,9 +1,10 @@
 //! The ranges of all settings.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use skyweir_indexer::source::{Error as SourceError, Source, parse};
-use skyweir_scylla::check_keyspace;
+use skyweir_scylla::{Config as ScyllaConfig, Password, check_keyspace, check_login};
 use skyweir_types::Clock;
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +34,13 @@ struct Faults(Vec<Fault>);
 impl Faults {
     fn push(&mut self, key: &str, what: String) {
         self.0.push(Fault { key: key.to_owned(), what, others: &[] });
+    }
+
+    /// A key that is no use without another one.
+    fn beside(&mut self, (key, is_set): (&str, bool), (other, is_there): (&str, bool)) {
+        if is_set && !is_there {
+            self.push(key, format!("is set: expected {other} beside it"));
+        }
     }
 
     fn range(&mut self, key: &str, value: u64, range: RangeInclusive<u64>) {
@@ -139,9 +147,10 @@ fn cluster(config: &Config, faults: &mut Faults) {
         faults.push("scylla.nodes", "is empty: expected at least one HOST:PORT".into());
     }
     if !scylla.redis.starts_with("redis://") {
-        let what = format!("is {:?}: expected for example redis://127.0.0.1:6379", scylla.redis);
+        let what = format!("is {:?}: expected for example redis://127.0.0.1:6379", shown(&scylla.redis));
         faults.push("scylla.redis", what);
     }
+    access(scylla, faults);
     if scylla.holder.is_empty() {
         faults.push("scylla.holder", "is empty: expected a name".into());
     }
@@ -177,6 +186,51 @@ fn cluster(config: &Config, faults: &mut Faults) {
     faults.range("scylla.timelines.news_ms", rows.news_ms, 10..=60_000);
     faults.range("scylla.timelines.reload_ms", rows.reload_ms, 1..=60_000);
     faults.range("scylla.timelines.filling_ms", rows.filling_ms, 10_000..=3_600_000);
+}
+
+/// How the nodes let us in. What is in files is seen when they are read.
+fn access(scylla: &ScyllaConfig, faults: &mut Faults) {
+    let user = ("scylla.user", scylla.user.is_some());
+    let password = ("scylla.password", scylla.password.is_some());
+    let password_file = ("scylla.password_file", scylla.password_file.is_some());
+    let (ca, any_address) = (("scylla.tls_ca", scylla.tls_ca.is_some()), !scylla.tls_verify_address);
+    let certificate = ("scylla.tls_certificate", scylla.tls_certificate.is_some());
+    let key = ("scylla.tls_key", scylla.tls_key.is_some());
+    faults.beside(user, (password_file.0, password.1 || password_file.1));
+    faults.beside(password, user);
+    faults.beside(password_file, user);
+    faults.beside(certificate, key);
+    faults.beside(certificate, ca);
+    faults.beside(key, certificate);
+    if any_address && !ca.1 {
+        faults.push("scylla.tls_verify_address", format!("is false: expected {} beside it", ca.0));
+    }
+    if password.1 && password_file.1 {
+        faults.push(password.0, format!("is set, and {} as well: expected one of them", password_file.0));
+    }
+    if let Some(name) = &scylla.user
+        && let Err(expected) = check_login(name)
+    {
+        faults.push(user.0, format!("is {name:?}: {expected}"));
+    }
+    if let Some(Err(expected)) = scylla.password.as_ref().map(Password::check) {
+        faults.push(password.0, format!("can't be one: {expected}"));
+    }
+    let files = [&scylla.password_file, &scylla.tls_ca, &scylla.tls_certificate, &scylla.tls_key];
+    for (path, (key, _)) in files.into_iter().zip([password_file, ca, certificate, key]) {
+        if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            faults.push(key, "is empty: expected the path of a file".into());
+        }
+    }
+}
+
+/// A URL without who logs in there.
+fn shown(url: &str) -> Cow<'_, str> {
+    let Some((before, host)) = url.rsplit_once('@') else { return url.into() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://..@{host}").into(),
+        None => format!("..@{host}").into(),
+    }
 }
 
 fn indexer(config: &Config, faults: &mut Faults) {

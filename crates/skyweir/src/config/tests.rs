@@ -172,10 +172,71 @@ fn limits_of_a_cluster_have_a_range() {
     for (text, said) in [
         ("nodes = []", "scylla.nodes is empty: expected at least one HOST:PORT"),
         ("redis = \"h:1\"", "scylla.redis is \"h:1\": expected for example redis://127.0.0.1:6379"),
+        (
+            "redis = \"rediss://me:se@same@h:1\"",
+            "scylla.redis is \"rediss://..@h:1\": expected for example redis://127.0.0.1:6379",
+        ),
         ("holder = \"\"", "scylla.holder is empty: expected a name"),
     ] {
         assert_eq!(fault(&format!("scylla.{text}")), format!("cannot use skyweir.toml, line 1: {said}"));
     }
+}
+
+#[test]
+fn who_logs_in_has_all_it_takes() {
+    let fault = |keys: &[&str]| {
+        let keys = keys.iter().map(|key| format!("scylla.{key}\n")).collect::<String>();
+        fault(&format!("{keys}backend = \"scylla\""))
+    };
+    let (user, password, file) = ("user = \"me\"", "password = \"sesame\"", "password_file = \"f\"");
+    let (ca, certificate, key) = ("tls_ca = \"f\"", "tls_certificate = \"f\"", "tls_key = \"f\"");
+    for works in [
+        &[user, password][..],
+        &[user, file],
+        &[ca],
+        &[ca, certificate, key],
+        &[ca, "tls_verify_address = false"],
+    ] {
+        assert_eq!(fault(works), "none");
+    }
+    for (keys, said) in [
+        (&[user][..], "scylla.user is set: expected scylla.password_file beside it"),
+        (&[password], "scylla.password is set: expected scylla.user beside it"),
+        (&[file], "scylla.password_file is set: expected scylla.user beside it"),
+        (
+            &[password, file, user],
+            "scylla.password is set, and scylla.password_file as well: expected one of them",
+        ),
+        (
+            &["user = \"\"", file],
+            "scylla.user is \"\": expected 1 to 1024 bytes in one line, none of them NUL",
+        ),
+        (
+            &["password = \"se\\nsame\"", user],
+            "scylla.password can't be one: expected 1 to 1024 bytes in one line, none of them NUL",
+        ),
+        (&[certificate, ca], "scylla.tls_certificate is set: expected scylla.tls_key beside it"),
+        (&[certificate, key], "scylla.tls_certificate is set: expected scylla.tls_ca beside it"),
+        (&[key, ca], "scylla.tls_key is set: expected scylla.tls_certificate beside it"),
+        (
+            &["tls_verify_address = false"],
+            "scylla.tls_verify_address is false: expected scylla.tls_ca beside it",
+        ),
+        (&["tls_ca = \"\""], "scylla.tls_ca is empty: expected the path of a file"),
+    ] {
+        assert_eq!(fault(keys), format!("cannot use skyweir.toml, line 1: {said}"));
+    }
+    let said = "cannot read skyweir.toml, line 1: scylla.password: invalid value, expected a text in quotes";
+    assert_eq!(fault(&["password = 5350"]), said);
+    for wrong in
+        ["password = sesame", "password = \"sesame", "pasword = \"sesame\"", "password = [\"sesame\"]"]
+    {
+        let said = fault(&[wrong, user]);
+        assert!(said.starts_with("cannot read skyweir.toml, line 1: ") && !said.contains("sesame"), "{said}");
+    }
+    let (config, _) = parse("x", "scylla.password = \"sesame\"").unwrap();
+    let shown = format!("{config:?}");
+    assert!(shown.contains("password: Some(Password(..))") && !shown.contains("sesame"), "{shown}");
 }
 
 #[test]
