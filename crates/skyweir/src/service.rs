@@ -24,7 +24,7 @@ use crate::coverage::{self, Watched};
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
-use crate::stores::{Stores, Written};
+use crate::stores::{Lease, Stores, Written};
 
 const INDEXER: &str = "indexer";
 
@@ -36,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) admin: SocketAddr,
     parts: Parts,
     readiness: Arc<Readiness>,
+    lease: Option<Lease>,
 }
 
 /// What is read upstream, and what is told of it.
@@ -77,11 +78,12 @@ impl Service {
         config: Config,
         ports: Ports,
         stores: Stores,
+        lease: Option<Lease>,
         fan_out: &Handle,
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, written, reads, enrol, has_timelines, lease } = stores;
+        let Stores { store, written, reads, enrol, has_timelines } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -159,7 +161,7 @@ impl Service {
         if let Some(watched) = watched {
             parts.start("completeness", &here, |stop| watched.run(stop));
         }
-        if let Some(lease) = lease {
+        if let Some(lease) = lease.clone() {
             parts.start("lease", &here, |stop| lease.watch(stop));
         }
         if let Some((server, listener)) = graph_server {
@@ -169,7 +171,7 @@ impl Service {
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, config.data_dir, stop));
         info!(grpc.addr = grpc_at.map(tracing::field::display), admin.addr = %admin_at, "serving");
-        Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness })
+        Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness, lease })
     }
 
     /// Waits for ever, unless a part fails.
@@ -193,6 +195,13 @@ impl Service {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.parts.stop().await
+    }
+
+    /// Lets another indexer write at once, where not all parts stop in their order.
+    pub(crate) async fn give_lease_back(&self) {
+        if let Some(lease) = &self.lease {
+            lease.give_back().await;
+        }
     }
 }
 
