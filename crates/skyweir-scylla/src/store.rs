@@ -27,6 +27,8 @@ use crate::view::ScyllaView;
 
 /// How often it is looked whether Redis has all tasks.
 const LOOK: Duration = Duration::from_secs(1);
+/// How rarely the lease is renewed at most: by that it is known whether the cluster answers.
+const RENEW: Duration = Duration::from_secs(3);
 
 /// The records of one service on CQL, their task log in Redis. Whoever opens it is its indexer.
 pub struct ScyllaStore {
@@ -213,16 +215,16 @@ impl Inner {
     }
 }
 
-/// Renews the lease three times as often as it needs, until it is lost.
+/// Renews the lease at least three times as often as it needs, until it is lost.
 async fn renew(inner: Arc<Inner>) {
-    let mut pace = tokio::time::interval(inner.hold.length() / 3);
+    let mut pace = tokio::time::interval(RENEW.min(inner.hold.length() / 3));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
         let known = Instant::now();
         // its rows come before it shows, and those that they replace pass from then on
         let is_under_way = inner.is_unsettled.load(Ordering::Acquire);
-        match inner.hold.renew(&inner.db).await {
+        match inner.cql.by(inner.hold.renew(&inner.db)).await {
             Ok(()) if is_under_way => {}
             Ok(()) => inner.show(&inner.shown().moment, known),
             Err(_) if inner.hold.is_given_back() => return,

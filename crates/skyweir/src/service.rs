@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,6 +22,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness};
 use crate::config::Config;
 use crate::coverage::{self, Watched};
+use crate::elsewhere::Elsewhere;
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
@@ -83,7 +85,7 @@ impl Service {
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, written, reads, enrol, has_timelines } = stores;
+        let Stores { store, written, reads, enrol, has_timelines, cluster } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -98,7 +100,8 @@ impl Service {
             }
             None => None,
         };
-        let writing = written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock));
+        let writing =
+            written.map(|written| Writing::new(&config, store.clone(), written, fan_out, clock.clone()));
         let told: Option<(Arc<dyn Enrol>, Arc<dyn Deliveries>)> = match (&writing, enrol) {
             (Some(Writing { handle, .. }), _) => Some((Arc::new(handle.clone()), Arc::new(handle.clone()))),
             (None, Some(enrol)) => Some((Arc::new(enrol), Arc::new(Unaccounted))),
@@ -118,11 +121,22 @@ impl Service {
             }
             _ => None,
         };
+        let patience = Duration::from_secs(config.unreachable_seconds);
+        let mut elsewhere = Elsewhere::new(config.roles, patience, clock);
+        if let Some(cluster) = cluster {
+            elsewhere = elsewhere.on(&cluster);
+        }
+        if let Some(Writing { graph, .. }) = &writing
+            && !config.graph.remote.is_empty()
+        {
+            elsewhere = elsewhere.asks(graph.clone());
+        }
         let readiness = Arc::new(Readiness {
             roles: config.roles,
             source: indexing.as_ref().map(|indexing| indexing.status.clone()),
             complete,
             writer: writing.as_ref().map(|writing| writing.handle.clone()),
+            elsewhere,
             loaded: loaded.clone(),
             meanwhile: api.as_ref().and_then(|_| meanwhile(&config.api)),
             draining: AtomicBool::new(false),

@@ -29,6 +29,8 @@ pub(crate) struct Stores {
     pub(crate) enrol: Option<RemoteEnrol>,
     /// Whether any timeline is kept, as far as an indexer has to know.
     pub(crate) has_timelines: bool,
+    /// What all of it is on, if that isn't a directory.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// Where they are opened. Of a cluster, with what has to be given back if nothing comes of it.
@@ -109,7 +111,7 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let (store, rings) = (Arc::new(store), Arc::new(rings));
     let tasks = Arc::new(LogTasks::new(store.clone(), &*rings));
     let written = Some(Written { timelines: rings.clone(), tasks, wishes: None });
-    Ok(Stores { store, written, reads: Some(rings), enrol: None, has_timelines })
+    Ok(Stores { store, written, reads: Some(rings), enrol: None, has_timelines, cluster: None })
 }
 
 async fn scylla(config: &Config, cluster: &Cluster, lease: Option<Lease>, clock: Clock) -> Result<Stores> {
@@ -123,7 +125,14 @@ async fn scylla(config: &Config, cluster: &Cluster, lease: Option<Lease>, clock:
         let lost_below = store.lost_below();
         (Arc::new(store), lost_below)
     };
-    let mut stores = Stores { store, written: None, reads: None, enrol: None, has_timelines: false };
+    let mut stores = Stores {
+        store,
+        written: None,
+        reads: None,
+        enrol: None,
+        has_timelines: false,
+        cluster: Some(cluster.clone()),
+    };
     if roles.writer {
         let next_task = *stores.store.next_task().borrow();
         let draw = config.timeline.draw_key;

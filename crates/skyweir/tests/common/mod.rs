@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 pub(crate) mod cql;
+pub(crate) mod cut;
 pub(crate) mod disturbed;
 pub(crate) mod freezer;
 
