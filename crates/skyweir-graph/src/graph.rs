@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skyweir_store::{Store, View};
+use skyweir_store::{Away, Store, View};
 use skyweir_types::ActorId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,16 @@ impl Graph {
         match &self.source {
             Source::Store { snapshots, .. } => snapshots.subscribe(),
             Source::Remote(remote) => remote.high_follows(),
+        }
+    }
+
+    /// Since when none of [`Config::remote`] gives anything, as who watches the snapshot and who pages find, unless one
+    /// does. A store says that by itself.
+    #[must_use]
+    pub fn away(&self) -> Option<Away> {
+        match &self.source {
+            Source::Store { .. } => None,
+            Source::Remote(remote) => remote.away(),
         }
     }
 

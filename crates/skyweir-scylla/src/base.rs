@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::try_join;
-use skyweir_store::Result;
+use skyweir_store::{Reach, Result};
 use skyweir_types::TaskId;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub(crate) struct Base {
     pub(crate) tables: Tables,
     pub(crate) visible: Visible,
     pub(crate) log: Log,
+    /// Whether the server answers.
+    pub(crate) cql: Arc<Reach>,
     /// Seconds for which rows stay that were replaced or removed.
     pub(crate) ttl: i32,
     pub(crate) next_task: watch::Sender<TaskId>,
@@ -32,13 +34,14 @@ pub(crate) struct Base {
 impl Base {
     /// With the moment that shows.
     pub(crate) async fn open(cluster: &Cluster) -> Result<(Self, Moment)> {
-        let Cluster { db, config } = cluster.clone();
+        let Cluster { db, config, .. } = cluster.clone();
         let (tables, visible) = try_join!(Tables::prepare(&db), Visible::prepare(&db))?;
         let (moment, row) = visible.read(&db).await?;
         let stay = Duration::from_secs(config.superseded_ttl_s.into());
-        let log = Log::connect(&config, stay, row).await?;
+        let log = Log::connect(&config, cluster.redis(), stay, row).await?;
         let ttl = i32::try_from(config.superseded_ttl_s).unwrap_or(i32::MAX);
-        let base = Self { db, tables, visible, log, ttl, next_task: watch::Sender::new(TaskId(1)) };
+        let (cql, next_task) = (cluster.cql(), watch::Sender::new(TaskId(1)));
+        let base = Self { db, tables, visible, log, cql, ttl, next_task };
         Ok((base, moment))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skyweir_store::Result;
+use skyweir_store::{Reach, Result};
 
 use crate::config::Config;
 use crate::schema;
@@ -13,6 +13,8 @@ use crate::session::Db;
 pub struct Cluster {
     pub(crate) db: Arc<Db>,
     pub(crate) config: Arc<Config>,
+    cql: Arc<Reach>,
+    redis: Arc<Reach>,
 }
 
 impl Cluster {
@@ -23,6 +25,19 @@ impl Cluster {
     pub async fn connect(config: &Config) -> Result<Self> {
         let db = Db::connect(config).await?;
         schema::prepare(&db, config.replication, config.create).await?;
-        Ok(Self { db: Arc::new(db), config: Arc::new(config.clone()) })
+        let (cql, redis) = <(Arc<Reach>, Arc<Reach>)>::default();
+        Ok(Self { db: Arc::new(db), config: Arc::new(config.clone()), cql, redis })
+    }
+
+    /// Whether CQL answers, as the one finds who looks what shows, or renews the lease.
+    #[must_use]
+    pub fn cql(&self) -> Arc<Reach> {
+        Arc::clone(&self.cql)
+    }
+
+    /// Whether Redis answers, as those find who look after the task log, take tasks, or bring and take wishes.
+    #[must_use]
+    pub fn redis(&self) -> Arc<Reach> {
+        Arc::clone(&self.redis)
     }
 }

@@ -159,9 +159,12 @@ impl Hold {
         Ok(())
     }
 
-    /// Ends it now, for whoever comes next: nothing is renewed or committed any more.
+    /// Ends it now, for whoever comes next: nothing is renewed or committed any more. Once is enough.
     pub(crate) async fn give_back(&self, db: &Db) -> Result<()> {
         let _one = self.gate.lock().await;
+        if self.is_given_back() {
+            return Ok(());
+        }
         self.check()?;
         self.is_given_back.store(true, Ordering::Release);
         // who has it by now, if it isn't ours, keeps it

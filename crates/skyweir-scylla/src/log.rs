@@ -1,12 +1,12 @@
 //! The task log: a Redis Stream whose ids are the tasks' own numbers, so that appending one again changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::ConnectionManager;
 use redis::streams::{StreamId, StreamRangeReply};
-use skyweir_store::{Error, Result, Task};
+use skyweir_store::{Error, Reach, Result, Task};
 use skyweir_types::{ActorId, ItemId, TaskId};
 use tokio::time::Instant;
 
@@ -49,6 +49,8 @@ return math.max(last, first - 1)
 /// The log of one store.
 pub(crate) struct Log {
     connection: ConnectionManager,
+    /// Whether it answers who appends, or looks for the last one.
+    reach: Arc<Reach>,
     keys: Keys,
     /// Views that are taken now don't see tasks below this one.
     kept: AtomicU64,
@@ -71,11 +73,13 @@ impl Log {
     /// missing.
     pub(crate) async fn connect(
         config: &Config,
+        reach: Arc<Reach>,
         stay: Duration,
         LogRow { kept, lost_below }: LogRow,
     ) -> Result<Self> {
         Ok(Self {
             connection: redis_link::connect(config, Duration::ZERO).await?,
+            reach,
             keys: Keys::of(&config.keyspace),
             kept: AtomicU64::new(kept.0),
             trims: Mutex::new(Trims { stay, since: None }),
@@ -149,8 +153,11 @@ impl Log {
         for task in tasks {
             command.arg(text(*task));
         }
-        let last = command.query_async(&mut self.connection.clone()).await;
-        last.map_err(|e| refused("appending tasks", &e))
+        let asked = async {
+            let last = command.query_async(&mut self.connection.clone()).await;
+            last.map_err(|e| refused("appending tasks", &e))
+        };
+        self.reach.by(asked).await
     }
 
     /// Tasks from one number up to, but without, another, at most `n`.

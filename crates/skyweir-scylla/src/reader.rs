@@ -123,7 +123,7 @@ impl Inner {
         let mut newest = self.newest.lock().await;
         if newest.number <= asked {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let answer = self.read(&mut newest.shown).await;
+            let answer = self.base.cql.by(self.read(&mut newest.shown)).await;
             (newest.number, newest.answer) = (number, answer);
         }
         newest.answer.clone()?;

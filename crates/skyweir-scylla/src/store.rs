@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::base::Base;
 use crate::cluster::Cluster;
 use crate::hold::Hold;
+use crate::lease::Lease;
 use crate::metrics;
 use crate::moment::Moment;
 use crate::remembered::Remembered;
@@ -26,6 +27,8 @@ use crate::view::ScyllaView;
 
 /// How often it is looked whether Redis has all tasks.
 const LOOK: Duration = Duration::from_secs(1);
+/// How rarely the lease is renewed at most: by that it is known whether the cluster answers.
+const RENEW: Duration = Duration::from_secs(3);
 
 /// The records of one service on CQL, their task log in Redis. Whoever opens it is its indexer.
 pub struct ScyllaStore {
@@ -37,7 +40,7 @@ pub struct ScyllaStore {
 pub(crate) struct Inner {
     pub(crate) base: Arc<Base>,
     pub(crate) journal: Journal,
-    pub(crate) hold: Hold,
+    pub(crate) hold: Arc<Hold>,
     pub(crate) followers_bucket: u32,
     pub(crate) remembered: Remembered,
     /// There is no room while more tasks than so many aren't done.
@@ -62,33 +65,49 @@ struct Shown {
 }
 
 impl ScyllaStore {
-    /// Opens the store as its indexer: takes the lease, and does what a former one left undone.
+    /// Opens the store as its indexer: takes the lease, and does what a former one left undone. After an error the
+    /// lease is given back; whoever may drop this half way takes it first, and opens with it.
     ///
     /// # Errors
     /// `Unavailable` when a server doesn't answer, or when another indexer has the lease; `Corrupt` when what is stored
     /// contradicts itself.
     pub async fn open(cluster: &Cluster, clock: Clock) -> Result<Self> {
-        let Cluster { db, config } = cluster.clone();
-        let journal = Journal::prepare(&db).await?;
-        let known = Instant::now();
-        let (hold, row) = Hold::take(&db, &config, clock).await?;
+        let lease = Lease::take(cluster, clock).await?;
+        let opened = Self::with(&lease).await;
+        if opened.is_err()
+            && let Err(error) = lease.give_back().await
+        {
+            tracing::warn!(%error, "the lease isn't given back: an indexer of another name waits until it is over");
+        }
+        opened
+    }
+
+    /// Opens the store of whoever has this lease, and renews it from then on. Once for each lease. After an error, or
+    /// where this is dropped half way, the lease is still there to be given back.
+    ///
+    /// # Errors
+    /// `Unavailable` when a server doesn't answer; `Corrupt` when what is stored contradicts itself.
+    pub async fn with(lease: &Lease) -> Result<Self> {
+        let Lease { cluster, hold, row, known } = lease;
+        let config = &cluster.config;
+        let journal = Journal::prepare(&cluster.db).await?;
         let (base, moment) = Base::open(cluster).await?;
         base.log.cut(base.log.kept()).await?;
-        let mut writer = Writer::new(moment.clone(), &row);
+        let mut writer = Writer::new(moment.clone(), row);
         let inner = Arc::new(Inner {
             base: Arc::new(base),
             journal,
-            hold,
+            hold: Arc::clone(hold),
             followers_bucket: config.followers_bucket.max(1),
             remembered: Remembered::new(config.remembered_accounts),
             tasks_most: config.tasks_most,
             undone: watch::Sender::new(0),
             writer: Arc::new(Mutex::new(Writer::default())),
-            shown: StdMutex::new(Shown { moment: Arc::new(moment), known }),
+            shown: StdMutex::new(Shown { moment: Arc::new(moment), known: *known }),
             is_unsettled: AtomicBool::new(false),
             settling: Mutex::new(()),
         });
-        inner.recover(&mut writer, &row).await?;
+        inner.recover(&mut writer, row).await?;
         *inner.writer.lock().await = writer;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(renew(Arc::clone(&inner)));
@@ -111,20 +130,6 @@ impl ScyllaStore {
     #[must_use]
     pub fn lost_below(&self) -> TaskId {
         self.inner.log.lost_below()
-    }
-
-    /// Waits until another indexer has the lease: from then on nothing that this one writes counts.
-    pub async fn lease_lost(&self) {
-        self.inner.hold.lost().await;
-    }
-
-    /// Gives the lease back, so that another machine's indexer needn't wait until it is over. From then on nothing
-    /// begins here any more.
-    ///
-    /// # Errors
-    /// `Unavailable` when another indexer has it already, or no answer comes; then it ends by itself.
-    pub async fn give_lease_back(&self) -> Result<()> {
-        self.inner.hold.give_back(&self.inner.db).await
     }
 }
 
@@ -210,16 +215,16 @@ impl Inner {
     }
 }
 
-/// Renews the lease three times as often as it needs, until it is lost.
+/// Renews the lease at least three times as often as it needs, until it is lost.
 async fn renew(inner: Arc<Inner>) {
-    let mut pace = tokio::time::interval(inner.hold.length() / 3);
+    let mut pace = tokio::time::interval(RENEW.min(inner.hold.length() / 3));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pace.tick().await;
         let known = Instant::now();
         // its rows come before it shows, and those that they replace pass from then on
         let is_under_way = inner.is_unsettled.load(Ordering::Acquire);
-        match inner.hold.renew(&inner.db).await {
+        match inner.cql.by(inner.hold.renew(&inner.db)).await {
             Ok(()) if is_under_way => {}
             Ok(()) => inner.show(&inner.shown().moment, known),
             Err(_) if inner.hold.is_given_back() => return,

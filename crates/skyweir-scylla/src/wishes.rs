@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::ConnectionManager;
-use skyweir_store::{Enrol, EnrolReason, Result};
+use skyweir_store::{Enrol, EnrolReason, Reach, Result};
 use skyweir_types::{ActorId, Clock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::cluster::Cluster;
-use crate::config::Config;
 use crate::error::redis as refused;
 use crate::timelines::{Reads, TELL, Touches};
 use crate::{metrics, redis_link};
@@ -71,16 +70,19 @@ fn of_text(text: &str) -> Option<(ActorId, Wish)> {
 #[derive(Clone)]
 struct List {
     connection: ConnectionManager,
+    /// Whether it answers.
+    reach: Arc<Reach>,
     key: String,
     most: usize,
 }
 
 impl List {
-    async fn connect(config: &Config) -> Result<Self> {
-        let key = format!("{}:wishes", config.keyspace);
+    async fn connect(cluster: &Cluster) -> Result<Self> {
+        let config = &cluster.config;
         Ok(Self {
             connection: redis_link::connect(config, Duration::ZERO).await?,
-            key,
+            reach: cluster.redis(),
+            key: format!("{}:wishes", config.keyspace),
             most: config.wishes_most,
         })
     }
@@ -92,17 +94,30 @@ impl List {
         for (viewer, wish) in wishes {
             command.arg(text(*viewer, *wish));
         }
-        let dropped = command.query_async(&mut self.connection.clone()).await;
-        dropped.map_err(|e| refused("bringing wishes of reads", &e))
+        self.ask("bringing wishes of reads", &command).await
     }
 
     /// Takes up to `n`; nobody else gets them.
     async fn take(&self, n: usize) -> Result<Vec<String>> {
         let mut command = redis::cmd("LPOP");
         command.arg(&self.key).arg(n.min(AT_A_TIME));
-        let taken: redis::RedisResult<Option<Vec<String>>> =
-            command.query_async(&mut self.connection.clone()).await;
-        taken.map(Option::unwrap_or_default).map_err(|e| refused("taking wishes of reads", &e))
+        let taken: Option<Vec<String>> = self.ask("taking wishes of reads", &command).await?;
+        Ok(taken.unwrap_or_default())
+    }
+
+    /// Looks whether Redis is there: for a while no read may wish for anything.
+    async fn look(&self) -> Result<()> {
+        let mut command = redis::cmd("LLEN");
+        command.arg(&self.key);
+        self.ask::<u64>("counting wishes of reads", &command).await.map(drop)
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, doing: &str, command: &redis::Cmd) -> Result<T> {
+        let asked = async {
+            let answer = command.query_async(&mut self.connection.clone()).await;
+            answer.map_err(|e| refused(doing, &e))
+        };
+        self.reach.by(asked).await
     }
 }
 
@@ -137,7 +152,7 @@ impl RemoteEnrol {
     pub async fn connect(cluster: &Cluster, clock: Clock) -> Result<Self> {
         let config = &cluster.config;
         let inner = Arc::new(Inner {
-            list: List::connect(config).await?,
+            list: List::connect(cluster).await?,
             reads: Reads::connect(config).await?,
             waiting: Mutex::default(),
             touches: Touches::new(config),
@@ -190,6 +205,7 @@ async fn bring(inner: Arc<Inner>) {
             if told.elapsed() >= TELL {
                 told = Instant::now();
                 inner.touches.tell(&inner.reads).await?;
+                inner.list.look().await?;
             }
             Ok(())
         };
@@ -235,7 +251,7 @@ pub async fn take_wishes(
     writer: Arc<dyn Enrol>,
     room: impl Fn() -> usize + Send,
 ) -> Result<()> {
-    let list = List::connect(&cluster.config).await?;
+    let list = List::connect(cluster).await?;
     let (mut pace, mut fails) = (pace(), false);
     loop {
         pace.tick().await;

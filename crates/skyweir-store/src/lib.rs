@@ -14,6 +14,7 @@ mod load;
 mod memory;
 mod merge;
 mod moving;
+mod reach;
 mod task;
 mod tasks;
 mod timelines;
@@ -30,6 +31,7 @@ pub use load::{Load, LoadStep, Notes};
 pub use memory::{MemoryStore, MemoryTimelines, Shape};
 pub use merge::{Merge, Merged, Sampling};
 pub use moving::{Move, MoveError, MoveProgress, Moved, is_move};
+pub use reach::{Away, Reach};
 pub use task::Task;
 pub use tasks::{LogTasks, Reached, Sums, Taken, Tasks};
 pub use timelines::{

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::listener::Limited;
 use crate::coverage::NOTE;
+use crate::elsewhere::Elsewhere;
 use crate::roles::Roles;
 use crate::telemetry::machine;
 
@@ -40,6 +41,8 @@ pub(crate) struct Readiness {
     pub(crate) complete: Arc<dyn Complete>,
     /// With the role writer: whether what was in the task log at the start is delivered; it also has gauges to set.
     pub(crate) writer: Option<Handle>,
+    /// The servers that it needs.
+    pub(crate) elsewhere: Elsewhere,
     /// Is cancelled once all that there was at the start is known as far as it can be.
     pub(crate) loaded: CancellationToken,
     /// Said as long as not all follows are known: who answers what follows from them.
@@ -49,7 +52,7 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Why reads should go elsewhere.
+    /// Why reads should go elsewhere; where there are none, what keeps this process from its work.
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.draining.load(Ordering::SeqCst) {
@@ -70,6 +73,7 @@ impl Readiness {
             }
             _ => {}
         }
+        reasons.extend(self.elsewhere.reasons());
         reasons
     }
 
@@ -91,6 +95,7 @@ impl Readiness {
         {
             notes.push(meanwhile.clone());
         }
+        notes.extend(self.elsewhere.notes());
         notes
     }
 
@@ -134,11 +139,12 @@ pub(crate) async fn run(
     data_dir: PathBuf,
     stop: CancellationToken,
 ) -> Result<()> {
-    let (scraped, writer) = (recorder.clone(), readiness.writer.clone());
+    let (scraped, gauged) = (recorder.clone(), readiness.clone());
     let metrics = move || {
-        if let Some(writer) = &writer {
+        if let Some(writer) = &gauged.writer {
             writer.record_gauges();
         }
+        gauged.elsewhere.record();
         machine::record(&data_dir);
         std::future::ready(render(&scraped))
     };

@@ -10,6 +10,7 @@ mod coverage;
 mod data;
 mod date;
 mod demo;
+mod elsewhere;
 mod moving;
 mod pace;
 mod parts;

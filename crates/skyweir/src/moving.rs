@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::ProgressBar;
 use skyweir_embedded::EmbeddedStore;
 use skyweir_indexer::source::unfinished;
-use skyweir_scylla::{Cluster, Config as ScyllaConfig, ScyllaStore};
+use skyweir_scylla::{Cluster, Config as ScyllaConfig, Lease, ScyllaStore};
 use skyweir_store::{Error, Move, MoveError, MoveProgress, Moved, SavedCursor, Store, is_move};
 use skyweir_types::Clock;
 use tokio::time::Instant;
@@ -61,16 +61,21 @@ async fn run(config: Config, bar: Option<&ProgressBar>) -> Result<ExitCode> {
     let (source, saved) = source(&config).await?;
     let Some(target) = work.until_stopped(target(&config, &saved)).await else { return Ok(stopped()) };
     let target = target?;
-    let (data_dir, keyspace) = (config.data_dir.display(), &config.scylla.keyspace);
-    info!(data.dir = %data_dir, scylla.keyspace = keyspace, "moving");
+    // to its end, as nobody else could give back what it takes
+    let lease = work.attend(Lease::take(&target, Clock::system()), || None).await?;
     let told = Told::new();
     let moved = {
         let stop = work.stop.clone();
-        let copied = stop.run_until_cancelled(copy(source, target.clone(), &told));
+        let moving = async {
+            let store = ScyllaStore::with(&lease).await?;
+            let (data_dir, keyspace) = (config.data_dir.display(), &config.scylla.keyspace);
+            info!(data.dir = %data_dir, scylla.keyspace = keyspace, "moving");
+            copy(source, Arc::new(store), &told).await
+        };
         let mut say = told.say();
-        work.attend(copied, || Some(say())).await
+        work.attend(stop.run_until_cancelled(moving), || Some(say())).await
     };
-    if let Err(error) = target.give_lease_back().await {
+    if let Err(error) = lease.give_back().await {
         warn!(%error, "the lease isn't given back: `skyweir serve` is refused until it is over (scylla.lease_ms)");
     }
     let Some(moved) = moved else { return Ok(stopped()) };
@@ -113,15 +118,15 @@ fn cannot(data_dir: &Path) -> String {
     format!("{} can't be moved", data_dir.display())
 }
 
-/// The keyspace, of which nobody else has the lease. A move has a name of its own, so neither a service that is at work
-/// there, or comes while this is, nor the move takes the lease from the other.
-async fn target(config: &Config, source: &SavedCursor) -> Result<Arc<ScyllaStore>> {
+/// The keyspace, if it may hold this move. A move has a name of its own, so neither a service that is at work there, or
+/// comes while this is, nor the move takes the lease from the other.
+async fn target(config: &Config, source: &SavedCursor) -> Result<Cluster> {
     let holder = format!("a move by {}", config.scylla.holder);
     let cluster = Cluster::connect(&ScyllaConfig { holder, ..config.scylla.clone() }).await?;
     // whoever has moved already is told that, and not that the service there has the lease
     match ScyllaStore::saved_cursor(&cluster).await? {
         Some(saved) if saved != *source && !is_move(&saved) => Err(MoveError::NotEmpty.into()),
-        _ => Ok(Arc::new(ScyllaStore::open(&cluster, Clock::system()).await?)),
+        _ => Ok(cluster),
     }
 }
 

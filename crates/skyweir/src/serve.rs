@@ -1,5 +1,6 @@
 //! `skyweir serve`: from the settings to the exit code.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use skyweir_indexer::source::{SourceKind, parse};
 use skyweir_types::Clock;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{debug, error, info};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
 
 use crate::cli::ServeOptions;
 use crate::config::{Backend, Config};
 use crate::ports::Ports;
 use crate::service::Service;
-use crate::stores::Stores;
+use crate::stores::{Ground, Stores};
 use crate::telemetry::{self, LogFormat};
 
 /// How far the fan-out stands back behind reads: about a third of their share when both want a core.
@@ -73,19 +75,48 @@ fn readable(source: &str) -> Result<()> {
 async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<()> {
     let mut signals = Signals::new()?;
     let grace = config.shutdown_grace_seconds;
-    let mut service = tokio::select! {
-        started = start(config, fan_out, recorder) => started?,
+    let stop = CancellationToken::new();
+    let mut starting = pin!(start(config, fan_out, recorder, &stop));
+    let started = tokio::select! {
+        started = &mut starting => started?,
         signal = signals.next() => {
-            info!(signal, "stopped while starting");
-            return Ok(());
+            info!(signal, "stopping while starting");
+            stop.cancel();
+            in_time(starting, &mut signals, grace).await?
         }
     };
-    tokio::select! {
-        ended = service.run() => return ended,
-        signal = signals.next() => info!(signal, grace.seconds = grace, "stopping"),
+    let Some(mut service) = started else {
+        info!("stopped while starting");
+        return Ok(());
+    };
+    let ended = tokio::select! {
+        // it had just started
+        () = stop.cancelled() => in_time(service.stop(), &mut signals, grace).await,
+        ended = service.run() => ended,
+        signal = signals.next() => {
+            info!(signal, grace.seconds = grace, "stopping");
+            in_time(service.stop(), &mut signals, grace).await
+        }
+    };
+    if ended.is_err() {
+        tokio::select! {
+            () = service.give_lease_back() => {}
+            signal = signals.next() => warn!(signal, "ended before the lease was given back"),
+        }
     }
+    ended?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Waits for what stops, as long as it may take.
+async fn in_time<T>(
+    stopping: impl Future<Output = Result<T>>,
+    signals: &mut Signals,
+    grace: u64,
+) -> Result<T> {
     tokio::select! {
-        stopped = service.stop() => stopped?,
+        stopped = stopping => stopped,
         signal = signals.next() => {
             bail!("{signal} while stopping: ended at once, what was not finished is done after the next start")
         }
@@ -94,22 +125,31 @@ async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Re
              after the next start"
         ),
     }
-    info!("stopped");
-    Ok(())
 }
 
-/// Takes the ports, opens records and timelines, then starts the service.
-pub(crate) async fn start(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<Service> {
+/// Takes the ports, opens records and timelines, then starts the service; `None` when it was stopped before. Unless it
+/// has started the lease is given back then: so this isn't dropped half way.
+pub(crate) async fn start(
+    config: Config,
+    fan_out: &Handle,
+    recorder: PrometheusHandle,
+    stop: &CancellationToken,
+) -> Result<Option<Service>> {
     let clock = Clock::system();
     let ports = Ports::take(&config)?;
-    let stores = Stores::open(&config, clock.clone()).await?;
-    let lease = stores.lease.clone();
-    let started = Service::start(config, ports, stores, fan_out, recorder, clock).await;
-    if let (Err(_), Some(lease)) = (&started, lease) {
-        // as a move that isn't through would wait for it
+    let Some(ground) = Ground::take(&config, clock.clone(), stop).await? else { return Ok(None) };
+    let lease = ground.lease();
+    let starting = async {
+        let stores = Stores::open(&config, ground, clock.clone()).await?;
+        Service::start(config, ports, stores, lease.clone(), fan_out, recorder, clock).await
+    };
+    let started = stop.run_until_cancelled(starting).await;
+    if !matches!(started, Some(Ok(_)))
+        && let Some(lease) = lease
+    {
         lease.give_back().await;
     }
-    started
+    started.transpose()
 }
 
 /// The runtime of sockets, reads and the indexer.

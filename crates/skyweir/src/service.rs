@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,10 +22,11 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness};
 use crate::config::Config;
 use crate::coverage::{self, Watched};
+use crate::elsewhere::Elsewhere;
 use crate::pace;
 use crate::parts::Parts;
 use crate::ports::Ports;
-use crate::stores::{Kept, Stores, Written};
+use crate::stores::{Kept, Lease, Stores, Written};
 
 const INDEXER: &str = "indexer";
 
@@ -36,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) admin: SocketAddr,
     parts: Parts,
     readiness: Arc<Readiness>,
+    lease: Option<Lease>,
 }
 
 /// What is read upstream, and what is told of it.
@@ -84,11 +87,12 @@ impl Service {
         config: Config,
         ports: Ports,
         stores: Stores,
+        lease: Option<Lease>,
         fan_out: &Handle,
         recorder: PrometheusHandle,
         clock: Clock,
     ) -> Result<Self> {
-        let Stores { store, kept, has_timelines, lease } = stores;
+        let Stores { store, kept, has_timelines, cluster } = stores;
         let indexing = match config.roles.indexer {
             true => Some(Indexing::begin(&config, store.clone(), has_timelines, clock.clone()).await?),
             false => None,
@@ -106,7 +110,7 @@ impl Service {
         let (writing, reading) = match kept {
             Kept::Here(written) => {
                 let timelines = written.timelines.clone();
-                let writing = Writing::new(&config, store.clone(), written, fan_out, clock);
+                let writing = Writing::new(&config, store.clone(), written, fan_out, clock.clone());
                 let handle = Arc::new(writing.handle.clone());
                 let reading = Reading { timelines, enrol: handle.clone(), deliveries: handle };
                 (Some(writing), Some(reading))
@@ -131,11 +135,22 @@ impl Service {
             }
             _ => None,
         };
+        let patience = Duration::from_secs(config.unreachable_seconds);
+        let mut elsewhere = Elsewhere::new(config.roles, patience, clock);
+        if let Some(cluster) = cluster {
+            elsewhere = elsewhere.on(&cluster);
+        }
+        if let Some(Writing { graph, .. }) = &writing
+            && !config.graph.remote.is_empty()
+        {
+            elsewhere = elsewhere.asks(graph.clone());
+        }
         let readiness = Arc::new(Readiness {
             roles: config.roles,
             source: indexing.as_ref().map(|indexing| indexing.status.clone()),
             complete,
             writer: writing.as_ref().map(|writing| writing.handle.clone()),
+            elsewhere,
             loaded: loaded.clone(),
             meanwhile: api.as_ref().and_then(|_| meanwhile(&config.api)),
             draining: AtomicBool::new(false),
@@ -174,7 +189,7 @@ impl Service {
         if let Some(watched) = watched {
             parts.start("completeness", &here, |stop| watched.run(stop));
         }
-        if let Some(lease) = lease {
+        if let Some(lease) = lease.clone() {
             parts.start("lease", &here, |stop| lease.watch(stop));
         }
         if let Some((server, listener)) = graph_server {
@@ -184,7 +199,7 @@ impl Service {
         let said = readiness.clone();
         parts.start("admin port", &here, |stop| admin::run(admin, recorder, said, config.data_dir, stop));
         info!(grpc.addr = grpc_at.map(tracing::field::display), admin.addr = %admin_at, "serving");
-        Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness })
+        Ok(Self { grpc: grpc_at, admin: admin_at, parts, readiness, lease })
     }
 
     /// Waits for ever, unless a part fails.
@@ -208,6 +223,13 @@ impl Service {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.readiness.draining.store(true, Ordering::SeqCst);
         self.parts.stop().await
+    }
+
+    /// Lets another indexer write at once, where not all parts stop in their order.
+    pub(crate) async fn give_lease_back(&self) {
+        if let Some(lease) = &self.lease {
+            lease.give_back().await;
+        }
     }
 }
 

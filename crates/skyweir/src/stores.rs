@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow, bail};
 use skyweir_embedded::{EmbeddedStore, Rings};
 use skyweir_indexer::is_loaded;
 use skyweir_scylla::{
-    Cluster, Config as ScyllaConfig, Group, RemoteEnrol, Rows, RowsReader, ScyllaReader, ScyllaStore,
+    Cluster, Config as ScyllaConfig, Group, Lease as ScyllaLease, RemoteEnrol, Rows, RowsReader,
+    ScyllaReader, ScyllaStore,
 };
 use skyweir_store::{LogTasks, Store, Tasks, TimelineReads, Timelines};
 use skyweir_types::{Clock, TaskId};
@@ -23,8 +24,18 @@ pub(crate) struct Stores {
     pub(crate) kept: Kept,
     /// Whether any timeline is kept, as far as an indexer has to know.
     pub(crate) has_timelines: bool,
-    /// Where another machine may take over.
-    pub(crate) lease: Option<Lease>,
+    /// What all of it is on, if that isn't a directory.
+    pub(crate) cluster: Option<Cluster>,
+}
+
+/// Where they are opened. Of a cluster, with what has to be given back if nothing comes of it.
+pub(crate) enum Ground {
+    Directory,
+    Cluster {
+        cluster: Cluster,
+        /// With the role indexer.
+        lease: Option<Lease>,
+    },
 }
 
 /// Timelines, as far as this process has to do with them.
@@ -51,14 +62,46 @@ pub(crate) struct Written {
 
 /// What may end our time as the only one that writes records.
 #[derive(Clone)]
-pub(crate) struct Lease(Arc<ScyllaStore>);
+pub(crate) struct Lease(ScyllaLease);
+
+impl Ground {
+    /// Connects, and takes the lease. `None` when it was stopped before.
+    pub(crate) async fn take(
+        config: &Config,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> Result<Option<Self>> {
+        if config.backend == Backend::Embedded {
+            return Ok(Some(Self::Directory));
+        }
+        // tables that several make at once may come to be different on different nodes
+        let create = config.scylla.create && config.roles.indexer;
+        let settings = ScyllaConfig { create, ..config.scylla.clone() };
+        let connected = stop.run_until_cancelled(Cluster::connect(&settings)).await;
+        let Some(cluster) = connected.transpose()? else { return Ok(None) };
+        // to its end, as nobody else could give back what it takes
+        let lease = match config.roles.indexer {
+            true => Some(Lease(ScyllaLease::take(&cluster, clock).await?)),
+            false => None,
+        };
+        Ok(Some(Self::Cluster { cluster, lease }))
+    }
+
+    /// Where another machine may take over.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        match self {
+            Self::Directory => None,
+            Self::Cluster { lease, .. } => lease.clone(),
+        }
+    }
+}
 
 impl Stores {
     /// Opens records, then timelines.
-    pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Self> {
-        match config.backend {
-            Backend::Embedded => embedded(config).await,
-            Backend::Scylla => scylla(config, clock).await,
+    pub(crate) async fn open(config: &Config, ground: Ground, clock: Clock) -> Result<Self> {
+        match ground {
+            Ground::Directory => embedded(config).await,
+            Ground::Cluster { cluster, lease } => scylla(config, &cluster, lease, clock).await,
         }
     }
 }
@@ -77,42 +120,40 @@ async fn embedded(config: &Config) -> Result<Stores> {
     let (store, rings) = (Arc::new(store), Arc::new(rings));
     let tasks = Arc::new(LogTasks::new(store.clone(), &*rings));
     let kept = Kept::Here(Written { timelines: rings, tasks, wishes: None });
-    Ok(Stores { store, kept, has_timelines, lease: None })
+    Ok(Stores { store, kept, has_timelines, cluster: None })
 }
 
-async fn scylla(config: &Config, clock: Clock) -> Result<Stores> {
+async fn scylla(config: &Config, cluster: &Cluster, lease: Option<Lease>, clock: Clock) -> Result<Stores> {
     let roles = config.roles;
-    // tables that several make at once may come to be different on different nodes
-    let create = config.scylla.create && roles.indexer;
-    let cluster = Cluster::connect(&ScyllaConfig { create, ..config.scylla.clone() }).await?;
-    let (store, lost_below, lease): (Arc<dyn Store>, TaskId, _) = if roles.indexer {
-        let store = Arc::new(ScyllaStore::open(&cluster, clock.clone()).await?);
-        (store.clone(), store.lost_below(), Some(Lease(store)))
-    } else {
-        let store = ScyllaReader::open(&cluster).await?;
+    let (store, lost_below): (Arc<dyn Store>, TaskId) = if let Some(Lease(lease)) = lease {
+        let store = ScyllaStore::with(&lease).await?;
         let lost_below = store.lost_below();
-        (Arc::new(store), lost_below, None)
+        (Arc::new(store), lost_below)
+    } else {
+        let store = ScyllaReader::open(cluster).await?;
+        let lost_below = store.lost_below();
+        (Arc::new(store), lost_below)
     };
     let mut has_timelines = false;
     let kept = if roles.writer {
         let next_task = *store.next_task().borrow();
         let draw = config.timeline.draw_key;
-        let rows = Rows::open(&cluster, draw, next_task, lost_below, clock).await?;
+        let rows = Rows::open(cluster, draw, next_task, lost_below, clock).await?;
         has_timelines = rows.enrolled() > 0;
-        let tasks = Arc::new(Group::join(&cluster, lost_below).await?);
+        let tasks = Arc::new(Group::join(cluster, lost_below).await?);
         Kept::Here(Written { timelines: Arc::new(rows), tasks, wishes: Some(cluster.clone()) })
     } else if roles.api {
-        let reads = Arc::new(RowsReader::open(&cluster).await?);
-        Kept::Elsewhere { reads, enrol: RemoteEnrol::connect(&cluster, clock).await? }
+        let reads = Arc::new(RowsReader::open(cluster).await?);
+        Kept::Elsewhere { reads, enrol: RemoteEnrol::connect(cluster, clock).await? }
     } else {
         Kept::Nowhere
     };
     if roles.indexer && !roles.writer {
         // nobody begins to keep any before that, and then it doesn't matter
         let cursor = store.view().await?.cursor().await?;
-        has_timelines = is_loaded(cursor.as_ref()) || RowsReader::any_enrolled(&cluster).await?;
+        has_timelines = is_loaded(cursor.as_ref()) || RowsReader::any_enrolled(cluster).await?;
     }
-    Ok(Stores { store, kept, has_timelines, lease })
+    Ok(Stores { store, kept, has_timelines, cluster: Some(cluster.clone()) })
 }
 
 impl Lease {
@@ -121,7 +162,7 @@ impl Lease {
     /// # Errors
     /// Somebody else writes by now.
     pub(crate) async fn watch(self, stop: CancellationToken) -> Result<()> {
-        match stop.run_until_cancelled(self.0.lease_lost()).await {
+        match stop.run_until_cancelled(self.0.lost()).await {
             Some(()) => bail!(
                 "another indexer writes to this store by now (scylla.keyspace); stop it, then start this one again"
             ),
@@ -132,9 +173,11 @@ impl Lease {
         }
     }
 
-    /// Lets another one write.
+    /// Lets another one write, if none does yet.
     pub(crate) async fn give_back(&self) {
-        if let Err(error) = self.0.give_lease_back().await {
+        if !self.0.is_lost()
+            && let Err(error) = self.0.give_back().await
+        {
             warn!(%error, "the lease isn't given back: an indexer of another name waits until it is over");
         }
     }

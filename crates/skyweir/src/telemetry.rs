@@ -87,6 +87,7 @@ fn describe() {
     skyweir_writer::metrics::describe();
     skyweir_api::metrics::describe();
     machine::describe();
+    crate::elsewhere::describe();
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; its labels tell version and commit");
 }
 

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use common::cql::Cql;
-use common::{Serve, network, run, soon, upstream};
-use moved::{Contents, Freezer, fill};
+use common::freezer::Freezer;
+use common::{Serve, network, run, signal, soon, upstream};
+use moved::{Contents, fill};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use skyweir_embedded::{Config as StoreConfig, EmbeddedStore};
-use skyweir_scylla::{Cluster, Config, ScyllaStore};
+use skyweir_scylla::{Cluster, Config, Lease, ScyllaStore};
 use skyweir_store::{
     Error, Hook, HookedStore, MemoryStore, Move, MoveError, Operation, RecordBody, RecordRow, Result,
     SavedCursor, Store, is_move,
@@ -236,8 +237,8 @@ const LEASE: &str = "lease_ms = 250000";
 /// The lease of a move that was killed.
 async fn give_back(cql: &Cql) {
     let config = Config { holder: "a move by skyweir".into(), ..cql.config() };
-    let store = ScyllaStore::open(&Cluster::connect(&config).await.unwrap(), Clock::system()).await.unwrap();
-    store.give_lease_back().await.unwrap();
+    let lease = Lease::take(&Cluster::connect(&config).await.unwrap(), Clock::system()).await.unwrap();
+    lease.give_back().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -332,4 +333,23 @@ async fn a_directory_moves_into_a_cluster_whatever_is_killed() {
     assert!(items > 1_000, "only {items} items were compared");
     moved.stop().await;
     stayed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_while_it_opens_a_move_gives_its_lease_back() {
+    let Some(cql) = Cql::find("moved_stopped").await else { return };
+    let (dir, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(&*open(dir.path()), 1, 200).await;
+    let [stuck, free] = ["stuck.toml", "free.toml"].map(|name| here.path().join(name));
+    // Redis is asked first by who has the lease
+    let mut freezer = Freezer::before(cql.redis(), 0).await;
+    cql.through_redis(&freezer.address).write_settings(&stuck, LEASE);
+    let args = ["move", "--config", stuck.to_str().unwrap(), "--data-dir", dir.path().to_str().unwrap()];
+    let mut child = common::binary().args(args).stderr(Stdio::null()).spawn().unwrap();
+    soon("the lease", freezer.frozen()).await;
+    signal(child.id().unwrap(), "TERM").await;
+    assert_eq!(soon("the end", child.wait()).await.unwrap().code(), Some(1));
+    cql.write_settings(&free, LEASE);
+    let upstream = upstream().await;
+    Serve::start(here.path(), &upstream.url_v2(), &["--config", free.to_str().unwrap()]).await.stop().await;
 }

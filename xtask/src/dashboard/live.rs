@@ -41,11 +41,12 @@ const LOAD: [&str; 16] = [
     "--duration",
 ];
 /// Rules that may find nothing on a service that is well, each with the reason.
-const MAY_BE_EMPTY: [(&str, &str); 4] = [
+const MAY_BE_EMPTY: [(&str, &str); 5] = [
     ("SkyweirReadsRefused", "no limit is reached under a small load"),
     ("SkyweirShortOfMemory", "there is memory for all timelines"),
     ("SkyweirDataPlaneFails", "there is no data plane behind"),
     ("SkyweirTasksLost", "there is no Redis in a data directory"),
+    ("SkyweirServerUnreachable", "a data directory needs no server"),
 ];
 
 /// Runs it; an error names each query that fails, or finds nothing and isn't said to.

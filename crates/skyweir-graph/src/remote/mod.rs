@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyweir_proto::skyweir::graph::v1::HighFollowsRequest;
-use skyweir_store::{Error, Result};
+use skyweir_store::{Away, Error, Result};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,11 @@ impl Remote {
 
     pub(crate) fn high_follows(&self) -> watch::Receiver<Arc<HighFollows>> {
         self.snapshot.subscribe()
+    }
+
+    /// Since when no server gives anything, unless one does.
+    pub(crate) fn away(&self) -> Option<Away> {
+        self.servers.away()
     }
 
     /// Watches the snapshots of one server after the other until stopped. The newest one stays while none answers.

@@ -1,12 +1,12 @@
 //! The servers of a graph: a connection to each, in turn, those that failed lately last.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skyweir_proto::skyweir::graph::v1::follower_graph_client::FollowerGraphClient;
-use skyweir_store::Error;
+use skyweir_store::{Away, Error, Reach};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
@@ -36,8 +36,7 @@ pub(crate) struct Server {
     address: Address,
     client: FollowerGraphClient<Channel>,
     failed: Mutex<Option<Instant>>,
-    /// It failed, and has given nothing since.
-    is_down: AtomicBool,
+    reach: Reach,
 }
 
 impl Servers {
@@ -56,7 +55,7 @@ impl Servers {
                 .initial_connection_window_size(WINDOW_OF_ALL);
             let client = FollowerGraphClient::new(endpoint.connect_lazy());
             let client = client.max_decoding_message_size(MESSAGE_MOST);
-            Arc::new(Server { address, client, failed: Mutex::default(), is_down: AtomicBool::new(false) })
+            Arc::new(Server { address, client, failed: Mutex::default(), reach: Reach::default() })
         };
         Self { servers: config.remote.into_iter().map(server).collect(), next: AtomicUsize::new(0) }
     }
@@ -69,6 +68,12 @@ impl Servers {
             from.iter().chain(before).partition(|server| server.is_avoided());
         sound.into_iter().chain(avoided)
     }
+
+    /// Since when none of them gives anything, unless one does.
+    pub(crate) fn away(&self) -> Option<Away> {
+        let away: Option<Vec<_>> = self.servers.iter().map(|server| server.reach.away()).collect();
+        away?.into_iter().max_by_key(|away| away.since)
+    }
 }
 
 impl Server {
@@ -78,8 +83,9 @@ impl Server {
 
     /// Others are asked before it for a while. Hands back why.
     pub(crate) fn failed(&self, why: Error) -> Error {
+        let (Error::Unavailable(said) | Error::Corrupt(said) | Error::Limit(said)) = &why;
         // many streams fail together, and each try of one that is gone: it is said once
-        if !self.is_down.swap(true, Ordering::Relaxed) {
+        if self.reach.failed(Instant::now(), said) {
             tracing::warn!(error = %why, "others are asked instead, if there are any");
         }
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -88,7 +94,7 @@ impl Server {
 
     /// It gave what it was asked for.
     pub(crate) fn answered(&self) {
-        if self.is_down.swap(false, Ordering::Relaxed) {
+        if self.reach.answered() {
             tracing::info!("{self} answers again");
         }
     }
@@ -166,6 +172,24 @@ mod tests {
             }
             assert_eq!(lines(), wanted);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn none_is_there_once_the_last_one_has_failed() {
+        let remote = ["a:1", "b:1"].map(|text| text.parse().unwrap()).to_vec();
+        let servers = Servers::new(Config { remote, ..Config::default() });
+        let [first, second] = [&servers.servers[0], &servers.servers[1]];
+        first.failed(Error::Unavailable("one".into()));
+        assert_eq!(servers.away(), None);
+        tokio::time::advance(AVOID).await;
+        second.failed(Error::Unavailable("other".into()));
+        let since = Instant::now();
+        tokio::time::advance(AVOID).await;
+        first.failed(Error::Unavailable("one".into()));
+        let away = servers.away().unwrap();
+        assert_eq!(away, Away { since, why: "other".into() });
+        first.answered();
+        assert_eq!(servers.away(), None);
     }
 
     #[tokio::test(start_paused = true)]

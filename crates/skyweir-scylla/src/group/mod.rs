@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use redis::aio::ConnectionManager;
-use skyweir_store::{Error, Reached, Result, Taken, Tasks};
+use skyweir_store::{Error, Reach, Reached, Result, Taken, Tasks};
 use skyweir_types::TaskId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -50,6 +50,8 @@ pub struct Group {
     consumer: Consumer,
     /// Of its own: while Redis waits for a task it answers nothing else there.
     waiting: ConnectionManager,
+    /// Whether Redis answers who looks what is done.
+    reach: Arc<Reach>,
     log_row: AskLogRow,
     /// What is without a sign of life for this long is claimed.
     claim: Duration,
@@ -77,17 +79,23 @@ impl Group {
     /// # Errors
     /// `Unavailable` when Redis or the cluster doesn't answer; `Corrupt` when tasks were lost since.
     pub async fn join(cluster: &Cluster, lost_below: TaskId) -> Result<Self> {
-        let Cluster { db, config } = cluster.clone();
+        let Cluster { db, config, .. } = cluster.clone();
         let (name, visible) = (db.name(), Arc::new(Visible::prepare(&db).await?));
         let log_row = move || {
             let (db, visible) = (Arc::clone(&db), Arc::clone(&visible));
             async move { visible.read(&db).await.map(|(_, row)| row) }.boxed()
         };
-        Self::join_as(name, &config, Box::new(log_row), lost_below).await
+        Self::join_as(name, &config, cluster.redis(), Box::new(log_row), lost_below).await
     }
 
     /// As a consumer whose name nobody else has or had.
-    async fn join_as(name: String, config: &Config, log_row: AskLogRow, lost_below: TaskId) -> Result<Self> {
+    async fn join_as(
+        name: String,
+        config: &Config,
+        reach: Arc<Reach>,
+        log_row: AskLogRow,
+        lost_below: TaskId,
+    ) -> Result<Self> {
         let connection = redis_link::connect(config, Duration::ZERO).await?;
         let waiting = redis_link::connect(config, WAIT).await?;
         let consumer = Consumer { connection, keys: Keys::of(&config.keyspace), name };
@@ -95,6 +103,7 @@ impl Group {
         let group = Self {
             consumer,
             waiting,
+            reach,
             log_row,
             claim: Duration::from_millis(config.claim_ms),
             next_claim: Mutex::new(Instant::now()),
@@ -172,7 +181,7 @@ impl Group {
     /// Looks what is done; false if there was no group.
     async fn look(&self) -> Result<bool> {
         let Consumer { connection, keys, .. } = &self.consumer;
-        let Some((done, next)) = standing(connection, keys).await? else {
+        let Some((done, next)) = self.reach.by(standing(connection, keys)).await? else {
             self.make().await?;
             return Ok(false);
         };

@@ -51,7 +51,7 @@ fn at(after: u32) -> Reached {
 impl World {
     async fn new(config: Config) -> Self {
         let row = LogRow { kept: TaskId(1), lost_below: TaskId(0) };
-        let log = Log::connect(&config, Duration::ZERO, row).await.unwrap();
+        let log = Log::connect(&config, Arc::default(), Duration::ZERO, row).await.unwrap();
         Self { config, log, row: Arc::new(Mutex::new(row)), consumers: 0 }
     }
 
@@ -73,7 +73,7 @@ impl World {
         let log_row = move || std::future::ready(Ok(*row.lock().unwrap())).boxed();
         self.consumers += 1;
         let name = format!("writer {}", self.consumers);
-        Group::join_as(name, &self.config, Box::new(log_row), TaskId(0)).await.unwrap()
+        Group::join_as(name, &self.config, Arc::default(), Box::new(log_row), TaskId(0)).await.unwrap()
     }
 
     /// As the indexer does: these are appended, those before them too if they are missing.

@@ -20,7 +20,7 @@ use skyweir_types::{Clock, TaskId};
 
 use common::Servers;
 use proxy::Proxy;
-use world::{A, change, changes_now, on_servers, open, open_at, rkey};
+use world::{A, change, changes_now, on_servers, open, open_at, open_with, rkey};
 
 /// The last committed transaction, and the one that shows.
 async fn committed_and_shown(servers: &Servers) -> (i64, i64) {
@@ -147,7 +147,7 @@ fn views_end_in_time_while_a_commit_hangs() {
 #[test]
 fn an_indexer_that_has_lost_the_lease_changes_nothing() {
     on_servers(async |servers| {
-        let first = open(&servers.config).await;
+        let (lease, first) = open_with(&servers.config, Clock::system()).await;
         change(&first, 0).await.commit().await.unwrap();
         // and what it would have changed beside that is nowhere
         let mut late = change(&first, 1).await;
@@ -159,7 +159,7 @@ fn an_indexer_that_has_lost_the_lease_changes_nothing() {
         change(&second, 1).await.commit().await.unwrap();
         assert_eq!(changes_now(&second).await, 2);
         assert!(first.begin().await.is_err());
-        tokio::time::timeout(Duration::from_secs(60), first.lease_lost()).await.expect("it is told");
+        tokio::time::timeout(Duration::from_secs(60), lease.lost()).await.expect("it is told");
         drop((first, second));
         assert_eq!(changes_now(&open(&servers.config).await).await, 2);
     });

@@ -1,6 +1,6 @@
 //! A store that changes by small steps, each of which touches every table, and what has to be there after them.
 
-use skyweir_scylla::{Cluster, Config, ScyllaReader, ScyllaStore};
+use skyweir_scylla::{Cluster, Config, Lease, ScyllaReader, ScyllaStore};
 use skyweir_store::{FeedAsk, NewItem, RecordBody, RecordRow, Result, SavedCursor, Store, Task, Txn, View};
 use skyweir_types::{
     ActorId, Cid, Clock, Collection, Did, ItemId, ItemKind, Position, RecordKey, RecordRef, TaskId, Tid,
@@ -31,6 +31,13 @@ pub(crate) async fn open_reader(config: &Config) -> ScyllaReader {
 
 pub(crate) async fn open_at(config: &Config, clock: Clock) -> Result<ScyllaStore> {
     ScyllaStore::open(&Cluster::connect(config).await?, clock).await
+}
+
+/// With its lease, for who looks after that by itself.
+pub(crate) async fn open_with(config: &Config, clock: Clock) -> (Lease, ScyllaStore) {
+    let lease = Lease::take(&Cluster::connect(config).await.unwrap(), clock).await.unwrap();
+    let store = ScyllaStore::with(&lease).await.unwrap();
+    (lease, store)
 }
 
 pub(crate) fn did(n: u32) -> Did {

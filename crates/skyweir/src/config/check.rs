@@ -69,6 +69,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
 
 fn service(config: &Config, faults: &mut Faults) {
     faults.range("shutdown_grace_seconds", config.shutdown_grace_seconds, 1..=600);
+    faults.range("unreachable_seconds", config.unreachable_seconds, 0..=600);
     faults.range("runtime.io_threads", config.runtime.io_threads as u64, 1..=1_024);
     faults.range("runtime.fanout_threads", config.runtime.fanout_threads as u64, 1..=1_024);
     faults.range("timeline.reasonable_limit", config.timeline.reasonable_limit.into(), 1..=MOST);

@@ -45,6 +45,9 @@ pub(crate) struct Config {
     pub(crate) admin: SocketAddr,
     /// After this many seconds of shutting down the process ends, finished or not; 1 to 600, default 25.
     pub(crate) shutdown_grace_seconds: u64,
+    /// `/readyz` names a server that gives no answer (CQL, Redis, those of `graph.remote`) after this many seconds; 0
+    /// to 600, default 5.
+    pub(crate) unreachable_seconds: u64,
     /// Which log lines come, in the syntax of `RUST_LOG`; default `info`, of the
     /// database below us only what is wrong.
     pub(crate) log: String,
@@ -154,6 +157,7 @@ impl Default for Config {
             grpc: (Ipv4Addr::LOCALHOST, 7700).into(),
             admin: (Ipv4Addr::LOCALHOST, 7701).into(),
             shutdown_grace_seconds: 25,
+            unreachable_seconds: 5,
             log: "info,fjall=warn,lsm_tree=warn,scylla=warn".into(),
             log_format: LogFormat::default(),
             backfill: Backfill::default(),

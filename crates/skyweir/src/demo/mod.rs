@@ -15,6 +15,7 @@ use skyweir_indexer::CursorChoice;
 use skyweir_loadtest::{Event, Network, NetworkSpec, Upstream, UpstreamConfig};
 use skyweir_types::Clock;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use self::feed::Feed;
 use self::show::Show;
@@ -54,7 +55,8 @@ async fn run(options: &DemoOptions, fan_out: &Handle, recorder: PrometheusHandle
         Upstream::start(UpstreamConfig { log_limit: WAITING, ..UpstreamConfig::default() }).await?;
     let config = config(options, dir.path(), upstream.url_v2());
     let (limit, grace) = (config.timeline.reasonable_limit, config.shutdown_grace_seconds);
-    let mut service = serve::start(config, fan_out, recorder.clone()).await?;
+    let started = serve::start(config, fan_out, recorder.clone(), &CancellationToken::new()).await?;
+    let mut service = started.context("stopped before it had started")?;
     let (grpc, admin) = (service.grpc.context("the demo reads over gRPC")?, service.admin);
     stage.say(format_args!("The service runs: gRPC at {grpc}, metrics at http://{admin}/metrics"))?;
 

@@ -48,6 +48,16 @@ impl Cql {
         Self { nodes: vec![address.to_owned()], ..self.clone() }
     }
 
+    /// The same servers, but Redis is asked at this address.
+    pub(crate) fn through_redis(&self, address: &str) -> Self {
+        Self { redis: format!("redis://{address}"), ..self.clone() }
+    }
+
+    /// Where Redis is.
+    pub(crate) fn redis(&self) -> &str {
+        self.redis.strip_prefix("redis://").unwrap().trim_end_matches('/')
+    }
+
     /// Where CQL is asked first.
     pub(crate) fn node(&self) -> &str {
         &self.nodes[0]
@@ -95,10 +105,25 @@ impl Cql {
 
     /// Takes the whole task log away.
     pub(crate) async fn forget_tasks(&self) {
+        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{}:{key}", self.keyspace));
+        self.ask_redis(redis::cmd("DEL").arg(&keys)).await;
+    }
+
+    /// Puts there what can't be ours.
+    pub(crate) async fn spoil(&self, key: &str) {
+        self.ask_redis(redis::cmd("SET").arg(format!("{}:{key}", self.keyspace)).arg("spoilt")).await;
+    }
+
+    /// Appends a task that is none.
+    pub(crate) async fn append_nonsense(&self) {
+        let key = format!("{}:tasks", self.keyspace);
+        self.ask_redis(redis::cmd("XADD").arg(key).arg("0-*").arg("task").arg("nonsense")).await;
+    }
+
+    async fn ask_redis(&self, command: &redis::Cmd) {
         let client = redis::Client::open(self.redis.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{}:{key}", self.keyspace));
-        redis::cmd("DEL").arg(&keys).exec_async(&mut connection).await.unwrap();
+        command.exec_async(&mut connection).await.unwrap();
     }
 
     async fn session(&self) -> Session {

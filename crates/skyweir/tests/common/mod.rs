@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 pub(crate) mod cql;
+pub(crate) mod cut;
 pub(crate) mod disturbed;
+pub(crate) mod freezer;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -44,6 +46,12 @@ pub(crate) async fn run(args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = soon(args, binary().args(args).output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+/// Sends a signal to a process of this number.
+pub(crate) async fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().await.unwrap();
+    assert!(sent.success());
 }
 
 /// A running `skyweir serve`; killed when dropped.
@@ -93,9 +101,7 @@ impl Serve {
     }
 
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap();
-        assert!(sent.success());
+        signal(self.id(), name).await;
     }
 
     /// Waits for its end: exit code (-1 for a signal), and what it had still to say.

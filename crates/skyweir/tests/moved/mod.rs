@@ -1,16 +1,12 @@
 //! A store filled from a seed, and all that a store says, to compare one with another.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-mod freezer;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use skyweir_indexer::{Applier, Horizons};
 use skyweir_store::{RecordBody, RecordRow, SavedCursor, Store};
 use skyweir_testkit::{Op, Script, Told};
 use skyweir_types::{ActorId, Body, Event, ItemId, Tid};
-
-pub(crate) use freezer::Freezer;
 
 /// More than a test has of anything.
 const ALL: usize = 100_000;
