@@ -78,6 +78,9 @@ struct Seen {
     again: bool,
 }
 
+/// What has to happen, and how often it did with one seed.
+type Happening = (&'static str, fn(&Seen) -> u64);
+
 /// One network, one archive, kills and faults by the seed.
 async fn survives(seed: u64) -> Seen {
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -154,7 +157,7 @@ async fn an_archive_that_misbehaves_and_kills_lose_nothing() {
         std::env::var("SKYWEIR_ARCHIVE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
     // each of them has to have happened, else this shows nothing; the rarest does with two seeds of a hundred, so where
     // luck leaves one out, more seeds are tried
-    let happens: [(&str, fn(&Seen) -> u64); 13] = [
+    let happens: [Happening; 13] = [
         ("resumed", |seen| seen.counts.resumed),
         ("blocks", |seen| seen.counts.blocks),
         ("refused", |seen| seen.counts.refused),
