@@ -31,7 +31,7 @@ enum Command {
     Ci(ci::Options),
     /// Kills the service again and again and cuts its power, then compares every timeline with a model.
     Torture(torture::Options),
-    /// Lets Bluesky's own software judge the release binary.
+    /// Lets Bluesky's own software judge the service.
     Oracle(oracle::Options),
     /// Checks what is in deploy/, and that each query of the dashboard finds something on a service under load.
     Dashboard(dashboard::Options),
