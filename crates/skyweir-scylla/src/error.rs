@@ -43,7 +43,7 @@ pub(crate) fn execution(doing: &str, error: &ExecutionError) -> Error {
     let advice = match error {
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(db, _)) => match db {
             DbError::Unauthorized | DbError::AuthenticationError => {
-                "grant the role what `skyweir schema` needs"
+                "grant the role what docs/scylladb.md names below Passwords and TLS"
             }
             DbError::Unavailable { .. } => {
                 "too few copies are up; start the nodes that are down. Where there are fewer nodes than copies, \
@@ -64,7 +64,9 @@ pub(crate) fn execution(doing: &str, error: &ExecutionError) -> Error {
 
 /// A table could not be gone through.
 pub(crate) fn paging(table: &str, error: impl Display) -> Error {
-    Error::Unavailable(format!("CQL: reading all of {table}: {error}; look at the log of the server"))
+    Error::Unavailable(format!(
+        "CQL: reading all of {table}: {error}; look at the log of the server, and whether the role may read it"
+    ))
 }
 
 /// The next row of a table did not come, or can't be what it is.

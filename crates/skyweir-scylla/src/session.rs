@@ -54,6 +54,16 @@ pub(crate) struct Db {
     define: ExecutionProfileHandle,
 }
 
+/// What is said where no session comes in time.
+fn silent(config: &Config) -> Error {
+    Error::Unavailable(format!(
+        "no session with the CQL nodes {} in {} s: if one of them accepts connections and answers nothing, leave it out \
+         of scylla.nodes",
+        config.nodes.join(", "),
+        DEFINE_TIMEOUT.as_secs()
+    ))
+}
+
 impl Db {
     /// Connects, and finds out which server it is. The keyspace needn't be there yet.
     pub(crate) async fn connect(config: &Config) -> Result<Self> {
@@ -86,7 +96,9 @@ impl Db {
             builder = builder.prefer_datacenter(config.datacenter.clone());
         }
         let builder = access::enter(builder, config).await?;
-        let session = builder.build().await.map_err(|e| error::session(config, &e))?;
+        // the driver waits for a node that accepts, and then is silent, without an end over TLS
+        let built = tokio::time::timeout(DEFINE_TIMEOUT, builder.build()).await;
+        let session = built.map_err(|_| silent(config))?.map_err(|e| error::session(config, &e))?;
         let nodes = session.get_cluster_state();
         let there = nodes.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref());
         check_datacenter(&config.datacenter, &there.collect())?;

@@ -201,13 +201,13 @@ async fn bring(inner: Arc<Inner>) {
     loop {
         pace.tick().await;
         let brought = async {
-            inner.bring().await?;
             if told.elapsed() >= TELL {
                 told = Instant::now();
-                inner.touches.tell(&inner.reads).await?;
+                // first: by it is known whether Redis answers
                 inner.list.look().await?;
+                inner.touches.tell(&inner.reads).await?;
             }
-            Ok(())
+            inner.bring().await
         };
         fails = say("wishes of reads can't be brought to writers", &brought.await, fails);
     }

@@ -72,6 +72,10 @@ fn readable(source: &str) -> Result<()> {
     Ok(())
 }
 
+/// How long the lease may take to be given back by a service that has failed, or wasn't through in time: the cluster may
+/// give no answer. With `shutdown_grace_seconds` it is less than an operator's service manager waits.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
 async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Result<()> {
     let mut signals = Signals::new()?;
     let grace = config.shutdown_grace_seconds;
@@ -101,6 +105,9 @@ async fn run(config: Config, fan_out: &Handle, recorder: PrometheusHandle) -> Re
     if ended.is_err() {
         tokio::select! {
             () = service.give_lease_back() => {}
+            () = tokio::time::sleep(GIVE_BACK) => {
+                warn!("ended before the lease was given back: an indexer of another name waits until it is over");
+            }
             signal = signals.next() => warn!(signal, "ended before the lease was given back"),
         }
     }

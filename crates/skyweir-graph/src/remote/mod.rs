@@ -83,7 +83,11 @@ impl Remote {
         let mut client = server.client();
         let asked = client.high_follows(HighFollowsRequest { reasonable_limit: self.reasonable_limit });
         let mut chunks = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Ok(answer)) => {
+                // the first snapshot may be a while in coming
+                server.answered();
+                answer.into_inner()
+            }
             Ok(Err(status)) => return store_error(server, &status),
             Err(_) => return server.silent(self.timeout),
         };

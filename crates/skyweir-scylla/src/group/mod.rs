@@ -298,9 +298,13 @@ impl Tasks for Group {
                 tokio::select! {
                     () = self.finished.notified() => self.tell_finished().await,
                     _ = pace.tick() => {
-                        self.tell_finished().await?;
-                        self.tell_reached(&mut told).await?;
-                        self.look().await.map(|_| ())
+                        let finished = async {
+                            self.tell_finished().await?;
+                            self.tell_reached(&mut told).await
+                        };
+                        let finished = finished.await;
+                        // also where that failed: by it is known whether Redis answers
+                        self.look().await.and(finished)
                     }
                 }
             };

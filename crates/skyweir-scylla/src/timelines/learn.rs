@@ -19,6 +19,9 @@ use crate::metrics;
 use crate::table::enrolled::State;
 use crate::table::timeline::Head;
 
+/// So many generations end, are told and are out before others are: what an error leaves is less each time.
+const ENDED_TOGETHER: usize = 1_000;
+
 /// How many timelines that reads found gone are looked at together. Not a setting, as nothing depends on it: the next
 /// read finds the others again.
 const GONE_MOST: usize = 10_000;
@@ -206,10 +209,12 @@ impl Inner {
 
     /// Ends generations, whoever began them, and tells others so. After an error whoever loads the lines does it again.
     pub(super) async fn end_all(&self, over: &[(ActorId, Generation)]) -> Result<()> {
-        self.db.each(over.len(), |at| self.remove(over[at].0, over[at].1)).await?;
-        let left = |&(viewer, generation)| News::Left { viewer, generation };
-        self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await?;
-        self.db.each(over.len(), |at| self.enrolments.mark(over[at].0, over[at].1, State::Out)).await?;
+        for over in over.chunks(ENDED_TOGETHER) {
+            self.db.each(over.len(), |at| self.remove(over[at].0, over[at].1)).await?;
+            let left = |&(viewer, generation)| News::Left { viewer, generation };
+            self.stream.add(&over.iter().map(left).collect::<Vec<_>>()).await?;
+            self.db.each(over.len(), |at| self.enrolments.mark(over[at].0, over[at].1, State::Out)).await?;
+        }
         Ok(())
     }
 

@@ -72,10 +72,11 @@ impl Visits {
     }
 
     pub(super) fn note(&mut self, now_ms: i64) {
-        let now = seconds(now_ms);
+        let (now, before) = (seconds(now_ms), (self.last_read, self.again));
         self.again = self.again.saturating_add(u8::from(is_visit(self.last_read.into(), now.into())));
         self.last_read = self.last_read.max(now);
-        self.saved = false;
+        // what is heard twice changes nothing
+        self.saved &= before == (self.last_read, self.again);
     }
 }
 

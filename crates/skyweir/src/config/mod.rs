@@ -43,7 +43,8 @@ pub(crate) struct Config {
     pub(crate) grpc: SocketAddr,
     /// Address of the admin port; default `127.0.0.1:7701`. Port 0 takes a free one.
     pub(crate) admin: SocketAddr,
-    /// After this many seconds of shutting down the process ends, finished or not; 1 to 600, default 25.
+    /// After this many seconds of shutting down the process ends, finished or not; on a cluster after up to five more, in
+    /// which an indexer's lease is given back. 1 to 600, default 25.
     pub(crate) shutdown_grace_seconds: u64,
     /// `/readyz` names a server that gives no answer (CQL, Redis, those of `graph.remote`) after this many seconds; 0
     /// to 600, default 5.

@@ -176,6 +176,10 @@ fn limits_of_a_cluster_have_a_range() {
             "redis = \"rediss://me:se@same@h:1\"",
             "scylla.redis is \"rediss://..@h:1\": expected for example redis://127.0.0.1:6379",
         ),
+        (
+            "redis = \"redis+unix:///run/redis.sock?pass=sesa@me\"",
+            "scylla.redis is \"..\": expected for example redis://127.0.0.1:6379",
+        ),
         ("holder = \"\"", "scylla.holder is empty: expected a name"),
     ] {
         assert_eq!(fault(&format!("scylla.{text}")), format!("cannot use skyweir.toml, line 1: {said}"));

@@ -105,7 +105,8 @@ impl Cql {
 
     /// Takes the whole task log away.
     pub(crate) async fn forget_tasks(&self) {
-        let keys = ["tasks", "pages", "news", "wishes"].map(|key| format!("{}:{key}", self.keyspace));
+        let keys =
+            ["tasks", "pages", "news", "reads", "wishes"].map(|key| format!("{}:{key}", self.keyspace));
         self.ask_redis(redis::cmd("DEL").arg(&keys)).await;
     }
 
