@@ -168,7 +168,7 @@ impl Hold {
         self.check()?;
         self.is_given_back.store(true, Ordering::Release);
         // who has it by now, if it isn't ours, keeps it
-        self.lease.renew(db, self.clock.now_ms(), self.epoch).await.map(drop)
+        self.lease.give_back(db, self.clock.now_ms(), self.epoch).await.map(drop)
     }
 
     /// The commit point of a transaction: done when it answers. After an error that isn't the loss of the lease it may

@@ -22,7 +22,7 @@ pub(crate) struct Row {
     /// The configured name of who holds it, and one that nobody else has.
     pub(crate) holder: String,
     pub(crate) session: String,
-    /// How often it was taken.
+    /// How often it was taken or given back.
     pub(crate) epoch: i64,
     /// When it is over unless it is renewed, milliseconds since 1970.
     pub(crate) until_ms: i64,
@@ -39,6 +39,7 @@ pub(crate) struct Lease {
     make: PreparedStatement,
     take: PreparedStatement,
     renew: PreparedStatement,
+    give_back: PreparedStatement,
     commit: PreparedStatement,
 }
 
@@ -50,6 +51,7 @@ impl Lease {
         let take = "UPDATE {ks}.lease SET holder = ?, session = ?, epoch = ?, until_ms = ? \
                     WHERE id = 0 IF epoch = ?";
         let renew = "UPDATE {ks}.lease SET until_ms = ? WHERE id = 0 IF epoch = ?";
+        let give_back = "UPDATE {ks}.lease SET epoch = ?, until_ms = ? WHERE id = 0 IF epoch = ?";
         let commit = "UPDATE {ks}.lease SET seq = ?, entry = ?, until_ms = ? \
                       WHERE id = 0 IF epoch = ? AND seq = ?";
         let mut read = db.prepare(Use::Write, read).await?;
@@ -61,6 +63,7 @@ impl Lease {
             make: db.prepare(Use::Conditional, make).await?,
             take: db.prepare(Use::Conditional, take).await?,
             renew: db.prepare(Use::Conditional, renew).await?,
+            give_back: db.prepare(Use::Conditional, give_back).await?,
             commit: db.prepare(Use::Conditional, commit).await?,
         })
     }
@@ -97,6 +100,11 @@ impl Lease {
     /// Holds it longer; false: it was taken.
     pub(crate) async fn renew(&self, db: &Db, until_ms: i64, epoch: i64) -> Result<bool> {
         applied(db, &self.renew, (until_ms, epoch)).await
+    }
+
+    /// Ends it; false: it was taken. What was asked for before and is still on its way fails by the epoch.
+    pub(crate) async fn give_back(&self, db: &Db, until_ms: i64, epoch: i64) -> Result<bool> {
+        applied(db, &self.give_back, (epoch + 1, until_ms, epoch)).await
     }
 
     /// Commits a transaction; false: another came before, this one if the answer to a former call was lost.

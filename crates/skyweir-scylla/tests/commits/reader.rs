@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use scylla::value::{CqlValue, Row};
 use skyweir_scylla::{Cluster, Config, ScyllaReader};
 use skyweir_store::{Error, Store as _};
 use skyweir_types::{Clock, TaskId};
@@ -148,6 +149,29 @@ fn a_lease_that_is_given_back_is_free() {
         assert_eq!(changes_now(&second).await, 1);
         change(&second, 1).await.commit().await.unwrap();
         assert_eq!(changes_now(&second).await, 2);
+    });
+}
+
+/// A renewal may be on its way when the store is dropped and the lease given back: what the server takes up later than
+/// that is refused.
+#[test]
+fn a_renewal_that_comes_after_a_lease_was_given_back_is_refused() {
+    on_servers(async |servers| {
+        let (session, keyspace) = (servers.session().await, &servers.config.keyspace);
+        let row =
+            async |text: String| session.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap();
+        let (lease, store) = open_with(&servers.config, Clock::system()).await;
+        let epoch = row(format!("SELECT epoch FROM {keyspace}.lease WHERE id = 0")).await;
+        let (epoch,) = epoch.single_row::<(i64,)>().unwrap();
+        drop(store);
+        lease.give_back().await.unwrap();
+        let renewal =
+            format!("UPDATE {keyspace}.lease SET until_ms = {} WHERE id = 0 IF epoch = {epoch}", i64::MAX);
+        let found = row(renewal).await;
+        let columns = found.single_row::<Row>().unwrap().columns;
+        assert_eq!(columns[0], Some(CqlValue::Boolean(false)), "it was applied");
+        let other = Config { holder: "another".into(), ..servers.config.clone() };
+        drop(open_at(&other, Clock::system()).await.unwrap());
     });
 }
 
