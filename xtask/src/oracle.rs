@@ -29,11 +29,14 @@ pub(crate) use network::Network;
 /// How long the network, a start of the service or a judgement may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Where it is, by the environment.
+const DIR: &str = "SKYWEIR_ORACLE";
+
 /// Where the oracle is, and what it judges.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// The oracle's folder, installed or not.
-    #[arg(long, env = "SKYWEIR_ORACLE")]
+    #[arg(long, env = DIR)]
     pub(crate) dir: Option<PathBuf>,
     /// Only bring the network up and down.
     #[arg(long)]
@@ -60,13 +63,23 @@ pub(crate) enum Part {
 impl Options {
     /// All of it, as continuous integration has it.
     pub(crate) fn usual(binary: Binary) -> Self {
-        Self { dir: std::env::var_os("SKYWEIR_ORACLE").map(Into::into), binary, ..Self::default() }
+        Self { dir: named(), binary, ..Self::default() }
     }
+}
+
+/// Sets the oracle up, if there is one: [`run`] has little left to do then.
+pub(crate) fn prepare() -> Result<()> {
+    folder(named().as_deref()).map(drop)
+}
+
+/// The oracle's folder that the environment names.
+pub(crate) fn named() -> Option<PathBuf> {
+    std::env::var_os(DIR).map(Into::into)
 }
 
 /// Runs it; an error when the judges find a fault.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Some(dir) = folder(options)? else {
+    let Some(dir) = folder(options.dir.as_deref())? else {
         return skip("no oracle: neither SKYWEIR_ORACLE nor an oracle folder in SKYWEIR_SHARED or ../shared");
     };
     let temp = tempfile::Builder::new().prefix("skyweir-oracle-").tempdir()?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::figures::Figure;
 use crate::oracle;
-use crate::run::{Binary, now};
+use crate::run::now;
 
 /// How often each account's timeline is read before anything counts, and then.
 const ROUNDS: (usize, usize) = (3, 40);
@@ -26,7 +26,7 @@ pub(super) struct Official {
 /// Starts the official network, reads every account's timeline again and again, one after the other. `None` without
 /// the oracle.
 pub(super) fn measure() -> Result<Option<Official>> {
-    let Some(dir) = oracle::folder(&oracle::Options::usual(Binary::default()))? else { return Ok(None) };
+    let Some(dir) = oracle::folder(oracle::named().as_deref())? else { return Ok(None) };
     println!("\n== the official Postgres data plane, over loopback");
     let temp = tempfile::Builder::new().prefix("skyweir-official-").tempdir()?;
     let network = oracle::Network::start(&dir, temp.path())?;

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Options;
-use crate::run::root;
+use crate::run::{Group, root};
 
-/// The oracle's folder, installed.
-pub(crate) fn folder(options: &Options) -> Result<Option<PathBuf>> {
-    if let Some(dir) = &options.dir {
+/// How long packages may take to be fetched and built.
+const SETUP: Duration = Duration::from_secs(1_200);
+
+/// The oracle's folder, installed: this one, or a copy of the shared one.
+pub(crate) fn folder(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(dir) = named {
         let dir = dir.canonicalize().with_context(|| format!("no oracle in {}", dir.display()))?;
         if !dir.join("node_modules/.oracle-setup").is_file() {
             setup(&dir)?;
@@ -31,7 +34,8 @@ pub(crate) fn folder(options: &Options) -> Result<Option<PathBuf>> {
 
 fn setup(dir: &Path) -> Result<()> {
     println!("oracle: setting up {}", dir.display());
-    let status = Command::new(dir.join("setup.sh")).status().context("cannot start the oracle's setup.sh")?;
+    let setup = Command::new(dir.join("setup.sh"));
+    let status = Group::spawn(&setup, Stdio::inherit(), Stdio::inherit())?.wait(SETUP)?;
     ensure!(status.success(), "the oracle's setup.sh failed ({status})");
     Ok(())
 }

@@ -25,7 +25,8 @@ impl Binary {
         let path = self.binary.clone().unwrap_or_else(|| root().join("target/release/skyweir"));
         ensure!(
             path.is_file(),
-            "{} is missing; build it with: cargo build --release -p skyweir -p skyweir-loadtest",
+            "{} is missing; build it with: cargo build --release -p skyweir -p skyweir-loadtest, or name another one \
+             by --binary",
             path.display()
         );
         Ok(path)
@@ -36,7 +37,7 @@ impl Binary {
         let path = self.path()?.with_file_name("loadtest");
         ensure!(
             path.is_file(),
-            "{} is missing; build it with: cargo build --release -p skyweir-loadtest",
+            "{} is missing; build it beside the program, for a release with: cargo build --release -p skyweir-loadtest",
             path.display()
         );
         Ok(path)
