@@ -41,16 +41,18 @@ impl Graph {
     /// The followers of an author behind `after`, in pages. Every change that this view shows, shows in them.
     ///
     /// So a page for task n reflects every change before n, if the view was taken after n was read. Over a store the
-    /// view itself is asked. A server takes its own after it was asked for pages, which is after the view here was
-    /// taken, and what one view of a store shows all later ones show, in whichever process. That they may show more
-    /// does no harm: what changes after task n has tasks of its own, a fill or a purge.
+    /// view itself is asked. A server takes its own after it was asked for pages, and answers only if that one shows
+    /// what the view here does: a process that was the indexer may not know yet that another is. That a page may show
+    /// more does no harm: what changes after task n has tasks of its own, a fill or a purge.
     #[must_use]
     pub fn followers(&self, view: Arc<dyn View>, author: ActorId, after: Option<ActorId>) -> FollowerPages {
         FollowerPages::new(match &self.source {
             Source::Store { page, store, .. } => {
                 Pages::Store(StorePages::new(Arc::clone(store), Some(view), author, after, *page))
             }
-            Source::Remote(remote) => Pages::Remote(RemotePages::new(Arc::clone(remote), author, after)),
+            Source::Remote(remote) => {
+                Pages::Remote(RemotePages::new(Arc::clone(remote), view, author, after))
+            }
         })
     }
 

@@ -20,7 +20,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
-const AUTHOR: FollowersRequest = FollowersRequest { author: 0, after: None, page_size: 0 };
+const AUTHOR: FollowersRequest = FollowersRequest { author: 0, after: None, page_size: 0, next_task: 0 };
 
 #[tokio::test]
 async fn a_client_that_does_not_read_gets_its_window_and_holds_nobody_back() {

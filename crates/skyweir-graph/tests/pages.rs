@@ -11,8 +11,9 @@ use common::{
     serve_alone,
 };
 use skyweir_proto::skyweir::graph::v1::FollowersRequest;
-use skyweir_store::Fault;
+use skyweir_store::{Fault, Store as _, Task};
 use skyweir_types::ActorId;
+use tonic::Code;
 
 #[tokio::test]
 async fn pages_of_seeded_graphs_equal_those_of_the_store() {
@@ -51,6 +52,36 @@ async fn a_server_takes_its_view_after_it_was_asked() {
 }
 
 #[tokio::test]
+async fn a_server_that_knows_less_than_who_asks_gives_no_page() {
+    let store = celebrity(5).await;
+    let served = serve(paged(9), store.clone()).await;
+    let next_task = store.next_task().borrow().0;
+    let mut client = served.client().await;
+    let mut ask = async |next_task| {
+        let request = FollowersRequest { author: 0, after: None, page_size: 0, next_task };
+        client.followers(request).await.unwrap().into_inner().message().await
+    };
+    let refused = ask(next_task + 1).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(
+        refused.message().contains(&format!("before {next_task}, not yet of those before {}", next_task + 1))
+    );
+    assert_eq!(ask(next_task).await.unwrap().unwrap().followers.len(), 5);
+    // who asks says what its view shows
+    let newer = accounts(6).await;
+    let graph = remote(paged(9), &[&served]);
+    let mut txn = newer.begin().await.unwrap();
+    let fill = Task::Fill { viewer: ActorId(1), author: ActorId(0) };
+    for _ in 0..next_task {
+        txn.append(fill).await.unwrap();
+    }
+    txn.commit().await.unwrap();
+    let newer = Arc::from(newer.view().await.unwrap());
+    let error = graph.followers(newer, ActorId(0), None).next().await.unwrap_err();
+    assert!(error.to_string().contains("not yet of those before"), "{error}");
+}
+
+#[tokio::test]
 async fn the_server_bounds_a_page() {
     let store = celebrity(50).await;
     let served = serve(paged(7), store.clone()).await;
@@ -59,7 +90,7 @@ async fn the_server_bounds_a_page() {
     let smaller = rest(&mut pages_of(&remote(paged(3), &[&served]), 0).await).await;
     assert_eq!((smaller.len(), smaller.concat()), (17, wanted.concat()));
     let mut client = served.client().await;
-    let request = FollowersRequest { author: 0, after: Some(44), page_size: 0 };
+    let request = FollowersRequest { author: 0, after: Some(44), page_size: 0, next_task: 0 };
     let mut stream = client.followers(request).await.unwrap().into_inner();
     let page = stream.message().await.unwrap().unwrap();
     assert_eq!((page.followers, page.last), (vec![45, 46, 47, 48, 49, 50], true));

@@ -57,6 +57,11 @@ impl Hold {
                 Err(error) => refused = Some(error),
             }
         }
+        // also where the last answer was lost: nobody would give it back
+        if let Ok(Some(row)) = hold.ours(db).await {
+            hold.epoch = row.epoch;
+            return Ok((hold, row));
+        }
         Err(refused.unwrap_or_else(|| {
             Error::Unavailable("several indexers want to write at once; leave one of them running".into())
         }))
@@ -97,7 +102,7 @@ impl Hold {
         self.clock.now_ms() + self.length.as_millis() as i64
     }
 
-    /// How often it was taken, with this time.
+    /// How often it was taken or given back, with this time.
     pub(crate) fn epoch(&self) -> i64 {
         self.epoch
     }
@@ -159,16 +164,18 @@ impl Hold {
         Ok(())
     }
 
-    /// Ends it now, for whoever comes next: nothing is renewed or committed any more. Once is enough.
+    /// Ends it now, for whoever comes next: nothing is renewed or committed any more. Again is no harm.
     pub(crate) async fn give_back(&self, db: &Db) -> Result<()> {
         let _one = self.gate.lock().await;
-        if self.is_given_back() {
+        self.is_given_back.store(true, Ordering::Release);
+        if self.is_lost() {
             return Ok(());
         }
-        self.check()?;
-        self.is_given_back.store(true, Ordering::Release);
-        // who has it by now, if it isn't ours, keeps it
-        self.lease.give_back(db, self.clock.now_ms(), self.epoch).await.map(drop)
+        // who has it by now, if it isn't ours, keeps it; after an answer that is lost that may be nobody
+        match self.lease.give_back(db, self.epoch).await {
+            Err(_) => self.lease.give_back(db, self.epoch).await.map(drop),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// The commit point of a transaction: done when it answers. After an error that isn't the loss of the lease it may

@@ -46,10 +46,10 @@ impl Lease {
     }
 
     /// Gives it back, so that another machine's indexer needn't wait until it is over. From then on nothing begins here
-    /// any more. Once is enough.
+    /// any more. Again is no harm, nor is it where another indexer has it.
     ///
     /// # Errors
-    /// `Unavailable` when another indexer has it already, or no answer comes; then it ends by itself.
+    /// `Unavailable` when no answer comes; then it ends by itself.
     pub async fn give_back(&self) -> Result<()> {
         self.hold.give_back(&self.cluster.db).await
     }

@@ -73,6 +73,8 @@ impl Inner {
     pub(crate) async fn recover(&self, writer: &mut Writer, row: &Row) -> Result<()> {
         let shown = writer.moment.seq;
         if shown > row.seq {
+            // unless it was taken again meanwhile
+            self.hold.renew(&self.db).await?;
             return Err(corrupt(format_args!(
                 "transaction {shown} shows, but only {} were committed",
                 row.seq
@@ -88,6 +90,7 @@ impl Inner {
         }
         let (last, next) = (self.log.last().await?, writer.moment.next_task);
         if last >= next {
+            self.hold.renew(&self.db).await?;
             return Err(Error::Unavailable(format!(
                 "Redis has tasks up to {last}, of which this store appended none from {next} on; \
                  name another keyspace or another Redis server, or delete the stream {}",

@@ -201,8 +201,9 @@ impl Inner {
             }
         }
         let mut shown = self.shown();
-        if shown.known.elapsed() > self.hold.length() {
-            // the lease wasn't renewed: perhaps somebody else writes by now
+        let is_ours = !self.hold.is_lost() && !self.hold.is_given_back();
+        if !is_ours || shown.known.elapsed() > self.hold.length() {
+            // the lease is gone, or wasn't renewed: perhaps somebody else writes by now
             let known = Instant::now();
             let committed = self.hold.committed(&self.db).await?;
             let (moment, _) = self.visible.read(&self.db).await?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use skyweir_graph::Graph;
-use skyweir_store::{Store, Tasks, Timelines, View};
-use skyweir_types::Clock;
+use skyweir_store::{Error, Store, Tasks, Timelines, View};
+use skyweir_types::{Clock, TaskId};
 
 use crate::accounting::Accounting;
 use crate::candidates::Candidates;
@@ -99,5 +99,28 @@ impl Context {
     pub(crate) async fn view(&self) -> skyweir_store::Result<Arc<dyn View>> {
         let view = self.retry.run("view", || self.store.view()).await?;
         Ok(Arc::from(view))
+    }
+
+    /// A view in which everything shows that happened before this task was appended.
+    ///
+    /// Each view does where it is taken by whoever appends tasks, or from where they stand. But a process that was the
+    /// indexer and is no longer takes views of its own last transaction until it knows: it waits here for that.
+    ///
+    /// # Errors
+    /// Corruption, at once.
+    pub(crate) async fn view_after(&self, task: TaskId) -> skyweir_store::Result<Arc<dyn View>> {
+        let mut pause = self.retry.pause("view");
+        loop {
+            let view = self.view().await?;
+            let why = match view.next_task().await {
+                Ok(next) if next > task => return Ok(view),
+                Ok(_) => {
+                    Error::Unavailable(format!("no view of task {task} yet, as another indexer appended it"))
+                }
+                Err(error) => error,
+            };
+            drop(view);
+            pause.after(why).await?;
+        }
     }
 }

@@ -80,8 +80,8 @@ async fn start(
     stop: &CancellationToken,
     taken: Vec<Taken>,
 ) -> Result<()> {
-    // taken after these tasks were: whatever happened before any of them shows in it
-    let mut view = context.view().await?;
+    let Some(newest) = taken.iter().map(|taken| taken.id).max() else { return Ok(()) };
+    let mut view = context.view_after(newest).await?;
     let items: Vec<ItemId> = taken.iter().filter_map(|taken| item_of(&taken.task)).collect();
     let items = items_of(context, &mut view, &items).await?;
     let authors: Vec<ActorId> = items.iter().flatten().map(|item| item.author).collect();
@@ -125,7 +125,7 @@ async fn put_off(
     let Taken { id, task, reached } = taken;
     let begin = async {
         // later than the task's own time is as good: who followed since gets the item by a fill, too
-        let mut view = context.view().await?;
+        let mut view = context.view_after(id).await?;
         let ids = Vec::from_iter(item_of(&task));
         let item = items_of(&context, &mut view, &ids).await?.pop().flatten();
         Ok(Job { id, task, reached, item, view, place: Place::new(Size::Large, at_work) })

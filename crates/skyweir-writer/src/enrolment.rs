@@ -74,8 +74,9 @@ async fn together(context: &Context, wishes: Vec<(ActorId, Wish)>) -> Result<()>
     if filling.is_empty() {
         return Ok(());
     }
-    // taken after all have begun: what a fan-out left out because they weren't enrolled yet shows in it
-    let view = context.view().await?;
+    // asked after all have begun: what a fan-out left out because they weren't enrolled yet has a task by now
+    let newest = context.retry.run("newest task", || context.tasks.newest()).await?;
+    let view = context.view_after(newest).await?;
     for one in filling {
         publish(context, &*view, one).await?;
     }

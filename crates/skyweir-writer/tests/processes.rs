@@ -3,16 +3,17 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use common::World;
 use skyweir_store::{
-    Enrolment, Error, Hook, HookedTimelines, MemoryTimelines, Operation, Result, Timelines as _,
+    Enrol as _, EnrolReason, Enrolment, Error, Hook, HookedTimelines, LogTasks, MemoryStore, MemoryTimelines,
+    Operation, Result, Store, Timelines, Txn, View,
 };
-use skyweir_types::{ActorId, DidHash};
-use tokio::sync::OnceCell;
+use skyweir_types::{ActorId, DidHash, TaskId};
+use tokio::sync::{OnceCell, watch};
 
 /// Timelines of which another process enrols some: this one learns it when it asks.
 struct OfTwo {
@@ -39,6 +40,99 @@ impl Hook for OfTwo {
     async fn after(&self, _: &Operation<'_>) -> Result<()> {
         Ok(())
     }
+}
+
+/// The store of a process that was the indexer: what it shows is from before another one was, until it knows.
+struct Behind {
+    store: MemoryStore,
+    old: Mutex<Vec<Box<dyn View>>>,
+}
+
+impl Behind {
+    /// Shows what there is now, so many times.
+    async fn of(store: &MemoryStore, times: usize) -> Arc<Self> {
+        let mut old = Vec::new();
+        for _ in 0..times {
+            old.push(store.view().await.unwrap());
+        }
+        Arc::new(Self { store: store.clone(), old: Mutex::new(old) })
+    }
+
+    fn knows(&self) -> bool {
+        self.old.lock().unwrap().is_empty()
+    }
+}
+
+#[async_trait]
+impl Store for Behind {
+    async fn view(&self) -> Result<Box<dyn View>> {
+        let old = self.old.lock().unwrap().pop();
+        match old {
+            Some(old) => Ok(old),
+            None => self.store.view().await,
+        }
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Txn>> {
+        self.store.begin().await
+    }
+
+    async fn room(&self) {
+        self.store.room().await;
+    }
+
+    fn next_task(&self) -> watch::Receiver<TaskId> {
+        self.store.next_task()
+    }
+
+    async fn trim_tasks(&self, kept: TaskId) -> Result<()> {
+        self.store.trim_tasks(kept).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_waits_for_a_view_that_is_newer() {
+    let mut world = World::new(50);
+    world.actors(4).await;
+    world.follow(1, 0).await;
+    let writer = world.start();
+    writer.enrol(&world, 1).await;
+    writer.end().await.unwrap();
+    world.restart();
+    let behind = Behind::of(&world.store, 9).await;
+    let (store, timelines): (Arc<dyn Store>, Arc<dyn Timelines>) =
+        (Arc::new(world.store.clone()), Arc::new(world.timelines.clone()));
+    // the tasks are in Redis for all
+    let tasks = Arc::new(LogTasks::new(store, &*timelines));
+    let mut writer = world.start_sharing(Arc::clone(&behind) as _, timelines, tasks);
+    world.post(0, 10).await;
+    writer.caught_up().await;
+    assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
+    assert!(behind.knows());
+    writer.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_enrolment_waits_for_a_view_that_is_newer() {
+    let mut world = World::new(50);
+    world.actors(4).await;
+    world.follow(1, 0).await;
+    let behind = Behind::of(&world.store, 9).await;
+    // fanned out by another process, before anybody has read the timeline
+    world.post(0, 10).await;
+    let mut writer = world.start();
+    writer.caught_up().await;
+    writer.end().await.unwrap();
+    world.restart();
+    let (store, timelines): (Arc<dyn Store>, Arc<dyn Timelines>) =
+        (Arc::new(world.store.clone()), Arc::new(world.timelines.clone()));
+    let tasks = Arc::new(LogTasks::new(store, &*timelines));
+    let writer = world.start_sharing(Arc::clone(&behind) as _, timelines, tasks);
+    writer.handle.enrol(ActorId(1), EnrolReason::Read);
+    writer.until_slept(async || world.cached(1).await.is_some()).await;
+    assert_eq!(world.cached(1).await, Some((vec![10], i64::MIN)));
+    assert!(behind.knows());
+    writer.end().await.unwrap();
 }
 
 /// One task, before which others enrol these; what their timelines hold after it.

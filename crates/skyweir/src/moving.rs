@@ -70,7 +70,7 @@ async fn run(config: Config, bar: Option<&ProgressBar>) -> Result<ExitCode> {
             let store = ScyllaStore::with(&lease).await?;
             let (data_dir, keyspace) = (config.data_dir.display(), &config.scylla.keyspace);
             info!(data.dir = %data_dir, scylla.keyspace = keyspace, "moving");
-            copy(source, Arc::new(store), &told).await
+            copy(source, Arc::new(store), &lease, &told).await
         };
         let mut say = told.say();
         work.attend(stop.run_until_cancelled(moving), || Some(say())).await
@@ -131,11 +131,16 @@ async fn target(config: &Config, source: &SavedCursor) -> Result<Cluster> {
 }
 
 /// Copies until all is there. What may pass by itself is tried again.
-async fn copy(source: Arc<dyn Store>, target: Arc<ScyllaStore>, told: &Told) -> Result<Moved, MoveError> {
+async fn copy(
+    source: Arc<dyn Store>,
+    target: Arc<ScyllaStore>,
+    lease: &Lease,
+    told: &Told,
+) -> Result<Moved, MoveError> {
     let mut moving = Move::begin(source, target, BATCH).await?;
     loop {
         match moving.run(&|progress| told.tell(progress)).await {
-            Err(MoveError::Store(Error::Unavailable(why))) if told.fails() <= TRIES => {
+            Err(MoveError::Store(Error::Unavailable(why))) if told.fails() <= TRIES && !lease.is_lost() => {
                 warn!(error = %why, "the cluster refuses, trying again");
                 tokio::time::sleep(PAUSE).await;
             }

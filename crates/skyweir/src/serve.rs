@@ -135,7 +135,7 @@ async fn in_time<T>(
 }
 
 /// Takes the ports, opens records and timelines, then starts the service; `None` when it was stopped before. Unless it
-/// has started the lease is given back then: so this isn't dropped half way.
+/// has started the lease is given back then: so only a second signal or the grace drops this half way.
 pub(crate) async fn start(
     config: Config,
     fan_out: &Handle,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use skyweir_proto::skyweir::graph::v1::{FollowersPage, FollowersRequest};
-use skyweir_store::{Error, Result};
-use skyweir_types::ActorId;
+use skyweir_store::{Error, Result, View};
+use skyweir_types::{ActorId, TaskId};
 
 use super::Remote;
 use super::servers::Server;
@@ -15,6 +15,9 @@ use crate::metrics;
 /// The followers of one author, page by page.
 pub(crate) struct RemotePages {
     remote: Arc<Remote>,
+    /// Servers have to know what this view shows, until it was asked how far that is.
+    view: Option<Arc<dyn View>>,
+    next_task: TaskId,
     author: ActorId,
     after: Option<ActorId>,
     ended: bool,
@@ -23,8 +26,13 @@ pub(crate) struct RemotePages {
 }
 
 impl RemotePages {
-    pub(crate) fn new(remote: Arc<Remote>, author: ActorId, after: Option<ActorId>) -> Self {
-        Self { remote, author, after, ended: false, stream: None }
+    pub(crate) fn new(
+        remote: Arc<Remote>,
+        view: Arc<dyn View>,
+        author: ActorId,
+        after: Option<ActorId>,
+    ) -> Self {
+        Self { remote, view: Some(view), next_task: TaskId(0), author, after, ended: false, stream: None }
     }
 
     /// Whether the last page was handed out.
@@ -35,6 +43,10 @@ impl RemotePages {
     /// The next page, which is empty behind the last follower. Asks each server at most once, after the one of the open
     /// stream; the pause before another round is the caller's, who may make a call again that failed or was cut off.
     pub(crate) async fn next(&mut self) -> Result<Vec<ActorId>> {
+        if let Some(view) = &self.view {
+            self.next_task = view.next_task().await?;
+            self.view = None;
+        }
         let remote = Arc::clone(&self.remote);
         let mut whys = Vec::new();
         if let Some(ticket) = self.stream.take() {
@@ -68,7 +80,8 @@ impl RemotePages {
         let Remote { page, timeout, .. } = *self.remote;
         let (author, after) = (self.author.0, self.after.map(|actor| actor.0));
         let mut client = server.client();
-        let asked = client.followers(FollowersRequest { author, after, page_size: page });
+        let next_task = self.next_task.0;
+        let asked = client.followers(FollowersRequest { author, after, page_size: page, next_task });
         match tokio::time::timeout(timeout, asked).await {
             Ok(Ok(answer)) => Ok(Open { server: Arc::clone(server), pages: answer.into_inner() }),
             Ok(Err(status)) => Err(server.failed(store_error(server, &status))),

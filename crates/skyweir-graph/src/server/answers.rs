@@ -11,7 +11,7 @@ use skyweir_proto::skyweir::graph::v1::{
     HighFollowsRequest,
 };
 use skyweir_store::{Error, Store};
-use skyweir_types::ActorId;
+use skyweir_types::{ActorId, TaskId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -59,13 +59,14 @@ impl FollowerGraph for Answers {
         request: Request<FollowersRequest>,
     ) -> Result<Response<Self::FollowersStream>, Status> {
         let place = self.limits.stream()?;
-        let FollowersRequest { author, after, page_size } = request.into_inner();
+        let FollowersRequest { author, after, page_size, next_task } = request.into_inner();
         let size = match page_size as usize {
             0 => self.page,
             size => size.min(self.page),
         };
         // without a view: it has to be taken after the call came
         let pages = StorePages::new(Arc::clone(&self.store), None, ActorId(author), after.map(ActorId), size);
+        let pages = pages.from(TaskId(next_task));
         let sending = Pages { pages, limits: self.limits.clone(), stop: self.stop.clone(), _place: place };
         Ok(Response::new(Box::pin(try_unfold(sending, Pages::next))))
     }

@@ -288,6 +288,12 @@ impl Tasks for Group {
         self.next.subscribe()
     }
 
+    async fn newest(&self) -> Result<TaskId> {
+        // only a group that is there tells
+        while !self.look().await? {}
+        Ok(TaskId(self.next.borrow().0.saturating_sub(1)))
+    }
+
     async fn run(&self) -> Result<()> {
         let mut pace = tokio::time::interval(LOOK);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

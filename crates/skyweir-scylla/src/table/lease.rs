@@ -51,7 +51,7 @@ impl Lease {
         let take = "UPDATE {ks}.lease SET holder = ?, session = ?, epoch = ?, until_ms = ? \
                     WHERE id = 0 IF epoch = ?";
         let renew = "UPDATE {ks}.lease SET until_ms = ? WHERE id = 0 IF epoch = ?";
-        let give_back = "UPDATE {ks}.lease SET epoch = ?, until_ms = ? WHERE id = 0 IF epoch = ?";
+        let give_back = "UPDATE {ks}.lease SET epoch = ?, until_ms = 0 WHERE id = 0 IF epoch = ?";
         let commit = "UPDATE {ks}.lease SET seq = ?, entry = ?, until_ms = ? \
                       WHERE id = 0 IF epoch = ? AND seq = ?";
         let mut read = db.prepare(Use::Write, read).await?;
@@ -102,9 +102,10 @@ impl Lease {
         applied(db, &self.renew, (until_ms, epoch)).await
     }
 
-    /// Ends it; false: it was taken. What was asked for before and is still on its way fails by the epoch.
-    pub(crate) async fn give_back(&self, db: &Db, until_ms: i64, epoch: i64) -> Result<bool> {
-        applied(db, &self.give_back, (epoch + 1, until_ms, epoch)).await
+    /// Ends it, whatever another machine's clock says; false: it was taken. What was asked for before and is still on
+    /// its way fails by the epoch.
+    pub(crate) async fn give_back(&self, db: &Db, epoch: i64) -> Result<bool> {
+        applied(db, &self.give_back, (epoch + 1, epoch)).await
     }
 
     /// Commits a transaction; false: another came before, this one if the answer to a former call was lost.

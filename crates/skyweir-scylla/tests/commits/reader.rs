@@ -142,13 +142,16 @@ fn a_lease_that_is_given_back_is_free() {
         lease.give_back().await.unwrap();
         let other = Config { holder: "another".into(), ..servers.config.clone() };
         let second = open_at(&other, clock).await.unwrap();
+        assert_eq!(changes_now(&second).await, 1);
+        change(&second, 1).await.commit().await.unwrap();
+        // who still reads there isn't told of before
+        assert_eq!([changes_now(&first).await, changes_now(&second).await], [2, 2]);
         for refused in [late.commit().await.err(), first.begin().await.err()] {
             assert!(refused.unwrap().to_string().contains("this indexer has ended"));
         }
-        lease.give_back().await.expect("once is enough");
-        assert_eq!(changes_now(&second).await, 1);
-        change(&second, 1).await.commit().await.unwrap();
-        assert_eq!(changes_now(&second).await, 2);
+        lease.give_back().await.expect("again is no harm");
+        change(&second, 2).await.commit().await.unwrap();
+        assert_eq!(changes_now(&second).await, 3);
     });
 }
 

@@ -97,6 +97,10 @@ impl Tasks for LogTasks {
         self.store.next_task()
     }
 
+    async fn newest(&self) -> Result<TaskId> {
+        Ok(TaskId(self.store.next_task().borrow().0.saturating_sub(1)))
+    }
+
     async fn run(&self) -> Result<()> {
         std::future::pending().await
     }

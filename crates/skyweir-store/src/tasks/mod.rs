@@ -69,6 +69,8 @@ pub trait Tasks: Send + Sync {
     fn done(&self) -> watch::Receiver<TaskId>;
     /// Watches the number that the next task will get. It never falls.
     fn next(&self) -> watch::Receiver<TaskId>;
+    /// The newest task that was appended before this was asked, whoever appended it; 0: none was.
+    async fn newest(&self) -> Result<TaskId>;
     /// Gives signs of life, tells what is finished, and looks what the others have done; for ever.
     ///
     /// # Errors

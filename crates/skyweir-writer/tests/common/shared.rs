@@ -112,6 +112,10 @@ impl Tasks for Member {
         self.pool.log.next()
     }
 
+    async fn newest(&self) -> Result<TaskId> {
+        self.pool.log.newest().await
+    }
+
     async fn run(&self) -> Result<()> {
         std::future::pending().await
     }
