@@ -130,7 +130,8 @@ impl Inner {
         let Shown { moment, known, .. } = &newest.shown;
         let Some(known) = known else {
             return Err(Error::Unavailable(format!(
-                "transaction {} is committed, and doesn't show yet: start the indexer, which finishes it",
+                "transaction {} is committed, and doesn't show yet: start the indexer, which finishes it, or \
+                 the same move again if one was cut off",
                 moment.seq + 1
             )));
         };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error as TlsError};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use scylla::errors::ConnectionSetupRequestErrorKind as Setup;
 use scylla::errors::{ConnectionError, ConnectionPoolError, DbError, MetadataError, NewSessionError};
 
@@ -49,6 +49,10 @@ fn cut_off(config: &Config) -> &'static str {
 }
 
 fn handshake(config: &Config, error: &io::Error) -> Option<&'static str> {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
     use CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
     config.tls_ca.as_ref()?;
     let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<TlsError>()) else {
@@ -65,9 +69,16 @@ fn handshake(config: &Config, error: &io::Error) -> Option<&'static str> {
             "set scylla.tls_ca to the certificate of who signed the node's"
         }
         TlsError::InvalidCertificate(_) => "give the node another certificate",
-        TlsError::AlertReceived(_) => {
-            "set scylla.tls_certificate and scylla.tls_key to a certificate that the node accepts"
-        }
+        TlsError::AlertReceived(
+            AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | UnknownCA
+            | UnsupportedCertificate,
+        ) => "set scylla.tls_certificate and scylla.tls_key to a certificate that the node accepts",
         _ => "look at the log of the server",
     })
 }

@@ -54,8 +54,10 @@ pub fn statements(keyspace: &str, replication: u8, dialect: Dialect) -> Vec<Stri
 pub(crate) async fn prepare(db: &Db, replication: u8, create: bool) -> Result<()> {
     let keyspace = db.keyspace();
     if create && !has_version_table(db).await? {
-        for statement in statements(keyspace, replication, db.dialect()) {
-            db.define(&statement).await?;
+        // who made the keyspace beforehand needn't let us make others
+        let made = usize::from(has_keyspace(db).await?);
+        for statement in &statements(keyspace, replication, db.dialect())[made..] {
+            db.define(statement).await?;
         }
     } else if !has_version_table(db).await? {
         return Err(Error::Unavailable(format!(
@@ -81,6 +83,13 @@ pub(crate) async fn prepare(db: &Db, replication: u8, create: bool) -> Result<()
             db.define(&text).await
         }
     }
+}
+
+async fn has_keyspace(db: &Db) -> Result<bool> {
+    let keyspace = db.keyspace();
+    let text =
+        format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    Ok(db.ask(&text).await?.rows_num() > 0)
 }
 
 /// It is made last: if it is there, all are.

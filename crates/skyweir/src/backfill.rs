@@ -62,11 +62,14 @@ async fn run(config: Config, from: &str, bar: Option<&ProgressBar>) -> Result<Ex
         return Ok(ExitCode::FAILURE);
     };
     match status.repositories_missing() {
-        0 => info!(reached, "backfill is complete; `skyweir serve --source {live}` goes on from there"),
+        0 => info!(
+            reached,
+            "backfill is complete; `skyweir serve --source {live}` with this data directory goes on from there"
+        ),
         missing => warn!(
             reached,
             "backfill is done, but {missing} repositories couldn't be had, and the follows in them aren't known: run it \
-             again to try those; `skyweir serve --source {live}` goes on from there"
+             again to try those; `skyweir serve --source {live}` with this data directory goes on from there"
         ),
     }
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// Said as long as a store isn't whole.
-pub(crate) const NOTE: &str = "no backfill: only follows made since this data directory began are known, or some were \
+pub(crate) const NOTE: &str = "no backfill: only follows made since this store began are known, or some were \
                                missed in a gap or couldn't be had, so timelines lack accounts that are followed";
 
 /// Told of a directory by a file, before the store itself knew it.

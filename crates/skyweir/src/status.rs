@@ -27,7 +27,10 @@ pub(crate) fn command(options: &StatusOptions) -> Result<ExitCode> {
     let is_ready = match code {
         200 => true,
         503 => false,
-        _ => bail!("what answers at {admin} is not the admin port of Skyweir (HTTP status {code})"),
+        _ => bail!(
+            "what answers at {admin} is not the admin port of Skyweir (HTTP status {code}); name \
+                    that by --admin ADDR:PORT"
+        ),
     };
     write!(std::io::stdout(), "{said}")?;
     Ok(if is_ready || !ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -106,7 +106,7 @@ async fn an_upstream_that_is_dead_at_the_start_shows_in_the_metrics() {
 async fn readiness_tells_what_is_not_known() {
     let (dir, upstream) = (tempfile::tempdir().unwrap(), upstream().await);
     let mut serve = connected(dir.path(), &upstream, 1).await;
-    let note = "no backfill: only follows made since this data directory began are known";
+    let note = "no backfill: only follows made since this store began are known";
     let text = serve.until("/readyz", |status, _| status == 200).await;
     assert!(text.starts_with("ready\n") && text.contains(note), "{text}");
     assert_eq!(serve.get("/livez").await, (200, "alive\n".to_owned()));

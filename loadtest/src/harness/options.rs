@@ -67,8 +67,8 @@ pub struct RunOptions {
     /// The `skyweir` program to start; by default the one beside this program.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["api", "admin"])]
     pub skyweir: Option<PathBuf>,
-    /// A service that runs already: its gRPC address, ADDR:PORT. Start it before, on an empty folder, with --cursor 0
-    /// and as its source the URL that is printed (its port is that of --upstream-port).
+    /// A service that runs already, in one process: its gRPC address, ADDR:PORT. Start it before, on an empty folder,
+    /// with --cursor 0 and as its source the URL that is printed (its port is that of --upstream-port).
     #[arg(long, value_name = "ADDR:PORT", requires = "admin")]
     pub api: Option<String>,
     /// The admin address of that service.

@@ -131,7 +131,7 @@ fn next_steps(stage: &Stage, network: &Network, grpc: SocketAddr, keep: bool) ->
     let running = if keep {
         "The service goes on until Ctrl-C. Try:".to_owned()
     } else {
-        "Leave it running with `--keep`, then try:".to_owned()
+        "Leave it running with `--keep`, which tells its own address, then try:".to_owned()
     };
     let call = format!("-d '{{\"actorDid\":\"{did}\"}}' {grpc} skyweir.v1.TimelineService/GetTimeline");
     let skyweir = std::env::args().next().unwrap_or_else(|| "skyweir".to_owned());
