@@ -58,6 +58,8 @@ pub(crate) async fn signal(id: u32, name: &str) {
 pub(crate) struct Serve {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
+    /// What it has said that nobody has waited for: its parts are at work before it says where it serves.
+    said: Vec<String>,
     pub(crate) grpc: String,
     pub(crate) admin: String,
 }
@@ -75,22 +77,31 @@ impl Serve {
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut serve = Self { child, lines, grpc: String::new(), admin: String::new() };
-        let line: serde_json::Value = serde_json::from_str(&serve.line("\"serving\"").await).unwrap();
+        let (grpc, admin) = (String::new(), String::new());
+        let mut serve = Self { child, lines, said: Vec::new(), grpc, admin };
+        let line = serve.read("\"serving\"").await;
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         // without the role api nothing answers over gRPC
         let address = |name: &str| line["fields"][name].as_str().unwrap_or_default().to_owned();
         (serve.grpc, serve.admin) = (address("grpc.addr"), address("admin.addr"));
         serve
     }
 
-    /// The next log line with this text in it.
+    /// A log line with this text in it: the next one, or one that nobody has waited for.
     pub(crate) async fn line(&mut self, text: &str) -> String {
-        let mut said = Vec::new();
+        match self.said.iter().find(|line| line.contains(text)) {
+            Some(line) => line.clone(),
+            None => self.read(text).await,
+        }
+    }
+
+    /// The next log line with this text in it.
+    async fn read(&mut self, text: &str) -> String {
         loop {
             match soon(text, self.lines.next_line()).await.unwrap() {
                 Some(line) if line.contains(text) => return line,
-                Some(line) => said.push(line),
-                None => panic!("it ended without {text}:\n{}", said.join("\n")),
+                Some(line) => self.said.push(line),
+                None => panic!("it ended without {text}:\n{}", self.said.join("\n")),
             }
         }
     }
@@ -104,9 +115,9 @@ impl Serve {
         signal(self.id(), name).await;
     }
 
-    /// Waits for its end: exit code (-1 for a signal), and what it had still to say.
+    /// Waits for its end: exit code (-1 for a signal), and what it has said, but for what was waited for.
     pub(crate) async fn ended(mut self) -> (i32, String) {
-        let mut rest = String::new();
+        let mut rest = self.said.join("\n") + "\n";
         while let Some(line) = soon("the end", self.lines.next_line()).await.unwrap() {
             rest.push_str(&line);
             rest.push('\n');
