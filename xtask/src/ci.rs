@@ -90,18 +90,25 @@ fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Resul
     std::thread::scope(|scope| {
         // mostly waits for a network: meanwhile the compiler has the cores
         let judge = scope.spawn(oracle::prepare);
-        tests(steps, sum)?;
-        three_nodes(steps, sum)?;
-        // nothing is timed: the programs that the tests have driven will do, and no other build is needed
-        let binary = Binary::of_tests()?;
-        steps.step("load run", || load_run(&binary))?;
-        steps.step("dashboard", || dashboard::run(&dashboard::Options::short(binary.clone())))?;
-        steps.step("torture", || torture::run(&torture::Options::short(binary.clone())))?;
-        steps.step("oracle", || {
-            judge.join().map_err(|_| anyhow!("setting up the oracle panicked"))??;
-            oracle::run(&oracle::Options::usual(binary))
-        })
+        let before = before_the_oracle(steps, sum);
+        if before.is_err() && !judge.is_finished() {
+            println!("\nwaiting until the oracle is set up");
+        }
+        let is_set_up = judge.join().map_err(|_| anyhow!("setting up the oracle panicked")).flatten();
+        let binary = before?;
+        steps.step("oracle", || is_set_up.and_then(|()| oracle::run(&oracle::Options::usual(binary))))
     })
+}
+
+fn before_the_oracle(steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<Binary> {
+    tests(steps, sum)?;
+    three_nodes(steps, sum)?;
+    // nothing is timed: the programs that the tests have driven will do, and no other build is needed
+    let binary = Binary::of_tests()?;
+    steps.step("load run", || load_run(&binary))?;
+    steps.step("dashboard", || dashboard::run(&dashboard::Options::short(binary.clone())))?;
+    steps.step("torture", || torture::run(&torture::Options::short(binary.clone())))?;
+    Ok(binary)
 }
 
 fn tests(steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {

@@ -146,7 +146,7 @@ impl Hold {
 
     /// The last transaction that is committed, whoever has done it.
     pub(crate) async fn committed(&self, db: &Db) -> Result<i64> {
-        Ok(self.row(db).await?.seq)
+        self.lease.committed(db).await
     }
 
     async fn row(&self, db: &Db) -> Result<Row> {

@@ -136,7 +136,7 @@ impl Inner {
         let seq = pending.entry.moment.seq;
         if pending.stage == Stage::Asked {
             if let Err(error) = self.hold.commit(&self.db, seq, pending.number).await {
-                if self.hold.is_lost() {
+                if self.hold.is_lost() || self.hold.is_given_back() {
                     // whoever has the lease has found it committed or not
                     writer.pending = None;
                     self.is_unsettled.store(false, Ordering::Release);

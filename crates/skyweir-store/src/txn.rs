@@ -116,7 +116,9 @@ pub struct Ahead {
 /// The records of one service. One transaction at a time; views at any time.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Takes a snapshot. A store may refuse (`Unavailable`) what is asked of one that is older than some minutes.
+    /// Takes a snapshot. A store may refuse (`Unavailable`) what is asked of one that is older than some minutes. It
+    /// shows all that was committed before. Only a process that was the indexer, and doesn't know yet that another one
+    /// is, may miss what that has committed.
     async fn view(&self) -> Result<Box<dyn View>>;
     /// Begins a transaction, once the one before has ended. Dropped without commit it leaves no trace: numbers of items
     /// stay used up until a restart, those of accounts and tasks were never seen and are given out again.

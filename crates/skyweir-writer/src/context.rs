@@ -114,9 +114,9 @@ impl Context {
             let view = self.view().await?;
             let why = match view.next_task().await {
                 Ok(next) if next > task => return Ok(view),
-                Ok(_) => {
-                    Error::Unavailable(format!("no view of task {task} yet, as another indexer appended it"))
-                }
+                Ok(next) => Error::Unavailable(format!(
+                    "the store shows the tasks before {next}, not yet task {task}"
+                )),
                 Err(error) => error,
             };
             drop(view);

@@ -145,6 +145,8 @@ impl Group {
     /// Makes the group that isn't there (any more), from what no restart needs on: what was handed out is again.
     async fn make(&self) -> Result<()> {
         let row = (self.log_row)().await?;
+        // as Redis may have forgotten
+        raise(&self.next, row.kept);
         if self.consumer.make(row.kept).await? {
             tracing::info!(task.first = row.kept.0, "made the group of writers");
         }
@@ -289,8 +291,15 @@ impl Tasks for Group {
     }
 
     async fn newest(&self) -> Result<TaskId> {
+        let Consumer { connection, keys, .. } = &self.consumer;
         // only a group that is there tells
-        while !self.look().await? {}
+        let next = loop {
+            match self.reach.by(standing(connection, keys)).await? {
+                Some((_, next)) => break next,
+                None => self.make().await?,
+            }
+        };
+        raise(&self.next, next);
         Ok(TaskId(self.next.borrow().0.saturating_sub(1)))
     }
 

@@ -160,6 +160,7 @@ fn an_indexer_that_has_lost_the_lease_changes_nothing() {
         assert_eq!(changes_now(&second).await, 2);
         assert!(first.begin().await.is_err());
         tokio::time::timeout(Duration::from_secs(60), lease.lost()).await.expect("it is told");
+        assert_eq!(changes_now(&first).await, 2, "who knows it reads what shows");
         drop((first, second));
         assert_eq!(changes_now(&open(&servers.config).await).await, 2);
     });

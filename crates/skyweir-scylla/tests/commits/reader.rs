@@ -149,6 +149,7 @@ fn a_lease_that_is_given_back_is_free() {
         for refused in [late.commit().await.err(), first.begin().await.err()] {
             assert!(refused.unwrap().to_string().contains("this indexer has ended"));
         }
+        assert_eq!(changes_now(&first).await, 2, "nor by a commit that was refused");
         lease.give_back().await.expect("again is no harm");
         change(&second, 2).await.commit().await.unwrap();
         assert_eq!(changes_now(&second).await, 3);
