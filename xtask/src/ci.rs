@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
 pub(crate) use servers::Servers;
 
-use crate::run::{Binary, Table, now, root};
+use crate::run::{Binary, Table, now, root, skip};
 use crate::{cql, dashboard, mutants, oracle, torture};
 
 /// A small load run: nothing is timed in it, what is read has to be right.
@@ -80,8 +80,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn all(options: &Options, steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {
     if options.only_three_nodes {
-        let named = std::env::var(cql::VARIABLE);
-        ensure!(named.is_err(), "{} names a server: unset it, to have three nodes brought up", cql::VARIABLE);
         return three_nodes(steps, sum);
     }
     if options.fast {
@@ -140,9 +138,7 @@ fn load_run(binary: &Binary) -> Result<()> {
 /// as it has, and the tests have had it already.
 fn three_nodes(steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {
     if let Ok(named) = std::env::var(cql::VARIABLE) {
-        // the tests have had it, however many nodes it has
-        println!("\nthree nodes: left out, as {}={named} names a server; unset it", cql::VARIABLE);
-        return Ok(());
+        return steps.step("three nodes", || left_out(&named));
     }
     let mut servers = steps.step("three nodes", || Servers::up(3, false))?;
     if servers.has_nodes() && servers.has_redis() {
@@ -155,6 +151,13 @@ fn three_nodes(steps: &mut Steps, sum: &mut cargo_test::Sum) -> Result<()> {
         steps.step("nodes taken away", || cargo_test::run(sum, &NODES_AWAY, &lent))?;
     }
     steps.step("three nodes down", || servers.down())
+}
+
+fn left_out(named: &str) -> Result<()> {
+    skip(&format!(
+        "three nodes: {}={named} names a server, and only nodes brought up here can be taken away: unset it",
+        cql::VARIABLE
+    ))
 }
 
 /// A cargo command in the workspace's root.
@@ -197,4 +200,20 @@ fn host() -> Result<String> {
     let text = String::from_utf8(output.stdout)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc names no host")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::require_all;
+
+    #[test]
+    fn that_nothing_runs_on_three_nodes_is_said() {
+        match left_out("127.0.0.1:9") {
+            Ok(()) => assert!(!require_all()),
+            Err(why) => {
+                assert!(require_all() && why.to_string().contains("=127.0.0.1:9 names a server"), "{why}")
+            }
+        }
+    }
 }

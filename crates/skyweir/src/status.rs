@@ -29,7 +29,7 @@ pub(crate) fn command(options: &StatusOptions) -> Result<ExitCode> {
         503 => false,
         _ => bail!(
             "what answers at {admin} is not the admin port of Skyweir (HTTP status {code}); name \
-                    that by --admin ADDR:PORT"
+             that by --admin ADDR:PORT"
         ),
     };
     write!(std::io::stdout(), "{said}")?;
